@@ -1,0 +1,59 @@
+# Everything a reader or a maintainer types. Each target sets up .venv by itself,
+# and installs again only when requirements.txt has changed.
+
+PYTHON  ?= python3
+LESSONS ?=
+PROFILE ?= tiny
+JOBS    ?=
+ARGS    ?=
+
+VENV  := .venv
+PY    := $(VENV)/bin/python
+# A copy of the requirements that were installed completely. It is written last,
+# so an interrupted installation leaves none and is done again from nothing.
+STAMP := $(VENV)/installed-requirements.txt
+
+# One thread a notebook: two of them side by side are faster than one with two.
+HEADLESS := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+OFFLINE  := HF_HUB_OFFLINE=1
+STRIP    := --keep-id --extra-keys "metadata.language_info"
+
+.DEFAULT_GOAL := help
+.PHONY: help course test lab lint setup install
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo 'make course LESSONS="03 04" PROFILE=tiny   runs some lessons on one profile'
+	@echo 'make test ARGS="-k formatting"             runs some tests'
+	@echo 'make lab PYTHON=/path/to/python3.12        sets up .venv with another Python'
+
+# The tiny profile needs nothing from the network; the others download a model.
+course: setup ## run every notebook headlessly, end in a table of measured figures
+	@exec env $(HEADLESS) $(if $(filter tiny,$(PROFILE)),$(OFFLINE)) \
+	  $(PY) -m helpers.course $(LESSONS) --profile $(PROFILE) \
+	  $(if $(JOBS),--jobs $(JOBS)) --end-with-parent $(ARGS)
+
+test: setup ## run the whole test suite, notebooks included
+	@exec env $(HEADLESS) $(OFFLINE) $(PY) -m pytest $(ARGS)
+
+lab: setup ## open JupyterLab at notebooks/
+	@exec $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks $(ARGS)
+
+lint: setup ## check style, spelling and stripped notebooks
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m codespell_lib
+	$(PY) -m nbstripout --verify $(STRIP) notebooks/*.ipynb
+
+setup: ## create or update .venv (the other commands do it by themselves)
+	@cmp -s requirements.txt $(STAMP) && test -x $(PY) || $(MAKE) --no-print-directory install
+
+install:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | tail -n 1)." \
+	    "Name another with: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "Setting up $(VENV) (some minutes the first time)"
+	@if test -f $(STAMP) && test -x $(PY); then rm $(STAMP); else $(PYTHON) -m venv --clear $(VENV); fi
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@cp requirements.txt $(STAMP).part && mv $(STAMP).part $(STAMP)

@@ -1,0 +1,203 @@
+"""Profiles: which model, precision and training settings fit the machine at hand.
+
+A profile is one entry of `helpers/profiles.yaml`, completed with what depends on the
+device. Importing this module is cheap: torch comes in only when a device is probed.
+"""
+
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+PROFILES_FILE = Path(__file__).with_name("profiles.yaml")
+GIB = 2**30
+
+# bfloat16 arithmetic exists from compute capability 8.0 on (CUDA C++ Programming Guide,
+# "Compute Capabilities"). torch.cuda.is_bf16_supported() also says yes where it is only
+# emulated, as on a T4.
+BF16_CAPABILITY = (8, 0)
+NO_MPS = "Apple's GPU is not used: the course is measured on CPUs and CUDA GPUs"
+
+
+class ConfigError(ValueError):
+    """A profile that cannot be used. One line: the rule, the value, the remedy."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a run happens. kind: "cuda" or "cpu". Memory in GiB, 0.0 on a CPU."""
+
+    kind: str
+    name: str
+    capability: tuple[int, int] | None = None
+    total_gib: float = 0.0
+    free_gib: float = 0.0
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Everything a lesson needs to load and train a model.
+
+    why: one sentence on why this profile and this precision.
+    model, qlora_model, open_model: an absolute folder or a Hub id: for LoRA, for 4-bit,
+        and the one that needs no token.
+    dtype: "float32", "float16" or "bfloat16", the precision of the frozen base.
+    training_config, peft_config, quantization_config: the keyword arguments, unchanged,
+        of trl.SFTConfig, peft.LoraConfig and transformers.BitsAndBytesConfig.
+    """
+
+    name: str
+    why: str
+    model: str
+    qlora_model: str
+    open_model: str
+    dtype: str
+    attn_implementation: str
+    training_config: dict
+    peft_config: dict
+    quantization_config: dict
+
+
+def profile_names() -> list[str]:
+    """Every name that `load_profile` takes, "auto" first."""
+    return ["auto", *read_profiles()]
+
+
+def read_profiles(path=PROFILES_FILE) -> dict[str, dict]:
+    """The entries of a YAML file by profile name.
+
+    Raises ConfigError for a missing or unknown key.
+    """
+    known = {f.name for f in fields(Profile)} - {"name", "why"} | {"summary", "needs"}
+    profiles = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    for name, entry in profiles.items():
+        for word, keys in (
+            ("unknown", {*entry} - known),
+            ("missing", known - {*entry}),
+        ):
+            if keys:
+                raise ConfigError(
+                    f"{Path(path).name}: profile {name!r} has the {word} key "
+                    f"{min(keys)!r}: the keys are {', '.join(sorted(known))}"
+                )
+    return profiles
+
+
+def probe_device() -> Device:
+    """The device torch would train on: the current CUDA GPU, else the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        # What this process has reserved can be reused: without it, a second look from a
+        # notebook that holds a model would choose a smaller profile than the first.
+        free = min(total, free + torch.cuda.memory_reserved())
+        name, capability = (
+            torch.cuda.get_device_name(),
+            torch.cuda.get_device_capability(),
+        )
+        return Device("cuda", name, capability, total / GIB, free / GIB)
+    return Device(
+        "cpu", "CPU", remark=NO_MPS if torch.backends.mps.is_available() else ""
+    )
+
+
+def choose_profile(device: Device) -> tuple[str, str]:
+    """(name, why) of the largest profile that fits a device.
+
+    Decides by compute capability and free memory, never by the name of the card.
+    """
+    if device.kind != "cuda":
+        return "tiny", "no CUDA GPU was found" + (
+            device.remark and f" ({device.remark})"
+        )
+    has = (
+        f"{device.name} has {device.free_gib:.1f} of {device.total_gib:.1f} GiB free "
+        f"and compute capability {_dotted(device)}"
+    )
+    gpus = {name: p["needs"] for name, p in read_profiles().items() if p["needs"]}
+    by_size = sorted(gpus, key=lambda name: gpus[name]["free_gib"])
+    for name in reversed(by_size):
+        enough = device.free_gib >= gpus[name]["free_gib"]
+        if enough and device.capability >= tuple(gpus[name]["capability"]):
+            return name, has
+    least = gpus[by_size[0]]
+    return "tiny", (
+        f"{has}, and the smallest GPU profile needs {least['free_gib']} GiB free "
+        f"and capability {'.'.join(map(str, least['capability']))}"
+    )
+
+
+def load_profile(name: str = "auto", model: str | None = None) -> Profile:
+    """The profile of that name, completed for the device found.
+
+    model: a folder or Hub id that takes the place of `model` and `qlora_model`.
+    Raises ConfigError for an unknown name.
+    """
+    profiles, device = read_profiles(), probe_device()
+    if name != "auto" and name not in profiles:
+        names = ", ".join(["auto", *profiles])
+        raise ConfigError(f"unknown profile {name!r}: use one of {names}")
+    name, why = (
+        choose_profile(device) if name == "auto" else (name, "asked for by name")
+    )
+    entry = profiles[name]
+    dtype, precision = _dtype(entry["dtype"], device)
+    models = {key: _resolve(entry[key], ROOT) for key in entry if key.endswith("model")}
+    if model is not None:
+        models["model"] = models["qlora_model"] = _resolve(model, Path.cwd(), ROOT)
+    return Profile(
+        name=name,
+        why=f"{name}: {entry['summary']}; {why}; {precision}.",
+        **models,
+        dtype=dtype,
+        attn_implementation=entry["attn_implementation"],
+        training_config=entry["training_config"] | _device_keys(dtype, device),
+        peft_config=dict(entry["peft_config"]),
+        quantization_config=entry["quantization_config"]
+        | {"bnb_4bit_compute_dtype": dtype},
+    )
+
+
+def _dtype(wanted: str, device: Device) -> tuple[str, str]:
+    """(dtype, reason) on a device. wanted: a dtype, or "auto"."""
+    if wanted != "auto":
+        return wanted, f"{wanted} as the profile says"
+    if device.kind != "cuda":
+        return "float32", "float32 because there is no GPU, so expect hours"
+    has = f"because compute capability {_dotted(device)} is"
+    if device.capability >= BF16_CAPABILITY:
+        return "bfloat16", f"bfloat16 {has} 8.0 or more"
+    return "float16", f"float16 {has} below 8.0, without bfloat16"
+
+
+def _device_keys(dtype: str, device: Device) -> dict:
+    """The keys of training_config that depend on the device."""
+    gpu = device.kind == "cuda"
+    return {
+        "bf16": dtype == "bfloat16",
+        "fp16": dtype == "float16",
+        "use_cpu": not gpu,
+        "dataloader_pin_memory": gpu,
+    }
+
+
+def _resolve(model: str, *bases: Path) -> str:
+    """The absolute folder below the first base that has it; else a Hub id as it is.
+
+    What is neither becomes a path below the last base, for the error to name.
+    """
+    for base in bases:
+        if (base / model).is_dir():
+            return str((base / model).resolve())
+    if re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", str(model)):  # "name" or "owner/name"
+        return str(model)
+    return str((bases[-1] / model).resolve())
+
+
+def _dotted(device: Device) -> str:
+    """The compute capability as people write it: "7.5" for (7, 5)."""
+    return ".".join(map(str, device.capability))

@@ -1,0 +1,165 @@
+"""One lesson in one process: started by `helpers.course`, never by hand.
+
+The worker executes a notebook with papermill and reports on its standard output,
+one JSON object a line: `cell` as each cell starts, then `done` or `failed`. Every
+process of a lesson inherits `MARK` in its environment; that is how all of them,
+also those a notebook started itself, are found again when they must end.
+"""
+
+import contextlib
+import json
+import os
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+
+MARK = "LORA_COURSE_RUN"
+MIB = 2**20
+SAMPLE_SECONDS = 0.2
+OUTPUT_LINES = 10
+
+
+def marked_processes(mark):
+    """Return the processes whose `MARK` starts with `mark`, without this one."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        # Another user's process, or one that has just ended, cannot be read.
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid():
+                if process.environ().get(MARK, "").startswith(mark):
+                    found.append(process)
+    return found
+
+
+def end_processes(mark, rounds=20):
+    """Kill every process marked with `mark`; look again until none is left."""
+    import psutil
+
+    for _ in range(rounds):
+        left = marked_processes(mark)
+        if not left:
+            return
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(left, timeout=0.5)
+
+
+class Watch(threading.Thread):
+    """Measure the peak memory of this worker's kernel; end with the runner.
+
+    `peak_rss_mib` is the highest sum seen of the resident memory of all
+    descendants. A runner that was killed cannot stop its workers, so each worker
+    looks for itself whether its parent is still the one that started it.
+    """
+
+    def __init__(self, parent, mark):
+        super().__init__(daemon=True)
+        self.parent, self.mark, self.peak_rss_mib = parent, mark, 0.0
+
+    def run(self):
+        while True:
+            if os.getppid() != self.parent:
+                end_processes(self.mark)
+                os._exit(1)
+            self.peak_rss_mib = max(self.peak_rss_mib, self._rss_mib())
+            time.sleep(SAMPLE_SECONDS)
+
+    @staticmethod
+    def _rss_mib():
+        import psutil
+
+        total = 0
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                total += process.memory_info().rss
+        return total / MIB
+
+
+def last_output(cell):
+    """Return the last printed lines of a cell, without colours."""
+    streams = [o.text for o in cell.get("outputs", []) if o.output_type == "stream"]
+    # A progress bar rewrites its line: only what stood there last is of use.
+    text = re.sub(r"[^\n]*\r(?!\n)", "", "".join(streams))
+    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
+    return text.rstrip().splitlines()[-OUTPUT_LINES:]
+
+
+def describe_failure(error, source, executed, cell_id):
+    """Say in a dictionary which cell failed, why, and what it printed last.
+
+    `source` and `executed` are paths; the number counts the cells of `source`
+    from 1, and is None for a cell that only the run has (injected parameters).
+    """
+    import nbformat
+
+    ids = [cell.get("id") for cell in nbformat.read(source, as_version=4).cells]
+    output = []
+    if Path(executed).exists():
+        cells = nbformat.read(executed, as_version=4).cells
+        output = [last_output(c) for c in cells if c.get("id") == cell_id]
+    return {
+        "cell": ids.index(cell_id) + 1 if cell_id in ids else None,
+        "cells": len(ids),
+        "error": getattr(error, "ename", type(error).__name__),
+        "message": str(getattr(error, "evalue", error)).strip(),
+        "output": output[0] if output else [],
+    }
+
+
+def execute(task, emit):
+    """Run the notebook of `task`; return None or the description of its failure."""
+    import papermill
+
+    current = {"id": None}
+
+    def cell_starts(cell, cell_index):
+        current["id"] = cell.get("id")
+        emit(event="cell", index=cell_index)
+
+    try:
+        papermill.execute_notebook(
+            task["notebook"],
+            task["output"],
+            parameters=task["parameters"],
+            kernel_name=task["kernel"],
+            language="python",
+            progress_bar=False,
+            cwd=str(Path(task["notebook"]).parent),
+            on_cell_start=cell_starts,
+        )
+    except Exception as error:  # a lesson may fail in any way, and each is reported
+        return describe_failure(error, task["notebook"], task["output"], current["id"])
+    return None
+
+
+def main(task):
+    """Run one lesson and report it.
+
+    `task` holds `notebook`, `output` (paths), `parameters`, `kernel` (a kernel
+    specification's name) and `parent` (the runner's process id).
+    """
+    # The kernel inherits file descriptors 1 and 2; reports go where it cannot write.
+    reports = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    os.dup2(2, 1)
+
+    def emit(**event):
+        reports.write(json.dumps(event) + "\n")
+
+    mark = os.environ[MARK]
+    watch = Watch(task["parent"], mark)
+    watch.start()
+    start = time.perf_counter()
+    failure = execute(task, emit)
+    seconds = time.perf_counter() - start
+    end_processes(mark)  # what the notebook started and did not stop, a server say
+    measured = {"seconds": seconds, "peak_rss_mib": watch.peak_rss_mib}
+    emit(event="failed" if failure else "done", **measured, **(failure or {}))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

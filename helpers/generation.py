@@ -1,0 +1,97 @@
+"""Batched greedy answers to chats. Lessons reach it through `helpers.evaluation`."""
+
+import torch
+from tqdm.auto import tqdm
+from transformers import GenerationConfig
+
+# End-of-turn and end-of-text tokens of the chat templates the course meets. Phi-3 and
+# Llama 3 have two each, and a model that is stopped by one of them rambles on
+# (torchtune#1778).
+STOP_TOKENS = (
+    "<|end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|end_of_text|>",
+    "<|im_end|>",
+)
+
+# What is left out here comes from the checkpoint's own settings, and these sample
+# (Llama 3.1: temperature 0.6, top_p 0.9) or punish repetition (Qwen 2.5).
+GREEDY = {
+    "do_sample": False,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 50,
+    "repetition_penalty": 1.0,
+    "use_cache": True,
+}
+
+
+def generate(
+    model, tokenizer, prompts, max_new_tokens=80, batch_size=50, progress=False
+) -> list[str]:
+    """The greedy answers to prompts, in their order, without special tokens.
+
+    prompts: lists of messages. progress: show a bar.
+    """
+    options = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
+    answers = generate_with_stops(
+        model, tokenizer, prompts, **options, progress=progress
+    )
+    return [answer for answer, _ in answers]
+
+
+def generate_with_stops(
+    model, tokenizer, prompts, max_new_tokens=80, batch_size=50, progress=False
+) -> list[tuple[str, bool]]:
+    """As `generate`, each answer with whether the model ended it by itself."""
+    ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
+    # Neighbours of about one length need little padding.
+    order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        **GREEDY,
+        eos_token_id=stop_ids(model, tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    answers, was_training = {}, model.training
+    model.eval()
+    try:
+        with tqdm(total=len(ids), unit="answer", disable=not progress) as bar:
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                batch = _generate_batch(
+                    model, tokenizer, [ids[r] for r in rows], settings
+                )
+                answers.update(zip(rows, batch, strict=True))
+                bar.update(len(rows))
+    finally:
+        model.train(was_training)
+    return [answers[row] for row in range(len(ids))]
+
+
+def prompt_ids(tokenizer, messages) -> list[int]:
+    """The token ids of a prompt, up to where the answer starts."""
+    return tokenizer.apply_chat_template(
+        messages, tokenize=True, add_generation_prompt=True, return_dict=False
+    )
+
+
+def stop_ids(model, tokenizer) -> list[int]:
+    """Every id that ends an answer: eos of tokenizer and model, and STOP_TOKENS."""
+    eos = model.generation_config.eos_token_id
+    ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])}
+    vocabulary = tokenizer.get_vocab()
+    ids |= {vocabulary[token] for token in STOP_TOKENS if token in vocabulary}
+    return sorted(ids - {None})
+
+
+def _generate_batch(model, tokenizer, ids, settings) -> list[tuple[str, bool]]:
+    """(answer, stopped) of each prompt; padding left, so answers follow prompts."""
+    batch = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
+    with torch.inference_mode():
+        output = model.generate(**batch.to(model.device), generation_config=settings)
+    new = output[:, batch["input_ids"].shape[1] :].cpu()  # (batch, new tokens)
+    stopped = torch.isin(new, torch.tensor(settings.eos_token_id)).any(dim=1)
+    texts = tokenizer.batch_decode(new, skip_special_tokens=True)
+    return list(zip(texts, stopped.tolist(), strict=True))

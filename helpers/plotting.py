@@ -1,0 +1,90 @@
+"""The figures of the course: small, labelled, and readable without colour."""
+
+from itertools import cycle
+
+import matplotlib.pyplot as plt
+
+SIZE = (5, 3)  # inches
+STYLES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D")
+HATCHES = ("", "//", "..", "xx")
+
+
+def loss_curves(runs, title: str, baseline: float | None = None):
+    """The Figure of training and evaluation loss, nats a token, over update steps.
+
+    runs: `trainer.state.log_history`, or {label: log_history} for several runs. A line
+        is a training loss, markers are an evaluation loss.
+    baseline: the loss of the base model, a dotted line.
+    """
+    runs = runs if isinstance(runs, dict) else {"": runs}
+    fig, ax = plt.subplots(figsize=SIZE, layout="constrained")
+    looks = zip(cycle(STYLES), cycle(MARKERS), cycle(_colours()), strict=False)
+    for (label, history), (style, marker, color) in zip(
+        runs.items(), looks, strict=False
+    ):
+        steps, losses = _series(history, "loss")
+        ax.plot(steps, losses, style, color=color, label=f"{label} training".strip())
+        steps, losses = _series(history, "eval_loss")
+        if steps:
+            name = f"{label} evaluation".strip()
+            ax.plot(steps, losses, marker, color=color, label=name)
+    if baseline is not None:
+        ax.axhline(baseline, color="black", linestyle=":", label="base model")
+    ax.set(xlabel="update step", ylabel="loss (nats a token)", title=title)
+    ax.set_ylim(bottom=0)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return _finished(fig, ax)
+
+
+def before_after(reports: dict, title: str, chance: float | None = None):
+    """The Figure of the share of right answers by metric, with 95 % intervals.
+
+    reports: {label: evaluation.Report}, the baseline first; bars of one metric stand
+        side by side.
+    chance: the share that guessing would get, 0 to 1, a dotted line.
+    """
+    fig, ax = plt.subplots(figsize=SIZE, layout="constrained")
+    width = 0.8 / len(reports)
+    names = list(next(iter(reports.values())).intervals)
+    looks = zip(reports.items(), cycle(HATCHES), strict=False)
+    for place, ((label, report), hatch) in enumerate(looks):
+        x = [i + (place - (len(reports) - 1) / 2) * width for i in range(len(names))]
+        look = {"hatch": hatch, "edgecolor": "black", "capsize": 2, "label": label}
+        heights, errors = _heights(report, names)
+        ax.bar(x, heights, width, yerr=errors, **look)
+    if chance is not None:
+        ax.axhline(100 * chance, color="black", linestyle=":", label="chance")
+    ax.set(ylabel="rows right (%)", ylim=(0, 105), title=title)
+    labels = [name.replace("_", " ") for name in names]
+    ax.set_xticks(range(len(names)), labels, rotation=30, ha="right")
+    return _finished(fig, ax)
+
+
+def _heights(report, names) -> tuple[list, tuple[list, list]]:
+    """(percent of each metric, (how far below, how far above its interval reaches))."""
+    shares, bounds = report.metrics(), report.intervals
+    heights = [100 * shares[name] for name in names]
+    # max: the mean may miss its own percentile interval by a rounding error.
+    below = [max(0.0, 100 * (shares[name] - bounds[name][0])) for name in names]
+    above = [max(0.0, 100 * (bounds[name][1] - shares[name])) for name in names]
+    return heights, (below, above)
+
+
+def _series(history, key: str) -> tuple[list, list]:
+    """(steps, values) of the entries of a log history that have a key."""
+    entries = [entry for entry in history if key in entry]
+    return [entry["step"] for entry in entries], [entry[key] for entry in entries]
+
+
+def _colours() -> list[str]:
+    """The colours of matplotlib's cycle."""
+    return plt.rcParams["axes.prop_cycle"].by_key()["color"]
+
+
+def _finished(fig, ax):
+    """The figure with its legend, closed: a notebook then shows it once, as a value."""
+    fig.legend(loc="outside lower center", ncols=3, fontsize="small")
+    ax.spines[["top", "right"]].set_visible(False)
+    plt.close(fig)
+    return fig

@@ -1,0 +1,48 @@
+"""What several test modules share."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Set before any test imports torch: the suite is offline, and one thread is fastest.
+for name, value in {
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "MPLBACKEND": "agg",
+}.items():
+    os.environ.setdefault(name, value)
+
+
+@dataclass(frozen=True)
+class CourseRun:
+    """One run of every notebook.
+
+    rows: {lesson: row of course.json}; notebooks: {lesson: executed notebook};
+    printed: what the command wrote to standard output, its closing table.
+    """
+
+    rows: dict[str, dict]
+    notebooks: dict[str, Path]
+    printed: str
+
+
+@pytest.fixture(scope="session")
+def course_run(tmp_path_factory):
+    """Execute every notebook once on the tiny profile; fail where a lesson fails."""
+    output = tmp_path_factory.mktemp("course")
+    command = [sys.executable, "-m", "helpers.course", "--profile", "tiny"]
+    command += ["--output", str(output), "--end-with-parent"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.fail(f"the course did not run:\n{done.stderr}\n{done.stdout}")
+    rows = json.loads((output / "course.json").read_text(encoding="utf-8"))
+    executed = {path.stem: path for path in (output / "notebooks").glob("*.ipynb")}
+    return CourseRun({row["lesson"]: row for row in rows}, executed, done.stdout)

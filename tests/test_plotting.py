@@ -1,0 +1,78 @@
+"""Figures: labelled, with their baselines, and told apart without colour."""
+
+import json
+
+import matplotlib.pyplot as plt
+import pytest
+
+from helpers import plotting
+from helpers.evaluation import score
+
+HISTORY = [
+    {"loss": 3.0, "step": 5},
+    {"loss": 1.0, "step": 10},
+    {"eval_loss": 2.0, "step": 10},
+    {"train_runtime": 1.0, "step": 10},
+]
+TEXT = json.dumps({"queue": "REP", "order": "G1"})
+WRONG = json.dumps({"queue": "REP", "order": "G2"})
+BASE = score([TEXT] * 10, ["?"] * 10)
+TUNED = score([TEXT] * 10, [TEXT] * 8 + [WRONG] * 2, stopped=[True] * 10)
+
+
+def legend(figure):
+    """The texts of a figure's legend."""
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_loss_curves_of_one_run():
+    figure = plotting.loss_curves(HISTORY, "Loss falls", baseline=3.2)
+    (ax,) = figure.axes
+    train, evaluation, baseline = ax.get_lines()
+    assert train.get_xydata().tolist() == [[5, 3], [10, 1]]
+    assert evaluation.get_xydata().tolist() == [[10, 2]]
+    assert set(baseline.get_ydata()) == {3.2}
+    assert (ax.get_xlabel(), ax.get_title()) == ("update step", "Loss falls")
+    assert ax.get_ylabel() == "loss (nats a token)"
+    assert legend(figure) == ["training", "evaluation", "base model"]
+
+
+def test_several_runs_differ_in_more_than_colour():
+    runs = {"lr 0": HISTORY, "lr 2e-3": HISTORY}
+    lines = plotting.loss_curves(runs, "Two runs").axes[0].get_lines()
+    assert lines[0].get_linestyle() != lines[2].get_linestyle()
+    assert lines[1].get_marker() != lines[3].get_marker()
+
+
+def test_a_run_without_evaluation_has_no_markers():
+    figure = plotting.loss_curves(HISTORY[:2], "No evaluation")
+    assert legend(figure) == ["training"]
+
+
+def test_before_after_has_bars_intervals_and_chance():
+    reports = {"base": BASE, "tuned": TUNED}
+    figure = plotting.before_after(reports, "It learnt the format", chance=0.1)
+    (ax,) = figure.axes
+    base, tuned = (c for c in ax.containers if hasattr(c, "patches"))
+    heights = [bar.get_height() for bar in tuned.patches]
+    assert heights == pytest.approx([80, 100, 80, 100])
+    assert [bar.get_height() for bar in base.patches] == [0, 0, 0, 0]
+    assert base.patches[0].get_hatch() != tuned.patches[0].get_hatch()
+    segments = tuned.errorbar.lines[2][0].get_segments()
+    low, high = TUNED.intervals["exact_match"]
+    assert segments[0][:, 1] == pytest.approx([100 * low, 100 * high])
+    labels = [label.get_text() for label in ax.get_xticklabels()]
+    assert labels == ["exact match", "queue", "order", "valid json"]
+    assert legend(figure) == ["chance", "base", "tuned"]
+    assert (ax.get_ylabel(), ax.get_title()) == (
+        "rows right (%)",
+        "It learnt the format",
+    )
+
+
+def test_a_figure_is_closed_so_that_a_notebook_shows_it_once(tmp_path):
+    figure = plotting.before_after({"base": BASE}, "One")
+    assert not plt.fignum_exists(getattr(figure, "number", -1))
+    assert tuple(figure.get_size_inches()) == plotting.SIZE
+    figure.savefig(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 1000
