@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import zipfile
 from pathlib import Path
 
 from safetensors import safe_open
@@ -30,6 +32,22 @@ def check_checkpoint(folder) -> None:
             what = f"is truncated or damaged ({error})"
             raise ModelError(f"{_shown(file)} {what}: {remedy(file)}") from None
     _check_sums(folder / "SHA256SUMS")
+
+
+def last_checkpoint(folder) -> Path | None:
+    """The newest whole training checkpoint of a run folder, None where there is none.
+
+    A killed run may leave its newest folder half written: transformers' Trainer writes
+    weights, optimizer, schedule and random state first, trainer_state.json last. Give
+    the result to `trainer.train(resume_from_checkpoint=...)`, which takes None too.
+    """
+    steps = {
+        int(match[1]): path
+        for path in Path(folder).glob("checkpoint-*")
+        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))
+    }
+    newest_first = sorted(steps, reverse=True)
+    return next((steps[s] for s in newest_first if _is_whole(steps[s], s)), None)
 
 
 def explain(error: Exception, name: str, open_model: str) -> str:
@@ -68,10 +86,31 @@ def _check_sums(sums: Path) -> None:
             raise ModelError(f"{_shown(file)} {what}: {remedy(file)}")
 
 
+def _is_whole(folder: Path, step: int) -> bool:
+    """Whether a training checkpoint of that step can be resumed from."""
+    saved = [
+        *folder.glob("*.json"),
+        *folder.glob("*.safetensors"),
+        *folder.glob("*.pt"),
+    ]
+    try:
+        for file in (*saved, *folder.glob("*.pth")):
+            _open(file)
+        state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+    except Exception:  # whatever is wrong with a file, the checkpoint is not whole
+        return False
+    needed = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt")
+    return state["global_step"] == step and all((folder / n).exists() for n in needed)
+
+
 def _open(file: Path) -> None:
-    """Reads a JSON file, or a safetensors header and compares it with the length."""
+    """Reads a file as far as it takes to know that it is whole; raises where not."""
     if file.suffix == ".json":
         json.loads(file.read_text(encoding="utf-8"))
+    elif file.suffix in (".pt", ".pth"):  # torch.save writes zip files
+        with zipfile.ZipFile(file) as archive:
+            if broken := archive.testzip():
+                raise ValueError(f"{broken} is damaged")
     else:
         with safe_open(file, framework="pt"):
             pass
