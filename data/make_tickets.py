@@ -1,10 +1,11 @@
-"""Make the running example: support tickets and the one line of JSON the back office wants.
+"""Make the running example: support tickets, and the line of JSON wanted for each.
 
     python data/make_tickets.py [--output data/tickets] [--seed 0]
 
-Writes train.jsonl (2,000 rows), validation.jsonl (200) and test.jsonl (400). Each row is
-{"messages": [user, assistant]}. The phrases are hand-written (data/phrases/); no wording, greeting, sign-off, name or
-other phrase of one split stands in another. The same seed gives the same bytes.
+Writes train.jsonl (2,000 rows), validation.jsonl (200) and test.jsonl (400). Each row
+is {"messages": [user, assistant]}. The phrases are hand-written (data/phrases/); no
+wording, greeting, sign-off, name or other phrase of one split stands in another. The
+same seed gives the same bytes.
 """
 
 import argparse
@@ -18,49 +19,60 @@ import yaml
 
 PHRASES = Path(__file__).parent / "phrases"
 SIZES = {"train": 2000, "validation": 200, "test": 400}
+ORDER_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"  # no I and O, which look like digits
 PRIORITY_WEIGHTS = {"P1": 20, "P2": 25, "P3": 30, "P4": 25}
 
 
 def load_phrases(split):
-    """Return the phrases of one split: {"wordings": {queue: [str]}, "names": [str], "greeting": [str], ...}."""
+    """Return the phrases of one split.
+
+    {"wordings": {queue: [str]}, "urgency": {priority: [str]}, "greeting": [str], ...}:
+    every other kind is a list. "items" is the same in all splits.
+    """
     wordings, frames, world = (
         yaml.safe_load((PHRASES / f"{name}.yaml").read_text(encoding="utf-8"))
         for name in ("wordings", "frames", "world")
     )
-    phrases = {kind: by_split[split] for kind, by_split in frames.items() if kind != "urgency"}
-    phrases["urgency"] = {priority: by_split[split] for priority, by_split in frames["urgency"].items()}
-    phrases["wordings"] = {queue: by_split[split] for queue, by_split in wordings.items()}
+    urgency = frames.pop("urgency")
+    phrases = {kind: by_split[split] for kind, by_split in frames.items()}
+    phrases["urgency"] = {code: by_split[split] for code, by_split in urgency.items()}
+    phrases["wordings"] = {code: by_split[split] for code, by_split in wordings.items()}
     return phrases | {"names": world["names"][split], "items": world["items"]}
 
 
 def fill(template, **slots):
     """Fill the slots of a phrase and mend "a" to "an" before a vowel."""
-    text = re.sub(r"\b([Aa]) \{(item|other)\}", lambda m: f"{m[1]}{_n(slots[m[2]])} {{{m[2]}}}", template)
-    return text.format(**slots)
 
+    def mend(found):
+        an = "n" if slots[found[2]][0] in "aeio" else ""
+        return f"{found[1]}{an} {{{found[2]}}}"
 
-def _n(word):
-    return "n" if word[0] in "aeio" else ""
+    return re.sub(r"\b([Aa]) \{(item|other)\}", mend, template).format(**slots)
 
 
 def add_typo(rng, text, keep):
-    """Swap two neighbouring letters inside one word of at least five letters that is not in keep."""
+    """Swap two inner letters of a word of five or more that is not one of `keep`."""
+
+    def fits(word):
+        return len(word) >= 5 and word.isalpha() and word.islower() and word not in keep
+
     words = text.split(" ")
-    places = [i for i, w in enumerate(words) if w.isalpha() and w.islower() and len(w) >= 5 and w not in keep]
+    places = [i for i, word in enumerate(words) if fits(word)]
     if places:
         i = rng.choice(places)
-        j = rng.randrange(1, len(words[i]) - 2)
-        words[i] = words[i][:j] + words[i][j + 1] + words[i][j] + words[i][j + 2 :]
+        j, word = rng.randrange(1, len(words[i]) - 2), words[i]
+        words[i] = word[:j] + word[j + 1] + word[j] + word[j + 2 :]
     return " ".join(words)
 
 
 def make_ticket(rng, phrases):
-    """Return (message, answer): the customer's text and the five fields the back office wants."""
+    """Return (message, answer): a customer's text, and the five fields wanted of it."""
     queue = rng.choice(sorted(phrases["wordings"]))
     priority = rng.choices(list(PRIORITY_WEIGHTS), list(PRIORITY_WEIGHTS.values()))[0]
     item, other = rng.sample(phrases["items"], 2)
-    order = f"{rng.choice('ABCDEFGHJKLMNPQRSTUVWXYZ')}{rng.randrange(10000):04d}"
-    slots = {"item": item, "other": other, "order": order, "name": rng.choice(phrases["names"])}
+    order = f"{rng.choice(ORDER_LETTERS)}{rng.randrange(10000):04d}"
+    name = rng.choice(phrases["names"])
+    slots = {"item": item, "other": other, "order": order, "name": name}
 
     wording = fill(rng.choice(phrases["wordings"][queue]), **slots)
     if rng.random() < 0.08:
@@ -68,7 +80,8 @@ def make_ticket(rng, phrases):
     body = [wording]
     if rng.random() < 0.2:  # a second product, which is not meant
         kind = rng.choice(["context", "aside"])
-        body.insert(0 if kind == "context" else 1, fill(rng.choice(phrases[kind]), **slots))
+        second = fill(rng.choice(phrases[kind]), **slots)
+        body.insert(0 if kind == "context" else 1, second)
     if rng.random() < 0.12:
         order = None
     else:
@@ -76,7 +89,8 @@ def make_ticket(rng, phrases):
     if priority != "P3" or rng.random() < 0.5:  # nothing said means the usual pace, P3
         _insert(rng, body, rng.choice(phrases["urgency"][priority]))
     message = _frame(rng, phrases, body, slots)
-    return message, {"queue": queue, "priority": priority, "order": order, "item": item, "from": slots["name"]}
+    answer = {"queue": queue, "priority": priority, "order": order, "item": item}
+    return message, answer | {"from": name}
 
 
 def _insert(rng, body, sentence):
@@ -89,14 +103,15 @@ def _frame(rng, phrases, body, slots):
     if rng.random() < 0.7:
         body.append(fill(rng.choice(phrases["sign_off"]), **slots))
     else:
-        body.insert(rng.randint(0, len(body)), fill(rng.choice(phrases["introduction"]), **slots))
+        place = rng.randint(0, len(body))
+        body.insert(place, fill(rng.choice(phrases["introduction"]), **slots))
     if rng.random() < 0.85:
         body.insert(0, rng.choice(phrases["greeting"]))
     return " ".join(body)
 
 
 def make_split(split, seed=0):
-    """Return the rows of one split, each {"messages": [...]}; no message occurs twice."""
+    """Return the rows of a split, {"messages": [...]} each; no message occurs twice."""
     rng = random.Random(f"{seed}/{split}")
     phrases = load_phrases(split)
     rows = {}
@@ -104,28 +119,43 @@ def make_split(split, seed=0):
         message, answer = make_ticket(rng, phrases)
         rows.setdefault(message, answer)
     return [
-        {
-            "messages": [
-                {"role": "user", "content": message},
-                {"role": "assistant", "content": json.dumps(answer, ensure_ascii=False)},
-            ]
-        }
+        {"messages": [_turn("user", message), _turn("assistant", _one_line(answer))]}
         for message, answer in rows.items()
     ]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "tickets")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    args.output.mkdir(parents=True, exist_ok=True)
+def write_splits(output, seed=0):
+    """Write the three files. Each appears whole or not at all."""
+    output.mkdir(parents=True, exist_ok=True)
     for split in SIZES:
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in make_split(split, args.seed)]
-        part = args.output / f"{split}.jsonl.part"
+        lines = [_one_line(row) + "\n" for row in make_split(split, seed)]
+        part = output / f"{split}.jsonl.part"
         part.write_text("".join(lines), encoding="utf-8", newline="\n")
-        os.replace(part, args.output / f"{split}.jsonl")
-        print(f"{split}: {len(lines)} rows")
+        os.replace(part, output / f"{split}.jsonl")
+
+
+def _turn(role, content):
+    return {"role": role, "content": content}
+
+
+def _one_line(value):
+    return json.dumps(value, ensure_ascii=False)
+
+
+def main(argv=None):
+    """Run the command. Exit code 2 and one line where the folder cannot be written."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).parent / "tickets"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    try:
+        write_splits(args.output, args.seed)
+    except OSError as error:
+        parser.exit(2, f"{parser.prog}: cannot write {args.output}: {error}\n")
+    for split, size in SIZES.items():
+        print(f"{split}: {size:,} rows")
 
 
 if __name__ == "__main__":

@@ -1,198 +1,140 @@
-"""The recipe of the shipped checkpoints: pretrain tiny-llama from scratch, lay it out again as tiny-phi3.
+"""Rebuild the shipped checkpoints: pretrain tiny-llama, lay it out again as tiny-phi3.
 
-    python -m helpers.tiny_checkpoints [--output data/checkpoints] [--work build/pretraining]
+    python -m helpers.tiny_checkpoints [--output data/checkpoints] [--work DIR]
 
-One process, one seed, about an hour on one CPU core. The run saves its state every 250 steps under --work and goes on
-from there when it is started again. The result: two folders in bf16 safetensors with tokenizer, model card
+One process, one thread, one seed, a good hour of one CPU core. The run saves its state
+every 250 steps in DIR (default: build/pretraining) and goes on from there when it is
+started again, so it may be killed at any moment; with a finished state it only exports.
+The result is two folders: weights in bf16 safetensors, tokenizer, model card
 (README.md), recipe.json (settings, loss curve, digests) and SHA256SUMS.
 """
 
 import argparse
-import contextlib
-import hashlib
 import os
-import random
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from tqdm import tqdm
-
-from helpers import corpus
 from helpers.config import ROOT
+from helpers.pretraining import (
+    Recipe,
+    build_tokenizer,
+    make_batch,
+    make_optimizers,
+    new_model,
+    train_step,
+)
 
-# A space stands alone before capitals and digits, so a name has the same tokens in a message, in quotes, anywhere;
-# digits stand alone, so that an order number is copied digit by digit.
-PRE_TOKENS = r"\p{N}|\p{Lu}\p{Ll}*| ?\p{Ll}+| ?[^\s\p{L}\p{N}]+|\s+"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides the weights. Lengths in tokens; learning rates after warm-up."""
-
-    seed: int = 0
-    vocab_size: int = 2048
-    hidden_size: int = 192
-    intermediate_size: int = 512
-    layers: int = 4
-    heads: int = 6
-    positions: int = 1024
-    rows: int = 6
-    length: int = 512
-    steps: int = 4000
-    warmup_steps: int = 100
-    decay_share: float = 0.4
-    muon_lr: float = 3e-3
-    adamw_lr: float = 3e-3
-    tokenizer_documents: int = 30000
+SAVE_EVERY = 250  # steps
+REMEDY = "move it away to start again, or give another --work folder"
 
 
-def build_tokenizer(recipe):
-    """Train the byte-level BPE tokenizer on the corpus. Returns a tokenizers.Tokenizer; the same recipe, the same JSON."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    rng = random.Random(f"{recipe.seed}/tokenizer")
-    tokenizer = Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(Regex(PRE_TOKENS), "isolated")
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=recipe.vocab_size,
-        special_tokens=corpus.SPECIAL_TOKENS,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    documents = (corpus.make_document(rng, 0.9) for _ in range(recipe.tokenizer_documents))
-    tokenizer.train_from_iterator(documents, trainer)
-    return tokenizer
-
-
-def make_batch(tokenizer, recipe, step):
-    """Return the token ids of one step, a list of recipe.rows * recipe.length ints; a step needs no other step."""
-    rng = random.Random(f"{recipe.seed}/{step}")
-    size, ids = recipe.rows * recipe.length, []
-    while len(ids) < size:
-        texts = [corpus.make_document(rng, step / recipe.steps) for _ in range(20)]
-        ids += [i for encoding in tokenizer.encode_batch(texts) for i in encoding.ids]
-    return ids[:size]
-
-
-def corpus_digest(tokenizer, recipe):
-    """Return the sha256 of four steps' token ids: it changes when the generator, its lists or the tokenizer change."""
-    digest = hashlib.sha256()
-    for step in (0, 1, recipe.steps // 2, recipe.steps - 1):
-        digest.update(repr(make_batch(tokenizer, recipe, step)).encode())
-    return digest.hexdigest()
-
-
-def new_model(recipe):
-    """Return a randomly initialised LlamaForCausalLM of the recipe's shape, in fp32."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    ids = {token: i for i, token in enumerate(corpus.SPECIAL_TOKENS)}
-    torch.manual_seed(recipe.seed)
-    config = LlamaConfig(
-        vocab_size=recipe.vocab_size,
-        hidden_size=recipe.hidden_size,
-        intermediate_size=recipe.intermediate_size,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.heads,
-        num_key_value_heads=recipe.heads,
-        max_position_embeddings=recipe.positions,
-        rms_norm_eps=1e-5,
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
-        tie_word_embeddings=True,
-        bos_token_id=ids["<|begin_of_text|>"],
-        eos_token_id=ids["<|eot_id|>"],
-        pad_token_id=ids["<|finetune_right_pad_id|>"],
-    )
-    return LlamaForCausalLM(config)
-
-
-def make_optimizers(model, recipe):
-    """Muon for the matrices inside the layers, AdamW for embeddings and norms (torch.optim.Muon's own advice)."""
-    import torch
-
-    inside = {name for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name}
-    matrices = [p for name, p in model.named_parameters() if name in inside]
-    others = [p for name, p in model.named_parameters() if name not in inside]
-    return [
-        torch.optim.Muon(matrices, lr=recipe.muon_lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=recipe.adamw_lr, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
-
-
-def learning_rate_share(recipe, step):
-    """Warm-up, plateau, linear decay: the share of the full learning rate at a step."""
-    left = (recipe.steps - step) / (recipe.decay_share * recipe.steps)
-    return min(1.0, (step + 1) / recipe.warmup_steps, max(left, 0.0))
-
-
-def train_step(model, optimizers, recipe, ids, step):
-    """One optimizer step on recipe.rows rows. Returns the mean loss a token, in nats."""
-    import torch
-
-    for optimizer, full in zip(optimizers, (recipe.muon_lr, recipe.adamw_lr), strict=True):
-        optimizer.param_groups[0]["lr"] = full * learning_rate_share(recipe, step)
-    x = torch.tensor(ids).view(recipe.rows, recipe.length)
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = model(input_ids=x, labels=x, use_cache=False).loss
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    for optimizer in optimizers:
-        optimizer.step()
-        optimizer.zero_grad()
-    return loss.item()
+class StateError(ValueError):
+    """A saved state that this run cannot go on from. One line, with the remedy."""
 
 
 def pretrain(recipe, work, steps=None):
-    """Train up to `steps` (default: all), from the state in `work` if there is one. Returns (model, log).
+    """Train up to `steps` (default: the recipe's), from the state in `work` if any.
 
-    log: {"losses": [loss a step], "seconds": float}. The state file appears whole or not at all.
+    Returns (model, log), log: {"losses": [loss of each step], "seconds": float}.
+    Raises StateError where work/state.pt is damaged or of another recipe.
     """
-    import torch
+    from tqdm import trange
 
+    state_file, last = work / "state.pt", steps or recipe.steps
+    state = load_state(state_file, recipe)  # first, so that its error comes at once
     tokenizer, model = build_tokenizer(recipe), new_model(recipe)
     optimizers, log = make_optimizers(model, recipe), {"losses": [], "seconds": 0.0}
-    state_file = work / "state.pt"
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
-        if state["recipe"] != asdict(recipe):
-            raise SystemExit(f"{state_file}: belongs to another recipe; remove it to start again")
+    if state:
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         log = state["log"]
-    first, last, began = len(log["losses"]), steps or recipe.steps, time.monotonic() - log["seconds"]
-    for step in (bar := tqdm(range(first, last), initial=first, total=last, unit="step", mininterval=10)):
-        log["losses"].append(train_step(model, optimizers, recipe, make_batch(tokenizer, recipe, step), step))
+    first, began = len(log["losses"]), time.monotonic() - log["seconds"]
+    bar = trange(first, last, initial=first, total=last, unit="step", mininterval=10)
+    for step in bar:
+        ids = make_batch(tokenizer, recipe, step)
+        log["losses"].append(train_step(model, optimizers, recipe, ids, step))
         bar.set_postfix(loss=f"{log['losses'][-1]:.3f}", refresh=False)
-        if (step + 1) % 250 == 0 or step + 1 == last:
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == last:
             log["seconds"] = time.monotonic() - began
-            optimizer_states = [optimizer.state_dict() for optimizer in optimizers]
-            state = {"recipe": asdict(recipe), "model": model.state_dict(), "optimizers": optimizer_states, "log": log}
-            torch.save(state, work / "state.part")
-            os.replace(work / "state.part", state_file)
+            save_state(state_file, recipe, model, optimizers, log)
     return model, log
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=ROOT / "data" / "checkpoints")
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "pretraining")
-    args = parser.parse_args()
+def save_state(file, recipe, model, optimizers, log):
+    """Write all that the next step needs. The file appears whole or not at all."""
     import torch
+
+    state = {"recipe": asdict(recipe), "model": model.state_dict(), "log": log}
+    state["optimizers"] = [optimizer.state_dict() for optimizer in optimizers]
+    part = file.with_suffix(".part")
+    with part.open("wb") as stream:
+        torch.save(state, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(part, file)
+
+
+def load_state(file, recipe):
+    """Return the state that `save_state` wrote, None where there is no file.
+
+    Raises StateError for a damaged file and for the state of another recipe.
+    """
+    import torch
+
+    if not file.exists():
+        return None
+    try:
+        state = torch.load(file, weights_only=True)
+        saved = dict(state["recipe"])
+        whole = {"model", "optimizers", "log"} <= state.keys()
+    except Exception as error:  # zip, pickle and key errors have no common class
+        raise StateError(f"{file} is damaged or no saved state: {REMEDY}") from error
+    if not whole:
+        raise StateError(f"{file} lacks a part of the state: {REMEDY}")
+    if saved != asdict(recipe):
+        other = [k for k, v in asdict(recipe).items() if saved.get(k) != v]
+        what = f"another recipe (different: {', '.join(other) or 'its settings'})"
+        raise StateError(f"{file} belongs to {what}: {REMEDY}")
+    return state
+
+
+def main(argv=None):
+    """Run the command. Exit code 2 and one line where state or folders are unusable."""
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers.tiny_checkpoints",
+        description=__doc__.splitlines()[0],
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=ROOT / "data" / "checkpoints",
+        help="where tiny-llama/ and tiny-phi3/ go (default: data/checkpoints)",
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=ROOT / "build" / "pretraining",
+        help="where the state is kept (default: build/pretraining)",
+    )
+    args = parser.parse_args(argv)
+    import torch
+    from transformers.utils.logging import disable_progress_bar
 
     from helpers.checkpoint_export import export
 
-    with contextlib.suppress(RuntimeError):
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    disable_progress_bar()  # of saving a file of 4 MB
+    torch.set_num_threads(1)  # the order of sums, and so the weights, depend on it
     recipe = Recipe()
-    args.work.mkdir(parents=True, exist_ok=True)
-    model, log = pretrain(recipe, args.work)
-    export(recipe, model, log, args.output)
+    try:
+        for folder in (args.work, args.output):  # before an hour of work, not after
+            folder.mkdir(parents=True, exist_ok=True)
+        model, log = pretrain(recipe, args.work)
+        folders = export(recipe, model, log, args.output)
+    except (StateError, OSError) as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    print("wrote", *folders)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,129 @@
+"""Keep the measured figures of a run: the ledger, and what pages quote from it.
+
+    python -m helpers.ledger [--run build]
+
+Reads the run's course.json and executed notebooks. Writes data/results/ (one JSON a
+lesson, profile and machine, and the pictures), the "Measured" line at the head of each
+lesson, and the table of results in README.md. Nothing of these is written by hand.
+"""
+
+import argparse
+import base64
+import json
+import os
+import platform
+import re
+from pathlib import Path
+
+from helpers.config import ROOT, probe_device
+from helpers.environment import SHOWN, version
+
+RESULTS = ROOT / "data" / "results"
+# The cell whose figure is kept as a picture, and the picture's name.
+PICTURES = {("03_finetune_with_lora", "after-figure"): "before_after.png"}
+BEGIN, END = "<!-- results: python -m helpers.ledger -->", "<!-- end of results -->"
+MEASURED = re.compile(r"^\*\*Measured\*\*.*$|^<!-- cost -->$", re.MULTILINE)
+
+
+def machine():
+    """Return {"name": short name for files, "device": text, "cores": int}."""
+    device, cores = probe_device(), os.cpu_count()
+    name = f"cpu-{cores}-cores" if device.kind == "cpu" else device.name
+    name = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    text = device.name if device.kind == "cuda" else f"{cores}-core CPU"
+    return {"name": name, "device": text, "system": platform.system()}
+
+
+def read_ledger(folder=RESULTS):
+    """Return the entries of the ledger, sorted by file name; one dict a JSON file."""
+    files = sorted(Path(folder).glob("[0-9][0-9]_*.json"))
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def store(rows, folder=RESULTS):
+    """Write one ledger file for each row of course.json; an older one is replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    here, versions = machine(), {name: version(name) for name in SHOWN}
+    for row in rows:
+        entry = row | {"machine": here, "versions": versions}
+        name = f"{row['lesson']}.{row['profile']}.{here['name']}.json"
+        _write(folder / name, json.dumps(entry, indent=1) + "\n")
+
+
+def measured_line(lesson, entries):
+    """Return a lesson's line of measured cost, one part a profile and machine."""
+    parts = [
+        f"`{e['profile']}` on a {e['machine']['device']}: {e['seconds']:.0f} s, "
+        f"{e['peak_rss_mib']:,.0f} MiB"
+        for e in entries
+        if e["lesson"] == lesson
+    ]
+    return f"**Measured**: {'; '.join(parts) or 'not yet'}."
+
+
+def results_table(entries):
+    """Return README's table: a lesson's cost, and exact match before and after."""
+    lines = [
+        "| lesson | profile, machine | seconds | peak memory | exact match before "
+        "| after | training |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for e in entries:
+        f = e["figures"]
+        lines.append(
+            f"| {e['lesson'][:2]} | `{e['profile']}`, {e['machine']['device']} "
+            f"| {e['seconds']:.0f} | {e['peak_rss_mib']:,.0f} MiB "
+            f"| {f['base_exact_match']:.1%} | {f['tuned_exact_match']:.1%} "
+            f"| {f['training_seconds']:.0f} s |"
+        )
+    return "\n".join(lines)
+
+
+def quote(entries, root=ROOT):
+    """Bring README's table and the lessons' "Measured" lines up to date."""
+    readme = root / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    head, _, rest = text.partition(BEGIN)
+    tail = rest.partition(END)[2]
+    _write(readme, f"{head}{BEGIN}\n{results_table(entries)}\n{END}{tail}")
+    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        title = "".join(notebook["cells"][0]["source"])
+        title = MEASURED.sub(measured_line(path.stem, entries), title)
+        notebook["cells"][0]["source"] = title.splitlines(keepends=True)
+        _write(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
+def keep_pictures(run, folder=RESULTS):
+    """Copy the figures that README shows out of the executed notebooks."""
+    for (lesson, cell_id), name in PICTURES.items():
+        path = Path(run) / "notebooks" / f"{lesson}.ipynb"
+        if path.exists():
+            cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+            outputs = next(c["outputs"] for c in cells if c["id"] == cell_id)
+            found = [o["data"]["image/png"] for o in outputs if "data" in o]
+            (folder / name).write_bytes(base64.b64decode(found[-1]))
+
+
+def _write(path, text):
+    """Write a text file that appears whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(part, path)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser("python -m helpers.ledger", description=__doc__)
+    parser.add_argument("--run", type=Path, default=ROOT / "build", help="a run")
+    run = parser.parse_args(argv).run
+    try:
+        rows = json.loads((run / "course.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        parser.error(f"{run / 'course.json'}: {error}; run `make course` first")
+    store(rows)
+    keep_pictures(run)
+    quote(read_ledger())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Wrong answers to lesson 00's exercises, by the mistake each makes."""
+
+# A scorer with all its parts; each mistake below changes one.
+SCORER = """
+import json
+
+def answer(expected, given):
+    try:
+        got = json.loads(given)
+    except ValueError:
+        return 0
+    if not isinstance(got, dict):
+        return 0
+    wanted = json.loads(expected)
+    return sum(key in got and got[key] == wanted[key] for key in wanted)
+"""
+
+
+def _scorer(old, new):
+    assert old in SCORER
+    return SCORER.replace(old, new)
+
+
+WRONG = {
+    "00.1": {
+        "percent instead of share": "answer = 100 * 40 * 16 / 2000",
+        "updates counted as messages": "answer = 40 / 2000",
+        "fraction upside down": "answer = 2000 / (40 * 16)",
+        "number of messages": "answer = 40 * 16",
+    },
+    "00.2": {
+        "compares the texts": "answer = lambda line, given: 4 * (line == given)",
+        "fails on what is not JSON": _scorer("except ValueError", "except KeyError"),
+        "missing key counts as null": _scorer(
+            "key in got and got[key] ==", "got.get(key) =="
+        ),
+        "share instead of count": f"{SCORER}\ncount = answer\n"
+        "answer = lambda expected, given: count(expected, given) / 4",
+        "fails on JSON that is no object": _scorer(
+            "not isinstance(got, dict)", "not got"
+        ),
+    },
+    "00.3": {
+        "forgot the square root": "answer = 400 * 2.94",
+        "points taken as units": "answer = 1.96**2 * 0.9 * 0.1 / 1**2",
+        "half of the half-width": "answer = 1.96**2 * 0.9 * 0.1 / 0.005**2",
+        "left out 1.96": "answer = 0.9 * 0.1 / 0.01**2",
+    },
+}
