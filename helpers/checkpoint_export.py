@@ -164,8 +164,8 @@ def model_card(name, model, facts):
         f"{r.positions:,} positions, bf16",
         "text": f"{facts['tokens']:,} tokens made by `helpers/corpus.py`: customers' "
         "messages with notes in many layouts, copying and look-up exercises",
-        "never seen": "a chat template, the keys and codes of the house format, "
-        "any phrase of `data/tickets`",
+        "never seen": "a chat template, a code of the house format, any phrase of "
+        "`data/tickets`",
         "optimizer": f"Muon ({r.muon_lr}) for matrices, AdamW ({r.adamw_lr}) for the "
         f"rest; {facts['steps_done']:,} steps of {r.rows} x {r.length} tokens; "
         "warm-up, plateau, linear decay",

@@ -6,7 +6,6 @@ tickets never occurs, nor a chat template, nor a phrase of theirs; its codes onl
 the random letters of an exercise happen to spell one.
 """
 
-from helpers import loose_messages
 from helpers.customer_messages import (
     LETTERS,
     make_message,
@@ -15,6 +14,7 @@ from helpers.customer_messages import (
     make_order,
     read_phrases,
 )
+from helpers.loose_messages import make_loose_message, splice_name
 
 # The special tokens of both chat templates. They stand in the text as separators, so
 # that their embeddings are trained: LoRA on the linear layers does not train
@@ -35,19 +35,17 @@ SEPARATORS = ["\n", "\n\n", " => ", "\n---\n"]
 SEPARATORS += END_TOKENS + MARK_TOKENS + START_TOKENS
 
 
-STAGES = ("exercises", "plain", "loose")
-
-
 def make_document(rng, stage):
     """Return one document, from a start token (mostly) to an end token.
 
     stage: "exercises" (three documents in five are copying or look-up exercises),
-    "plain" (one in five; messages follow patterns) or "loose" (messages do not).
+    "plain" (one in five; messages follow patterns), "loose" (messages do not) or "keys"
+    (as loose; notes use more keys, and hardly any name has been seen before).
     """
     exercises = 0.6 if stage == "exercises" else 0.2
     draw = rng.random()
     if draw < exercises:
-        loose = stage == "loose"
+        loose = stage in ("loose", "keys")
         text = copy_document(rng, loose) if rng.random() < 0.6 else lookup_document(rng)
     else:
         text = word_document(rng) if draw > 0.96 else message_document(rng, stage)
@@ -57,9 +55,12 @@ def make_document(rng, stage):
 
 def message_document(rng, stage="plain"):
     """Return a customer's message and one or two notes on it."""
-    loose = stage == "loose" and rng.random() < 0.75
-    text, facts = loose_messages.make_loose_message(rng) if loose else make_message(rng)
-    notes = [make_note(rng, facts) for _ in range(rng.choice([1, 1, 2]))]
+    keys = stage == "keys"
+    if stage in ("loose", "keys") and rng.random() < 0.75:
+        text, facts = make_loose_message(rng, spliced=1.0 if keys else 0.4)
+    else:
+        text, facts = make_message(rng)
+    notes = [make_note(rng, facts, keys) for _ in range(rng.choice([1, 1, 2]))]
     return text + "".join(rng.choice(SEPARATORS) + note for note in notes)
 
 
@@ -68,7 +69,7 @@ def copy_document(rng, loose=False):
 
     loose: half of the lists are spliced names.
     """
-    make = loose_messages.splice_name if loose and rng.random() < 0.5 else make_word
+    make = splice_name if loose and rng.random() < 0.5 else make_word
     words = [make(rng) for _ in range(rng.randint(2, 9))]
     joint = rng.choice([" ", ", ", "; ", "\n"])
     mark = rng.choice([" | ", "\n", " = ", rng.choice(SEPARATORS)])

@@ -121,8 +121,11 @@ def make_message(rng, loosen=None):
     return " ".join(_finish(part, slots) for part in body), facts
 
 
-def make_note(rng, facts):
-    """Return a note on a message: some facts; order, keys and layout by chance."""
+def make_note(rng, facts, more_keys=False):
+    """Return a note on a message: some facts; order, keys and layout by chance.
+
+    more_keys: every second key is one of the list of that name.
+    """
     words, pairs = read_phrases("corpus"), []
     for kind in rng.sample(list(facts), rng.choice([1, 2, 3, 4, 5, 5, 5])):
         value = facts[kind]
@@ -130,7 +133,9 @@ def make_note(rng, facts):
             value = rng.choice(words["topics"][value]["called"])
         elif kind == "urgency":
             value = rng.choice(words["urgency"][value]["called"])
-        pairs.append((rng.choice(words["keys"][kind]), value))
+        more = more_keys and rng.random() < 0.5
+        keys = words["more_keys" if more else "keys"][kind]
+        pairs.append((rng.choice(keys), value))
     layout = rng.randrange(6)
     if layout <= 1:
         return json.dumps(dict(pairs), ensure_ascii=False)

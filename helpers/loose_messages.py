@@ -18,13 +18,21 @@ from helpers.customer_messages import (
 )
 
 
-def make_loose_message(rng):
-    """Return (text, facts) as `make_message` does, its sentences loosened."""
-    return make_message(rng, loosen)
+def make_loose_message(rng, spliced=0.4):
+    """Return (text, facts) as `make_message` does, its sentences loosened.
+
+    spliced: the share of messages whose name is made by `splice_name`.
+    """
+
+    def loosen_and_rename(rng, body, topic):
+        loosen(rng, body, topic)
+        return splice_name(rng) if rng.random() < spliced else None
+
+    return make_message(rng, loosen_and_rename)
 
 
 def loosen(rng, body, topic):
-    """Loosen a message's sentences in place. Returns a new name or None."""
+    """Loosen a message's sentences in place."""
     for i, sentence in enumerate(body):
         for slot in ("{name}", "{order}"):
             if slot in sentence and rng.random() < 0.7:
@@ -33,7 +41,6 @@ def loosen(rng, body, topic):
             body[i] = loosen_complaint(rng, sentence, topic)
         elif "{" not in sentence and i > 0:
             body[i] = drop_small_words(rng, sentence)
-    return splice_name(rng) if rng.random() < 0.4 else None
 
 
 def frame(rng, slot):

@@ -20,9 +20,9 @@ class Recipe:
     """Everything that decides the weights.
 
     rows, length: a batch, (rows, length) tokens. positions: the longest input.
-    muon_lr, adamw_lr: learning rates between warm-up and decay.
-    plain_from, loose_from: the steps at which the stages of the corpus begin.
-    decay_share: share of the steps over which the learning rate falls to zero.
+    muon_lr, adamw_lr: the full learning rates.
+    rates: (step, share of the full learning rate), linear between them.
+    stages: (first step, stage of the corpus); see `corpus.make_document`.
     """
 
     seed: int = 0
@@ -34,11 +34,14 @@ class Recipe:
     positions: int = 1024
     rows: int = 6
     length: int = 512
-    steps: int = 4500
-    plain_from: int = 800
-    loose_from: int = 2250
-    warmup_steps: int = 100
-    decay_share: float = 0.5
+    steps: int = 5000
+    rates: tuple = ((-1, 0.0), (99, 1.0), (2250, 1.0), (3750, 1 / 3), (5000, 0.0))
+    stages: tuple = (
+        (0, "exercises"),
+        (800, "plain"),
+        (2250, "loose"),
+        (3750, "keys"),
+    )
     muon_lr: float = 3e-3
     adamw_lr: float = 3e-3
     tokenizer_documents: int = 30000
@@ -67,9 +70,8 @@ def build_tokenizer(recipe):
 
 
 def stage_at(recipe, step):
-    """Return the stage of the corpus that a step reads; see `corpus.make_document`."""
-    begun = (step >= recipe.plain_from) + (step >= recipe.loose_from)
-    return corpus.STAGES[begun]
+    """Return the stage of the corpus that a step reads."""
+    return [stage for first, stage in recipe.stages if first <= step][-1]
 
 
 def make_batch(tokenizer, recipe, step):
@@ -86,7 +88,7 @@ def make_batch(tokenizer, recipe, step):
 def corpus_digest(tokenizer, recipe):
     """Return the sha256 of five steps' ids: it knows generator, lists and tokenizer."""
     digest = hashlib.sha256()
-    for step in (0, 1, recipe.plain_from, recipe.loose_from, recipe.steps - 1):
+    for step in (*(first for first, _ in recipe.stages), recipe.steps - 1):
         digest.update(repr(make_batch(tokenizer, recipe, step)).encode())
     return digest.hexdigest()
 
@@ -132,9 +134,10 @@ def make_optimizers(model, recipe):
 
 
 def learning_rate_share(recipe, step):
-    """Return the share of the full learning rate: warm-up, plateau, linear decay."""
-    left = (recipe.steps - step) / (recipe.decay_share * recipe.steps)
-    return min(1.0, (step + 1) / recipe.warmup_steps, max(left, 0.0))
+    """Return the share of the full learning rate: warm-up, plateau, decay."""
+    import numpy as np
+
+    return float(np.interp(step, *zip(*recipe.rates, strict=True)))
 
 
 def train_step(model, optimizers, recipe, ids, step):

@@ -318,11 +318,12 @@ def test_phrases_of_tickets_are_refused():
     "house",
     [
         *(f'"{code}"' for code in sorted(QUEUES | PRIORITIES)),
-        *('{"queue"', '"queue":', '"priority":', '"from":'),
+        r'\{"queue": .*"priority": .*"order": .*"item": .*"from": .*\}',
     ],
 )
 def test_pretraining_has_no_house_format(documents, house):
-    assert not [text for text in documents if house in text]
+    assert not [text for text in documents if re.search(house, text)]
+    assert [row for row in ROWS["test"] if re.search(house, json.dumps(row[1]))]
 
 
 @pytest.mark.parametrize("name", ["tiny-llama", "tiny-phi3"])
