@@ -69,9 +69,9 @@ def make_sentence(rng, patterns, lists):
 
 
 def make_name(rng):
-    """Return a first name, about one in three from the training names."""
+    """Return a first name, about one in three from a list."""
     known = rng.random() < 0.35
-    names = read_phrases("world")["names"]["train"]
+    names = read_phrases("world")["names"]["pretraining"]
     return rng.choice(names) if known else invent_name(rng)
 
 

@@ -92,8 +92,8 @@ def bare(text):
 
 
 def splice_name(rng):
-    """Return the head of one training name and the tail of another, joined."""
-    head, tail = rng.choices(read_phrases("world")["names"]["train"], k=2)
+    """Return the head of one listed name and the tail of another, joined."""
+    head, tail = rng.choices(read_phrases("world")["names"]["pretraining"], k=2)
     between = "".join(rng.choices(LETTERS.lower(), k=rng.choice([0, 0, 1, 2])))
     name = (
         head[: rng.randint(1, len(head))] + between + tail[rng.randint(0, len(tail)) :]
