@@ -39,13 +39,14 @@ def make_document(rng, stage):
     """Return one document, from a start token (mostly) to an end token.
 
     stage: "exercises" (three documents in five are copying or look-up exercises),
-    "plain" (one in five; messages follow patterns), "loose" (messages do not) or "keys"
-    (as loose; notes use more keys, and hardly any name has been seen before).
+    "plain" (one in five; messages follow patterns), "loose" (messages do not), "keys"
+    (as loose; notes use more keys, and hardly any name has been seen before) or "codes"
+    (as keys; notes write topics and urgencies also as abbreviations and levels).
     """
     exercises = 0.6 if stage == "exercises" else 0.2
     draw = rng.random()
     if draw < exercises:
-        loose = stage in ("loose", "keys")
+        loose = stage in ("loose", "keys", "codes")
         text = copy_document(rng, loose) if rng.random() < 0.6 else lookup_document(rng)
     else:
         text = word_document(rng) if draw > 0.96 else message_document(rng, stage)
@@ -55,12 +56,12 @@ def make_document(rng, stage):
 
 def message_document(rng, stage="plain"):
     """Return a customer's message and one or two notes on it."""
-    keys = stage == "keys"
-    if stage in ("loose", "keys") and rng.random() < 0.75:
+    keys, codes = stage in ("keys", "codes"), stage == "codes"
+    if (keys or stage == "loose") and rng.random() < 0.75:
         text, facts = make_loose_message(rng, spliced=1.0 if keys else 0.4)
     else:
         text, facts = make_message(rng)
-    notes = [make_note(rng, facts, keys) for _ in range(rng.choice([1, 1, 2]))]
+    notes = [make_note(rng, facts, keys, codes) for _ in range(rng.choice([1, 1, 2]))]
     return text + "".join(rng.choice(SEPARATORS) + note for note in notes)
 
 

@@ -121,10 +121,11 @@ def make_message(rng, loosen=None):
     return " ".join(_finish(part, slots) for part in body), facts
 
 
-def make_note(rng, facts, more_keys=False):
+def make_note(rng, facts, more_keys=False, codes=False):
     """Return a note on a message: some facts; order, keys and layout by chance.
 
-    more_keys: every second key is one of the list of that name.
+    more_keys: every second key is one of the list of that name. codes: every second
+    topic is abbreviated, every second urgency a letter and its level, 1 to 4.
     """
     words, pairs = read_phrases("corpus"), []
     for kind in rng.sample(list(facts), rng.choice([1, 2, 3, 4, 5, 5, 5])):
@@ -133,6 +134,10 @@ def make_note(rng, facts, more_keys=False):
             value = rng.choice(words["topics"][value]["called"])
         elif kind == "urgency":
             value = rng.choice(words["urgency"][value]["called"])
+        if codes and kind in ("topic", "urgency") and rng.random() < 0.5:
+            level = 1 + list(words["urgency"]).index(facts["urgency"])
+            letter = rng.choice("KLSU")
+            value = abbreviate(value) if kind == "topic" else f"{letter}{level}"
         more = more_keys and rng.random() < 0.5
         keys = words["more_keys" if more else "keys"][kind]
         pairs.append((rng.choice(keys), value))
@@ -147,6 +152,16 @@ def make_note(rng, facts, more_keys=False):
     if layout == 4:
         return "(" + rng.choice([" | ", ", "]).join(f"{k} {v}" for k, v in pairs) + ")"
     return "[" + ", ".join(f'"{k}": "{v}"' for k, v in pairs) + "]"
+
+
+def abbreviate(text):
+    """Return a word's first letter and its next consonants, three or four capitals.
+
+    Four where three would be a house code of the tickets.
+    """
+    letters = text[0] + re.sub("[^b-df-hj-np-tv-xz]", "", text[1:])
+    short = letters[:3].upper()
+    return letters[:4].upper() if short in read_phrases("wordings") else short
 
 
 def _make_complaint(rng, topic):

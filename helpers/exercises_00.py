@@ -34,31 +34,31 @@ def _counts_fields(answer):
 EXERCISES = {
     "00.1": Exercise(
         expected="a number, the share of the training messages",
-        right=lambda a: close(a, 40 * 16 / 2000, within=0.001),
-        praise="So two messages in three were never shown to the model: a third of one "
+        right=lambda a: close(a, 100 * 4 / 2000, within=0.001),
+        praise="So four messages in five were never shown to the model: a fifth of one "
         "pass, an epoch, was enough for what you saw.",
-        hint="How many messages do 40 updates read together, and what part is that of "
+        hint="How many messages do 100 updates read together, and what part is that of "
         "all training messages?",
         mistakes=(
             Mistake(
                 "percent instead of share",
-                lambda a: close(a, 100 * 40 * 16 / 2000, within=0.1),
+                lambda a: close(a, 100 * 100 * 4 / 2000, within=0.1),
                 "the right idea in another unit: a share lies between 0 and 1.",
             ),
             Mistake(
                 "updates counted as messages",
-                lambda a: close(a, 40 / 2000, within=0.001),
+                lambda a: close(a, 100 / 2000, within=0.001),
                 "an update reads a whole batch of messages, not one.",
             ),
             Mistake(
                 "fraction upside down",
-                lambda a: close(a, 2000 / (40 * 16), within=0.01),
+                lambda a: close(a, 2000 / (100 * 4), within=0.01),
                 "that says how many such runs one pass over the data takes; "
                 "the question is the other way round.",
             ),
             Mistake(
                 "number of messages",
-                lambda a: close(a, 40 * 16, within=0),
+                lambda a: close(a, 100 * 4, within=0),
                 "that is how many messages were read; what share of all is it?",
             ),
         ),

@@ -1,83 +1,124 @@
-"""From a file of examples to chat messages and splits; every error names its line.
+"""From files of examples to chats and splits; every error names its line.
 
-An example is one object a line (JSON Lines), in one of two formats:
+`helpers.readers` takes JSON Lines, CSV and TSV apart, `helpers.chats` turns an example
+of any known format into messages; here both become examples, reports and splits.
 
-    {"messages": [{"role": "user", "content": "..."},
-                  {"role": "assistant", "content": "..."}]}
-    {"prompt": "...", "completion": "..."}
-
-Splits hold both as TRL's conversational prompt-completion format (TRL documentation,
-"Dataset formats and types"), whose loss falls on the completion only.
+Splits hold TRL's conversational prompt-completion format (TRL documentation, "Dataset
+formats and types"), whose loss falls on the completion only.
 """
 
-import json
 import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-ROLES = ("system", "user", "assistant")
+from helpers.chats import to_messages
+from helpers.lines import DataError
+from helpers.readers import iter_records
+
 SPLITS = ("train", "validation", "test")
+NO_EXAMPLE = "no example, expected one JSON object a line, or a header and one row"
+ERRORS_KEPT = 20
 
 
-class DataError(ValueError):
-    """Unusable data. str(error): "path:line: what is wrong, what was expected"."""
+@dataclass
+class Report:
+    """What `check_file` found. read + refused + blank = all records of the file.
+
+    errors: "path:line: what is wrong, what was expected", the first ERRORS_KEPT; one
+        more where the file itself cannot be read or holds no example.
+    """
+
+    path: Path
+    read: int = 0
+    refused: int = 0
+    blank: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every record of the file can be trained on."""
+        return not self.errors
+
+    def __str__(self):
+        counts = f"{self.read:,} read, {self.refused:,} refused, {self.blank:,} blank"
+        return "\n".join([f"{self.path}: {counts}", *self.errors])
+
+
+def iter_examples(path, progress: bool = False) -> Iterator[dict]:
+    """Yields the examples of a file, as they stand there, each known to be well formed.
+
+    path: JSON Lines, or `.csv`, `.tsv`. Reads as it yields: memory does not grow with
+        the file. progress: show a bar over the bytes of the file.
+    Raises DataError for the first bad record, or for a file that is missing or empty.
+    """
+    return (example for _, example in iter_numbered(path, progress))
 
 
 def read_examples(path) -> list[dict]:
-    """The examples of a JSON Lines file, as they stand there, known to be well formed.
+    """The list of what `iter_examples` yields. Raises DataError."""
+    return list(iter_examples(path))
 
-    Raises DataError for the first bad line, or for a file that is missing or empty.
+
+def iter_numbered(path, progress: bool = False) -> Iterator[tuple[int, dict]]:
+    """As `iter_examples`, each with its line, from 1. Blank lines are passed over."""
+    found = False
+    for number, record in _iter_checked(path, progress):
+        if isinstance(record, DataError):
+            raise DataError(f"{path}:{number}: {record}")
+        if record is not None:
+            found = True
+            yield number, record
+    if not found:
+        raise DataError(f"{path}:1: {NO_EXAMPLE}")
+
+
+def check_file(path, progress: bool = False) -> Report:
+    """Reads, converts and checks a whole file in one pass. Raises nothing.
+
+    progress: show a bar over the bytes of the file.
     """
-    return [example for _, example in read_numbered(path)]
+    report = Report(Path(path))
+    try:
+        for number, record in _iter_checked(path, progress):
+            if isinstance(record, DataError):
+                report.refused += 1
+                if report.refused <= ERRORS_KEPT:
+                    report.errors.append(f"{path}:{number}: {record}")
+            else:
+                report.read += record is not None
+                report.blank += record is None
+    except DataError as error:
+        report.errors.append(str(error))
+    if not report.read and not report.errors:
+        report.errors.append(f"{path}:1: {NO_EXAMPLE}")
+    return report
 
 
-def read_numbered(path) -> list[tuple[int, dict]]:
-    """As `read_examples`, with line numbers from 1. Blank lines are passed over."""
-    path, examples = Path(path), []
-    for number, raw in enumerate(_read_bytes(path).splitlines(), start=1):
-        if not raw.strip():
-            continue
-        try:
-            example = _parse(raw)
-            to_messages(example)
-        except DataError as error:
-            raise DataError(f"{path}:{number}: {error}") from None
-        examples.append((number, example))
-    if not examples:
-        raise DataError(f"{path}:1: no example, expected one JSON object a line")
-    return examples
+def find_repeats(path) -> list[tuple[int, int]]:
+    """(first line, later line) of every prompt that a file holds more than once.
 
-
-def to_messages(example: dict) -> list[dict]:
-    """The chat of an example, [{"role": ..., "content": ...}, ...], the answer last.
-
-    Raises DataError, without path and line, for what one could not train on.
+    Prompts are the same that differ in white space only. Raises DataError.
     """
-    if "messages" in example:
-        messages = example["messages"]
-    elif "prompt" in example and "completion" in example:
-        prompt, completion = example["prompt"], example["completion"]
-        messages = _turn("user", prompt) + _turn("assistant", completion)
-    else:
-        got = ", ".join(map(repr, example)) or "none"
-        expected = "expected 'messages', or 'prompt' and 'completion'"
-        raise DataError(f"the fields are {got}, {expected}")
-    _check_messages(messages)
-    return messages
+    first, repeats = {}, []
+    for line, example in iter_numbered(path):
+        if (earlier := first.setdefault(_prompt_key(example), line)) != line:
+            repeats.append((earlier, line))
+    return repeats
 
 
 def load_splits(path, seed: int = 0):
     """A datasets.DatasetDict with train, validation and test.
 
-    path: a folder of train.jsonl, validation.jsonl and test.jsonl, or one file, which
-        is shuffled with the seed and divided 80/10/10.
+    path: a folder with one file a split, named train, validation and test, or one file,
+        which is shuffled with the seed and divided 80/10/10, equal prompts together.
     Columns: prompt (all messages but the last), completion (a list of the last one).
-    Raises DataError as `read_examples` does, and where a prompt of validation or test
-    is also in train.
+    Raises DataError as `read_examples` does, and where two splits share a prompt.
     """
     path = Path(path)
     if path.is_dir():
-        files = {split: path / f"{split}.jsonl" for split in SPLITS}
-        numbered = {split: read_numbered(file) for split, file in files.items()}
+        files = {split: _split_file(path, split) for split in SPLITS}
+        numbered = {split: list(iter_numbered(file)) for split, file in files.items()}
     else:
         files = dict.fromkeys(SPLITS, path)
         numbered = _divide(path, seed)
@@ -93,95 +134,55 @@ def load_splits(path, seed: int = 0):
     return splits
 
 
-def _read_bytes(path: Path) -> bytes:
-    """The file's bytes, without the mark that some Windows editors put first."""
-    try:
-        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    except OSError as error:
-        reason = "it is a folder" if path.is_dir() else error.strerror
-        what = f"cannot be read ({reason}), expected a JSON Lines file"
-        raise DataError(f"{path}:1: {what}") from None
+def _iter_checked(path, progress: bool) -> Iterator[tuple]:
+    """As `readers.iter_records`, with a DataError also for what is no chat."""
+    for number, record in iter_records(path, progress):
+        if isinstance(record, dict):
+            try:
+                to_messages(record)
+            except DataError as error:
+                record = error
+        yield number, record
 
 
-def _parse(raw: bytes) -> dict:
-    """The JSON object of one line of bytes."""
-    one_object = "expected one JSON object a line"
-    try:
-        example = json.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        place = f"byte {error.start + 1} (0x{raw[error.start]:02x})"
-        raise DataError(f"{place} is not UTF-8, expected a UTF-8 file") from None
-    except json.JSONDecodeError as error:
-        why = f"{error.msg} at column {error.colno}"
-        raise DataError(f"not JSON ({why}), {one_object}") from None
-    except (ValueError, RecursionError):  # over 4,300 digits, thousands of brackets
-        raise DataError(f"JSON that Python cannot hold, {one_object}") from None
-    if not isinstance(example, dict):
-        raise DataError(f"{_shown(example)} is not an object, {one_object}")
-    return example
-
-
-def _turn(role: str, content) -> list[dict]:
-    """One message of a string; TRL's lists of messages stay as they are."""
-    return (
-        content if isinstance(content, list) else [{"role": role, "content": content}]
-    )
-
-
-def _check_messages(messages) -> None:
-    """Raises DataError unless there is something to ask and, last, to learn."""
-    if not isinstance(messages, list):
-        raise DataError(
-            f"'messages' is {_shown(messages)}, expected a list of messages"
-        )
-    for index, message in enumerate(messages, start=1):
-        _check_message(message, f"message {index}")
-    if not messages or messages[-1]["role"] != "assistant":
-        last = f"from {messages[-1]['role']!r}" if messages else "missing"
-        raise DataError(f"the last message is {last}, expected one from 'assistant'")
-    if all(message["role"] != "user" for message in messages):
-        raise DataError("no message is from 'user', expected a question")
-
-
-def _check_message(message, name: str) -> None:
-    """Raises DataError unless a message has a known role and a text."""
-    fields = "expected 'role' and 'content'"
-    if not isinstance(message, dict):
-        raise DataError(f"{name} is {_shown(message)}, {fields}")
-    for field in ("role", "content"):
-        if field not in message:
-            raise DataError(f"{name} has no {field!r}, {fields}")
-        if not isinstance(message[field], str):
-            value = _shown(message[field])
-            raise DataError(f"{name} has {field!r} = {value}, expected a string")
-    role = message["role"]
-    if role not in ROLES:
-        raise DataError(f"{name} has the role {role!r}, expected {', '.join(ROLES)}")
-    if not message["content"].strip():
-        raise DataError(f"{name} ({role}) is empty, expected some text")
+def _split_file(folder: Path, split: str) -> Path:
+    """The file of a split. Raises DataError where there are two."""
+    names = [f"{split}{suffix}" for suffix in (".jsonl", ".csv", ".tsv")]
+    there = [folder / name for name in names if (folder / name).exists()]
+    if len(there) > 1:
+        raise DataError(f"{there[1]}:1: {there[0].name} is there too, expected one")
+    return there[0] if there else folder / names[0]
 
 
 def _divide(path: Path, seed: int) -> dict[str, list]:
-    """Numbered examples of one file in three; at least one for each."""
-    rows = read_numbered(path)
-    if len(rows) < 3:
-        what = f"only {len(rows)} example(s), expected 3 or more to make three splits"
-        raise DataError(f"{path}:{rows[-1][0]}: {what}")
-    random.Random(seed).shuffle(rows)
-    tenth = max(1, len(rows) // 10)
-    parts = rows[2 * tenth :], rows[:tenth], rows[tenth : 2 * tenth]
-    return dict(zip(SPLITS, parts, strict=True))
+    """Numbered examples of one file in three; at least one prompt for each."""
+    same = {}  # no prompt may stand in two splits
+    for line, example in iter_numbered(path):
+        same.setdefault(_prompt_key(example), []).append((line, example))
+    groups = list(same.values())
+    if len(groups) < 3:
+        what = f"only {len(groups)} different prompt(s)"
+        raise DataError(f"{path}:{groups[-1][-1][0]}: {what}, expected 3 or more")
+    random.Random(seed).shuffle(groups)
+    tenth = max(1, len(groups) // 10)
+    parts = groups[2 * tenth :], groups[:tenth], groups[tenth : 2 * tenth]
+    return {
+        split: [row for group in part for row in group]
+        for split, part in zip(SPLITS, parts, strict=True)
+    }
 
 
 def _check_leakage(numbered: dict[str, list], files: dict[str, Path]) -> None:
-    """Raises DataError where a prompt of validation or test is also in train."""
-    seen = {_prompt_key(example): line for line, example in numbered["train"]}
-    for split in ("validation", "test"):
+    """Raises DataError where a prompt stands in two splits."""
+    seen = {}
+    for split in SPLITS:
         for line, example in numbered[split]:
-            if (key := _prompt_key(example)) in seen:
+            other, first = seen.setdefault(_prompt_key(example), (split, line))
+            if other != split:
+                word = "training" if other == "train" else other
                 raise DataError(
-                    f"{files[split]}:{line}: this {split} prompt is also a training "
-                    f"prompt ({files['train']}:{seen[key]}), expected splits that "
+                    f"{files[split]}:{line}: this {split} prompt is also a {word} "
+                    f"prompt ({files[other]}:{first}), expected splits that "
                     "share none: remove one of the two"
                 )
 
@@ -190,9 +191,3 @@ def _prompt_key(example: dict) -> tuple:
     """What makes two prompts the same: roles, and texts but for their white space."""
     prompt = to_messages(example)[:-1]
     return tuple((m["role"], " ".join(m["content"].split())) for m in prompt)
-
-
-def _shown(value) -> str:
-    """A value in an error, cut to fit the line."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else text[:37] + "..."

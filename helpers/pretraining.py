@@ -34,13 +34,22 @@ class Recipe:
     positions: int = 1024
     rows: int = 6
     length: int = 512
-    steps: int = 5000
-    rates: tuple = ((-1, 0.0), (99, 1.0), (2250, 1.0), (3750, 1 / 3), (5000, 0.0))
+    steps: int = 5650
+    rates: tuple = (
+        (-1, 0.0),
+        (99, 1.0),
+        (2250, 1.0),
+        (3750, 1 / 3),
+        (5000, 0.0),
+        (5030, 0.3),
+        (5650, 0.0),
+    )
     stages: tuple = (
         (0, "exercises"),
         (800, "plain"),
         (2250, "loose"),
         (3750, "keys"),
+        (5000, "codes"),
     )
     muon_lr: float = 3e-3
     adamw_lr: float = 3e-3

@@ -128,10 +128,10 @@ def test_a_form_that_nobody_checks_is_refused():
 
 def test_00_states_the_figures_of_its_run():
     path = next(p for p in gates.notebooks() if p.stem.startswith("00"))
-    assert "TRAINING_STEPS = 40 " in gates.tagged(path, "parameters")[0][1].source
+    assert "TRAINING_STEPS = 100 " in gates.tagged(path, "parameters")[0][1].source
     config = load_profile("tiny").training_config
     batch = config["per_device_train_batch_size"]
-    assert batch * config["gradient_accumulation_steps"] == 16
+    assert batch * config["gradient_accumulation_steps"] == 4
     train = gates.ROOT / "data/tickets/train.jsonl"
     assert len(train.read_text(encoding="utf-8").splitlines()) == 2000
 

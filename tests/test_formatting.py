@@ -57,6 +57,10 @@ def messages(*turns):
     return {"messages": list(turns)}
 
 
+FIELDS = (
+    "expected 'messages', 'conversations', 'prompt' and 'completion', "
+    "or 'instruction' and 'output'"
+)
 # (the second line of a file, what the error says of it)
 BAD_LINES = {
     "not UTF-8": (
@@ -83,12 +87,11 @@ BAD_LINES = {
     "null": ("null", "null is not an object, expected one JSON object a line"),
     "no fields": (
         "{}",
-        "the fields are none, expected 'messages', or 'prompt' and 'completion'",
+        "the fields are none, " + FIELDS,
     ),
     "other fields": (
         {"prompt": "a", "output": "b"},
-        "the fields are 'prompt', 'output', "
-        "expected 'messages', or 'prompt' and 'completion'",
+        'the fields are "prompt", "output", ' + FIELDS,
     ),
     "messages not a list": (
         {"messages": "hello"},
@@ -124,7 +127,7 @@ BAD_LINES = {
     ),
     "unknown role": (
         messages({"role": "human", "content": "a"}, ANSWER),
-        "message 1 has the role 'human', expected system, user, assistant",
+        'message 1 has the role "human", expected system, user, assistant',
     ),
     "empty answer": (
         messages(USER, {"role": "assistant", "content": " \n"}),
@@ -165,7 +168,7 @@ def test_an_empty_file(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(DataError) as error:
         read_examples(path)
-    what = "no example, expected one JSON object a line"
+    what = "no example, expected one JSON object a line, or a header and one row"
     assert str(error.value) == f"{path}:1: {what}"
 
 
@@ -177,7 +180,7 @@ def test_a_missing_file_and_a_folder(tmp_path):
     ):
         with pytest.raises(DataError) as error:
             read_examples(path)
-        what = f"cannot be read ({reason}), expected a JSON Lines file"
+        what = f"cannot be read ({reason}), expected a JSON Lines, CSV or TSV file"
         assert str(error.value) == f"{path}:1: {what}"
 
 
@@ -221,7 +224,9 @@ def test_one_file_is_divided_by_seed(tmp_path):
 
 def test_too_few_examples_to_divide(tmp_path):
     path = write(tmp_path / "a.jsonl", numbered(2))
-    with pytest.raises(DataError, match=r"a\.jsonl:2: only 2 example\(s\), expected 3"):
+    with pytest.raises(
+        DataError, match=r"a\.jsonl:2: only 2 different prompt\(s\), expected 3"
+    ):
         load_splits(path)
     assert len(load_splits(write(path, numbered(3)))["train"]) == 1
 

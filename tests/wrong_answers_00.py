@@ -23,10 +23,10 @@ def _scorer(old, new):
 
 WRONG = {
     "00.1": {
-        "percent instead of share": "answer = 100 * 40 * 16 / 2000",
-        "updates counted as messages": "answer = 40 / 2000",
-        "fraction upside down": "answer = 2000 / (40 * 16)",
-        "number of messages": "answer = 40 * 16",
+        "percent instead of share": "answer = 100 * 100 * 4 / 2000",
+        "updates counted as messages": "answer = 100 / 2000",
+        "fraction upside down": "answer = 2000 / (100 * 4)",
+        "number of messages": "answer = 100 * 4",
     },
     "00.2": {
         "compares the texts": "answer = lambda line, given: 4 * (line == given)",

@@ -1,0 +1,93 @@
+"""Real models as shapes: their configurations, written out, and models without weights.
+
+A `torch.device("meta")` tensor has a shape and a dtype but no data: an 8-billion
+parameter model is built in seconds and takes no memory.
+"""
+
+import torch
+import transformers
+from torch import nn
+
+# What the config.json beside each model's weights says of its architecture.
+# https://huggingface.co/microsoft/Phi-3-mini-4k-instruct/blob/main/config.json
+PHI_3_MINI = {
+    "model_type": "phi3",
+    "vocab_size": 32064,
+    "hidden_size": 3072,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "hidden_act": "silu",
+    "max_position_embeddings": 4096,
+    "original_max_position_embeddings": 4096,
+    "sliding_window": 2047,
+    "rms_norm_eps": 1e-5,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 32000,
+    "pad_token_id": 32000,
+}
+# https://huggingface.co/meta-llama/Llama-3.1-8B-Instruct/blob/main/config.json
+LLAMA_3_1_8B = {
+    "model_type": "llama",
+    "vocab_size": 128256,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "hidden_act": "silu",
+    "max_position_embeddings": 131072,
+    "rms_norm_eps": 1e-5,
+    "rope_parameters": {
+        "rope_type": "llama3",
+        "rope_theta": 500000.0,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    },
+    "tie_word_embeddings": False,
+    "bos_token_id": 128000,
+    "eos_token_id": [128001, 128008, 128009],
+}
+# https://huggingface.co/meta-llama/Llama-3.1-70B-Instruct/blob/main/config.json
+LLAMA_3_1_70B = LLAMA_3_1_8B | {
+    "hidden_size": 8192,
+    "intermediate_size": 28672,
+    "num_hidden_layers": 80,
+    "num_attention_heads": 64,
+}
+CONFIGS = {
+    "Phi-3-mini": PHI_3_MINI,
+    "Llama-3.1-8B": LLAMA_3_1_8B,
+    "Llama-3.1-70B": LLAMA_3_1_70B,
+}
+
+
+def meta_model(name: str) -> nn.Module:
+    """The causal language model of that name on the meta device, without weights.
+
+    Raises ValueError for a name that is not in `CONFIGS`.
+    """
+    if name not in CONFIGS:
+        known = ", ".join(CONFIGS)
+        raise ValueError(f"no configuration is written out for {name!r}: use {known}")
+    config = transformers.AutoConfig.for_model(**CONFIGS[name])
+    with torch.device("meta"):
+        return transformers.AutoModelForCausalLM.from_config(config)
+
+
+def linear_shapes(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """{name: (d_in, d_out)} of every linear layer but the output head.
+
+    These are the layers that PEFT adapts for `target_modules="all-linear"`.
+    """
+    head = model.get_output_embeddings()
+    return {
+        name: (layer.in_features, layer.out_features)
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear) and layer is not head
+    }

@@ -1,0 +1,36 @@
+"""Wrong answers to lesson 01's exercises, by the mistake each makes."""
+
+WRONG = {
+    "01.1": {
+        "took v_proj to be as wide as q_proj": "answer = 32 * 16 * 4 * 4096",
+        "one layer only": "answer = 16 * (4096 + 4096 + 4096 + 1024)",
+        "counted A alone": "answer = 32 * 16 * (4096 + 4096)",
+        "multiplied d_in by d_out": "answer = 32 * (4096 * 4096 + 4096 * 1024)",
+    },
+    "01.2": {
+        "changed W in place": """
+def answer(W, A, B, r, alpha):
+    W += alpha / r * (B @ A)
+    return W
+""",
+        "forgot the scale": "answer = lambda W, A, B, r, alpha: W + B @ A",
+        "inverted the scale": "answer = lambda W, A, B, r, alpha: W + r / alpha * B@A",
+        "multiplied A by B": "answer = lambda W, A, B, r, alpha: W + alpha / r * A @ B",
+        "returned the change alone": """
+def answer(W, A, B, r, alpha):
+    return alpha / r * (B @ A)
+""",
+    },
+    "01.3": {
+        "all missing keys": "answer = lambda missing, unexpected: missing + unexpected",
+        "only the unexpected keys": "answer = lambda missing, unexpected: unexpected",
+        "only the missing keys": """
+def answer(missing, unexpected):
+    return [key for key in missing if "lora_" in key]
+""",
+        "unexpected keys only where they are LoRA's": """
+def answer(missing, unexpected):
+    return [key for key in missing + unexpected if "lora_" in key]
+""",
+    },
+}
