@@ -73,10 +73,16 @@ def results_table(entries):
         lines.append(
             f"| {e['lesson'][:2]} | `{e['profile']}`, {e['machine']['device']} "
             f"| {e['seconds']:.0f} | {e['peak_rss_mib']:,.0f} MiB "
-            f"| {f['base_exact_match']:.1%} | {f['tuned_exact_match']:.1%} "
-            f"| {f['training_seconds']:.0f} s |"
+            f"| {_shown(f, 'base_exact_match', '.1%')} "
+            f"| {_shown(f, 'tuned_exact_match', '.1%')} "
+            f"| {_shown(f, 'training_seconds', '.0f', ' s')} |"
         )
     return "\n".join(lines)
+
+
+def _shown(figures, name, form, unit=""):
+    """Return a figure as text; nothing where the lesson has no such figure."""
+    return f"{figures[name]:{form}}{unit}" if name in figures else ""
 
 
 def quote(entries, root=ROOT):
