@@ -62,7 +62,7 @@ def test_03_learns_and_its_controls_fail(figures):
 def test_the_table_shows_every_lesson(course_run):
     for lesson, row in course_run.rows.items():
         assert lesson in course_run.printed
-        assert f"{row['seconds']:.0f}" in course_run.printed
+        assert f"{row['seconds']:.1f}" in course_run.printed
 
 
 def test_03_explains_every_key_of_both_dictionaries():
