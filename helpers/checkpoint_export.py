@@ -135,12 +135,17 @@ def write_part(folder, model, tokenizer, facts):
     tokenizer.save_pretrained(part)
     _write(part / "recipe.json", json.dumps(facts, indent=1) + "\n")
     _write(part / "README.md", model_card(name, model, facts))
-    files = sorted(part.iterdir())
-    sums = [f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.name}\n" for f in files]
-    _write(part / "SHA256SUMS", "".join(sums))
-    for file in part.iterdir():
-        file.chmod(0o644)  # safetensors writes files that only their owner can read
+    seal(part)
     return part
+
+
+def seal(folder):
+    """Write SHA256SUMS over the files of a folder, and let everybody read them."""
+    files = sorted(folder.iterdir())
+    sums = [f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.name}\n" for f in files]
+    _write(folder / "SHA256SUMS", "".join(sums))
+    for file in folder.iterdir():
+        file.chmod(0o644)  # safetensors writes files that only their owner can read
 
 
 def put_in_place(part):

@@ -21,6 +21,10 @@ ONSETS = (
 ).split()
 VOWELS = "a e i o u a e i o ai ei ou ia io ua é ö ā á".split()
 CODAS = [""] * 4 + "n r s l m k t nd ng x v sh".split()
+# Codes of urgency, as a letter and a digit: each letter counts in an order of its own.
+# With the house's own, P1 to P4, these are the four orders of the Klein group: seen
+# together they favour no digit for any urgency but never give the house's.
+LEVELS = {"K": "4321", "L": "2143", "S": "3412"}
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 QUESTION = re.compile("(Is|Can|How|What|Which|Where|When|Does|Do|Would|Could|Are|May) ")
 
@@ -125,7 +129,7 @@ def make_note(rng, facts, more_keys=False, codes=False):
     """Return a note on a message: some facts; order, keys and layout by chance.
 
     more_keys: every second key is one of the list of that name. codes: every second
-    topic is abbreviated, every second urgency a letter and its level, 1 to 4.
+    topic is abbreviated, every second urgency one of the codes of LEVELS.
     """
     words, pairs = read_phrases("corpus"), []
     for kind in rng.sample(list(facts), rng.choice([1, 2, 3, 4, 5, 5, 5])):
@@ -135,9 +139,9 @@ def make_note(rng, facts, more_keys=False, codes=False):
         elif kind == "urgency":
             value = rng.choice(words["urgency"][value]["called"])
         if codes and kind in ("topic", "urgency") and rng.random() < 0.5:
-            level = 1 + list(words["urgency"]).index(facts["urgency"])
-            letter = rng.choice("KLSU")
-            value = abbreviate(value) if kind == "topic" else f"{letter}{level}"
+            letter = rng.choice(list(LEVELS))
+            level = LEVELS[letter][list(words["urgency"]).index(facts["urgency"])]
+            value = abbreviate(value) if kind == "topic" else letter + level
         more = more_keys and rng.random() < 0.5
         keys = words["more_keys" if more else "keys"][kind]
         pairs.append((rng.choice(keys), value))
