@@ -1,0 +1,209 @@
+"""Peak memory of a training run by part, predicted from a model's configuration alone.
+
+    python -m helpers.memory --model Llama-3.1-8B --method qlora --batch 4 --length 2048
+
+The formulas stand in `helpers.memory_parts`; `helpers.memory_measured` measures the
+same parts. The total is what tensors take at the peak: it leaves out the CUDA context
+and what the allocator holds without using it.
+"""
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass
+from html import escape
+
+from helpers.config import GIB, read_profiles
+from helpers.course_worker import MARK
+
+METHODS = ("full", "lora", "qlora")
+WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes a value
+MIB = 2**20
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction:
+    """The bytes of a run by part, in the order of its table.
+
+    parts: weights, adapter, gradients, optimizer, activations, logits, overhead.
+    title, assumptions: one line each, which run it is and what it takes for granted.
+    """
+
+    title: str
+    assumptions: str
+    parts: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """Bytes in all. Gradients count beside activations: where they are accumulated,
+        those of one micro-batch wait while the next one runs. With checkpointing, large
+        logits and the layer rebuilt after them both count: at most that layer too much.
+        """
+        return sum(self.parts.values())
+
+    @property
+    def fits(self) -> dict[str, bool]:
+        """{profile: whether the total fits the free memory it asks of a GPU}."""
+        needs = {name: entry["needs"] for name, entry in read_profiles().items()}
+        gpus = {name: need["free_gib"] for name, need in needs.items() if need}
+        return {name: self.total <= free * GIB for name, free in gpus.items()}
+
+    def verdict(self) -> str:
+        """One line: the profiles whose GPUs the run fits."""
+        names = [name for name, fits in self.fits.items() if fits]
+        return f"Fits on: {', '.join(names) or 'no profile'}"
+
+    def table(self):
+        """A pandas DataFrame, one row a part and "total": GiB, and share (0 to 1)."""
+        import pandas as pd
+
+        rows = self.parts | {"total": self.total}
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=["GiB"]) / GIB
+        return table.assign(share=table["GiB"] * GIB / self.total).rename_axis("part")
+
+    def __repr__(self):
+        rows = [f"{part:12}{text:>14}" for part, text in self._rows()]
+        return "\n".join([self.title, self.assumptions, *rows, self.verdict()])
+
+    def _repr_html_(self):
+        rows = [
+            f"<tr><td>{part}</td><td>{text}</td></tr>" for part, text in self._rows()
+        ]
+        lines = [f"<b>{escape(self.title)}</b>", escape(self.assumptions)]
+        lines += [f"<table>{''.join(rows)}</table>", f"<b>{self.verdict()}</b>"]
+        return "".join(f"<div>{line}</div>" for line in lines)
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """(part, size as text), the total last."""
+        return [(p, size(n)) for p, n in (self.parts | {"total": self.total}).items()]
+
+
+def size(count: int) -> str:
+    """Bytes as text: in GiB, small ones in MiB."""
+    if count >= GIB / 10:
+        return f"{count / GIB:,.2f} GiB"
+    return f"{count / MIB:,.2f} MiB"
+
+
+def predict(
+    config,
+    method: str,
+    batch: int,
+    length: int,
+    rank: int = 16,
+    dtype: str = "bfloat16",
+    double_quant: bool = True,
+    checkpointing: bool = False,
+    padded: bool = False,
+    chunked_loss: bool = True,
+) -> Prediction:
+    """The memory of one training step on a batch of so many rows of so many tokens.
+
+    config: a transformers configuration, a folder or file with one, or a name of
+        `model_shapes.CONFIGS`.
+    method: "full", "lora" (all linear layers but the head), or "qlora" (NF4).
+    dtype: of the base and of what layers compute: "float32", "float16", "bfloat16".
+    double_quant, checkpointing: as `bnb_4bit_use_double_quant` and
+        `activation_checkpointing`.
+    padded: whether rows hold padding, or are packed, so that attention takes a mask.
+    chunked_loss: TRL's loss, which never holds all logits.
+    Raises ValueError, one line.
+    """
+    check_choice("method", method, METHODS)
+    check_choice("dtype", dtype, WIDTHS)
+    for what, value in (("batch", batch), ("length", length), ("rank", rank)):
+        if value < 1:
+            raise ValueError(f"{what} must be 1 or more, got {value}")
+
+    from helpers import memory_parts, memory_shape  # torch, for what is left to check
+
+    name, config = memory_shape.read_config(config)
+    longest = config.max_position_embeddings
+    if length > longest:
+        raise ValueError(f"{name} reads {longest} tokens at most, got length {length}")
+    shape = memory_shape.shape_of(config.to_json_string(use_diff=False))
+    sizes = (shape, method, batch, length, rank, WIDTHS[dtype])
+    run = memory_parts.Run(*sizes, double_quant, checkpointing, padded)
+    title = f"{name}, {method}, {batch} x {length} tokens"
+    notes = assumptions(run, dtype) + [f"{'chunked' if chunked_loss else 'plain'} loss"]
+    return Prediction(title, ", ".join(notes), memory_parts.parts(run, chunked_loss))
+
+
+def assumptions(run, dtype: str) -> list[str]:
+    """What a `memory_parts.Run` takes for granted, in words."""
+    nested = " with double quantisation" if run.double_quant else ""
+    base = f"NF4{nested}, the rest {dtype}" if run.method == "qlora" else dtype
+    adapter = f"rank {run.rank} on all linear layers in float32"
+    return [
+        f"base in {base}",
+        "all weights trained" if run.method == "full" else adapter,
+        "AdamW",
+        f"{'with' if run.checkpointing else 'no'} activation checkpointing",
+        f"rows {'padded' if run.padded else 'of full length'}",
+    ]
+
+
+def check_choice(what: str, value, known) -> None:
+    """Raises ValueError unless the value is one of those known."""
+    if value not in known:
+        raise ValueError(f"unknown {what} {value!r}: use one of {', '.join(known)}")
+
+
+def measured_bytes(model, optimizer=None) -> dict[str, int]:
+    """As `memory_measured.measured_bytes`."""
+    from helpers import memory_measured
+
+    return memory_measured.measured_bytes(model, optimizer)
+
+
+def measured_activations(model, batch) -> int:
+    """As `memory_measured.measured_activations`."""
+    from helpers import memory_measured
+
+    return memory_measured.measured_activations(model, batch)
+
+
+def calculator(model="Llama-3.1-8B", **choices) -> None:
+    """Shows a Prediction, with controls for model, method, batch, length, rank, ...
+
+    model: where the controls start, as `predict` takes it; choices: the same for
+    method, batch, length, rank and checkpointing. A run of `helpers.course`, or a front
+    end without widgets, gets the starting table alone. Raises ValueError.
+    """
+    from IPython.display import display
+
+    from helpers.memory_widget import START, build
+
+    start = START | choices
+    first = predict(model, **start)
+    if MARK in os.environ:
+        display(first)
+        return
+    box = build(predict, METHODS, {"config": model} | start)
+    texts = {"text/html": first._repr_html_(), "text/plain": repr(first)}
+    display(dict(box._repr_mimebundle_()) | texts, raw=True)
+
+
+def main(argv=None):
+    """Print the table of a run; exit code 2 and one line for a wrong request."""
+    parser = argparse.ArgumentParser("python -m helpers.memory", description=__doc__)
+    add = parser.add_argument
+    add("--model", required=True, help="Phi-3-mini, Llama-3.1-8B, a folder or a file")
+    add("--method", default="qlora", help="full, lora or qlora (qlora)")
+    add("--batch", type=int, default=4, help="rows of a micro-batch (4)")
+    add("--length", type=int, default=2048, help="tokens a row (2048)")
+    add("--rank", type=int, default=16, help="of the adapter (16)")
+    add("--dtype", default="bfloat16", help="float32, float16 or bfloat16 (bfloat16)")
+    add("--no-double-quant", dest="double_quant", action="store_false")
+    add("--checkpointing", action="store_true", help="activation checkpointing")
+    add("--padded", action="store_true", help="rows hold padding, or are packed")
+    add("--plain-loss", dest="chunked_loss", action="store_false")
+    choices = vars(parser.parse_args(argv))
+    try:
+        print(predict(choices.pop("model"), **choices))
+    except ValueError as error:
+        parser.exit(2, f"memory: {error}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
