@@ -60,7 +60,7 @@ def test_every_import_is_a_pinned_dependency():
     pins = gates.read_pins(REQUIREMENTS)
     distributions = importlib.metadata.packages_distributions()
     paths = gates.project_files(".py", ".ipynb")
-    own = {"helpers", "data", "tests"} | {path.stem for path in paths}
+    own = {"helpers", "data", "tests", "translations"} | {path.stem for path in paths}
     for path in paths:
         for name in imported_packages(path) - own - set(sys.stdlib_module_names):
             provided_by = {

@@ -1,0 +1,1 @@
+"""Translations of the lessons, and the tools that keep them true."""

@@ -1,0 +1,172 @@
+"""A translated page as one Markdown file: read, and written.
+
+Before each cell stands a comment with its id and the hash of its English text:
+
+    <!-- cell: title source: 0123456789abcdef -->             translated
+    <!-- cell: title source: missing shown: 0123... -->       the English stands below
+    <!-- cell: title source: 0123... now: 4567...             stale; the comment goes on
+    (the English of today)                                    with the English of today
+    -->
+    <!-- cell: title source: 0123... removed                  gone from the English; the
+    (the translation)                                         comment keeps the text
+    -->
+
+`source: done` is what a translator writes to say "up to date". Lines that end in
+`<!-- notice -->` tell the reader what a cell is; they belong to the tools.
+"""
+
+import re
+from dataclasses import dataclass
+
+from translations.pages import PageError, digest, emptied, filled, shown
+from translations.sidecar import read_legacy
+from translations.targets import replace_targets, targets
+
+MARKER = re.compile(
+    r"<!-- cell: (?P<id>\S+) source: (?P<source>[0-9a-f]{16}|missing|done)"
+    r"(?: shown: (?P<shown>[0-9a-f]{16})| now: (?P<now>[0-9a-f]{16})"
+    r"|(?P<removed> removed))?(?P<end> -->)?"
+)
+STATES = ("current", "stale", "missing")
+START, NOTICE = "<!-- cell:", "<!-- notice -->"
+FORM = "<!-- cell: ID source: HASH -->"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell of a translated page. line: of its text, from 1; text: as `emptied`."""
+
+    id: str
+    source: str
+    text: str
+    line: int = 0
+    raw: str = ""
+    shown: str | None = None
+    now: str | None = None
+    removed: bool = False
+
+    def state(self, cell):
+        """Return "current", "stale" or "missing", beside the English cell."""
+        if self.source == "missing":
+            return "missing"
+        same = self.source == cell.hash
+        copied = not cell.code or self.raw == shown(cell)
+        return "current" if same and copied else "stale"
+
+    @property
+    def touched(self):
+        """Whether a translator has written over the English of a missing cell."""
+        if self.source != "missing" or not self.text.strip():
+            return False
+        return linkless(self.text) != self.shown
+
+
+def read(name, text):
+    """Return {id: Entry} of a translated page's text; raise PageError.
+
+    name: the file as messages call it.
+    """
+    lines = text.replace("\r\n", "\n").split("\n")
+    starts = [i for i, line in enumerate(lines) if line.startswith(START)]
+    if old := not starts and read_legacy(text):
+        message = f"a page of Co-op Translator's, of {old['translation_date'][:10]}"
+        message += "; move it away, run `sync`, and copy its texts into the cells"
+        raise PageError(f"{name}:1: {message}")
+    _check_head(name, lines[: starts[0] if starts else None], bool(starts))
+    entries = {}
+    for start, end in zip(starts, starts[1:] + [len(lines)], strict=True):
+        entry = _entry(name, lines, start, end)
+        if entry.id in entries:
+            message = f"cell {entry.id} comes twice; keep one of the two"
+            raise PageError(f"{name}:{start + 1}: {message}")
+        entries[entry.id] = entry
+    return entries
+
+
+def _check_head(name, lines, has_cells):
+    for number, line in enumerate(lines, start=1):
+        own = line.startswith("<!-- Made by") or line.endswith(NOTICE)
+        if line.strip() and not (own and has_cells):
+            message = f"no cell holds this text; put it below a line {FORM}"
+            raise PageError(f"{name}:{number}: {message}")
+
+
+def _entry(name, lines, start, end):
+    found = MARKER.fullmatch(lines[start].rstrip())
+    if found is None:
+        message = f"this is not a cell's comment; its form is {FORM}"
+        raise PageError(f"{name}:{start + 1}: {message}")
+    body, comment = start + 1, ""
+    if not found["end"]:
+        closed = [i for i in range(body, end) if lines[i] == "-->"]
+        if not closed:
+            message = "the comment of this cell is not closed; end it with a line -->"
+            raise PageError(f"{name}:{start + 1}: {message}")
+        comment, body = "\n".join(lines[body : closed[0]]), closed[0] + 1
+    while body < end and (not lines[body].strip() or lines[body].endswith(NOTICE)):
+        body += 1
+    if found["removed"] and any(line.strip() for line in lines[body:end]):
+        message = f"cell {found['id']} is gone from the English; move this text"
+        raise PageError(f"{name}:{body + 1}: {message}")
+    raw = _open(comment) if found["removed"] else "\n".join(lines[body:end])
+    raw = raw.rstrip("\n ")
+    return Entry(
+        *(found["id"], found["source"], emptied(raw)[0], body + 1, raw),
+        *(found["shown"], found["now"], bool(found["removed"])),
+    )
+
+
+def _closed(text):
+    """Return a text that may stand inside a comment; `_open` is the inverse."""
+    return text.replace("-->", "--&gt;")
+
+
+def _open(text):
+    return text.replace("--&gt;", "-->")
+
+
+def write(page, entries, english, phrases):
+    """Return a translated page's text.
+
+    entries: of every cell of the page, then the removed ones; english: {id: the
+    English text with links as this page needs them}; phrases: {English: translation}.
+    """
+    head = f"<!-- Made by translations/lessons.py from {page.path}: edit the texts, not"
+    head += " the code. See translations/README.md -->"
+    parts = [head]
+    if page.name == "README":
+        parts.append(notice("Code, and what it prints, stays in English.", phrases))
+    cells = {cell.id: cell for cell in page.cells}
+    for entry in entries:
+        cell = cells.get(entry.id)
+        text = entry.text if cell is None else filled(entry.text, cell, phrases)
+        parts.append(_written(entry, text, english.get(entry.id, ""), phrases))
+    return "\n\n".join(parts) + "\n"
+
+
+def _written(entry, text, english, phrases):
+    head = f"<!-- cell: {entry.id} source: {entry.source}"
+    if entry.removed:
+        return f"{head} removed\n{_closed(text)}\n-->"
+    if entry.source == "missing":
+        head += f" shown: {entry.shown} -->"
+        return f"{head}\n{notice('Not translated yet.', phrases)}\n\n{text}"
+    if entry.now:
+        old = notice("The English text has changed since.", phrases)
+        return f"{head} now: {entry.now}\n{_closed(english)}\n-->\n{old}\n\n{text}"
+    return f"{head} -->\n{text}"
+
+
+def notice(phrase, phrases):
+    """Return a line for the reader that belongs to the tools, not to the translator."""
+    return f"*{phrases.get(phrase) or phrase}* {NOTICE}"
+
+
+def missing(cell, text):
+    """Return the entry of a cell without translation; text: its English, as shown."""
+    return Entry(cell.id, "missing", text, shown=linkless(text), raw=text)
+
+
+def linkless(text):
+    """Return the hash of a text whatever its links point to: they move with pages."""
+    return digest(replace_targets(text, dict.fromkeys(targets(text), "_")))

@@ -1,0 +1,105 @@
+"""Make pages that a reader opens: localized notebooks and README.
+
+The folder has the layout of Co-op Translator, LANG/notebooks/NN_x.ipynb beside
+LANG/README.md, so that `co-op-review --output` can review it. A text that is not up to
+date, or breaks a rule, is shown in English below a notice.
+"""
+
+import json
+from functools import cache
+
+from translations import sidecar
+from translations.checking import good_cells
+from translations.links import anchor_map, link_map
+from translations.pages import LINE, PageError, filled
+from translations.sync import write
+from translations.targets import replace_targets
+
+OUT_OF_DATE = "Out of date: the English text is shown."
+UNTRANSLATED = "Not translated yet."
+
+
+def build(edition, folder, run=None):
+    """Write a language's pages below folder/LANG; return how many were written.
+
+    run: the folder of an English run; its outputs are reused, cell by cell.
+    """
+    folder = folder.resolve() / edition.language
+    good = cache(lambda path: _good(edition, edition.pages[path]))
+    places = {path: (folder / path).as_posix() for path in edition.pages}
+
+    @cache
+    def anchors(path):
+        page = edition.pages.get(path)
+        return anchor_map(page, good(path)) if page else {}
+
+    for path, page in edition.pages.items():
+        links = link_map(edition.root, page, places[path], places, anchors)
+        texts = _texts(edition, page, good(path), links)
+        if path.endswith(".ipynb"):
+            outputs = _outputs(run, page)
+            write(folder / path, _notebook(edition.root / path, texts, outputs))
+        else:
+            write(folder / path, "\n\n".join(texts.values()) + "\n")
+    if entries := sidecar.read(edition.folder):
+        write(folder / sidecar.NAME, sidecar.text(entries))
+    return len(edition.pages)
+
+
+def _good(edition, page):
+    """Return {id: translated text} of the texts that may be shown."""
+    try:
+        entries, good = edition.entries(page), good_cells(edition, page)
+    except PageError:
+        return {}
+    return {name: entries[name].text for name in good}
+
+
+def _texts(edition, page, good, links):
+    """Return {id: text to show} of a page's text cells, in their order."""
+    moved = {edition.links(page)[old]: new for old, new in links.items()}
+    phrases, shown = edition.glossary.phrases, {}
+    for cell in (cell for cell in page.cells if not cell.code):
+        if cell.id in good:
+            text = replace_targets(good[cell.id], moved)
+        else:
+            text = _with_notice(edition, page, cell, links)
+        shown[cell.id] = filled(text, cell, phrases).replace(f" {LINE}", "")
+    return shown
+
+
+def _with_notice(edition, page, cell, links):
+    """Return a cell's English text with a notice, below its heading if it has one."""
+    phrase = OUT_OF_DATE
+    try:
+        entry = edition.matched(page).get(cell.id)
+        phrase = phrase if entry and entry.source != "missing" else UNTRANSLATED
+    except PageError:
+        pass
+    notice = f"> *{edition.glossary.phrases.get(phrase) or phrase}*"
+    text = replace_targets(cell.text, links)
+    head, _, rest = text.partition("\n")
+    parts = [head, notice, rest.strip("\n")] if head[:1] == "#" else [notice, text]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _outputs(run, page):
+    """Return {cell id: the executed cell} of an English run, {} without one."""
+    path = run and run / "notebooks" / f"{page.name}.ipynb"
+    if not path or not path.exists():
+        return {}
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return {cell["id"]: cell for cell in cells if cell["cell_type"] == "code"}
+
+
+def _notebook(path, texts, outputs):
+    """Return a notebook's JSON: texts exchanged, code as it is, outputs of a run."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        done = outputs.get(cell["id"])
+        if cell["id"] in texts:
+            cell["source"] = texts[cell["id"]].splitlines(keepends=True)
+        elif done and "".join(done["source"]) == "".join(cell["source"]):
+            cell["outputs"] = done["outputs"]
+            cell["execution_count"] = done["execution_count"]
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,124 @@
+"""Name what is wrong in a translated page: file, line, cell, and what to do."""
+
+from translations import glossary, rules, sidecar
+from translations.pages import PageError, filled
+from translations.sync import check_code_only, page_text, sidecar_entries
+
+COMPLETE = ("es", "pt-BR", "ro", "ru")  # a lesson not begun is an error in these
+STALE = "stale: the English has changed; bring the text up to date, then write"
+STALE += " `source: done` in the comment above it and run `sync`"
+MISSING = "not translated; write the translation over the English, then run `sync`"
+NOT_BEGUN = "not begun"
+SYNC = {
+    "code": "this code is not the English lesson's; run `sync`, which copies it",
+    "absent": "this cell is not in the file; run `sync`",
+    "touched": "translated since the last `sync`; run `sync`",
+    "figures": "figures of the ledger are not today's; run `sync`",
+    "form": "not as `sync` would write it; run `sync`",
+    "order": "the cells are not in the order of the English; run `sync`",
+}
+
+
+def check_page(edition, page):
+    """Return (errors, warnings) of a translated page, lists of one-line messages."""
+    name = edition.name(page)
+    try:
+        if not edition.begun(page) and edition.language not in COMPLETE:
+            return _unbegun(edition, page), [f"{name}: {NOT_BEGUN}"]
+        found = _cells(edition, page)
+        words, warnings = _glossary(edition, page)
+        if not found:
+            found = words + _form(edition, page)
+    except PageError as error:
+        return [str(error)], []
+    for entry in edition.entries(page).values():
+        if entry.removed:
+            message = "gone from the English: use its text elsewhere or delete it"
+            warnings.append((entry.line, f"{entry.id}: {message}"))
+    return [[f"{name}:{n}: {said}" for n, said in part] for part in (found, warnings)]
+
+
+def _unbegun(edition, page):
+    """Return what is wrong in a page that no one has translated yet."""
+    same = page_text(edition, page) == edition.text(page)
+    return [] if same else [f"{edition.name(page)}:1: {SYNC['form']}"]
+
+
+def _cells(edition, page):
+    """Return [(line, message)] of all cells of a page."""
+    entries, english = edition.entries(page), edition.english(page)
+    phrases, messages = edition.glossary.phrases, []
+    for cell in page.cells:
+        entry = entries.get(cell.id)
+        if cell.code:
+            check_code_only(edition.name(page), entry)
+        found = _cell(cell, entry, english[cell.id], phrases)
+        line = entry.line if entry else 1
+        messages += [(line + n, f"{cell.id}: {said}") for n, said in found]
+    ids = {cell.id: i for i, cell in enumerate(page.cells)}
+    order = [ids[name] for name in entries if name in ids]
+    if order != sorted(order):
+        messages.append((1, SYNC["order"]))
+    return messages
+
+
+def _cell(cell, entry, english, phrases):
+    """Return [(line in the cell, message)] of one cell."""
+    if entry is None or entry.removed:
+        return [(0, SYNC["absent"])]
+    if cell.code:
+        return [] if entry.state(cell) == "current" else [(0, SYNC["code"])]
+    if entry.source == "missing":
+        return [(0, SYNC["touched"] if entry.touched else MISSING)]
+    if entry.source == "done":
+        return [(0, SYNC["touched"])]
+    if entry.source != cell.hash:
+        return [(0, STALE)]
+    for place, _ in cell.ledger:
+        if place not in entry.text.split("\n"):
+            what = "what `helpers.ledger` writes is gone; put in its place a line"
+            return [(0, f"{what} {place} and run `sync`")]
+    found = rules.compare(english, entry.text)
+    if not found and filled(entry.text, cell, phrases) != entry.raw:
+        return [(0, SYNC["figures"])]
+    return found
+
+
+def _glossary(edition, page):
+    """Return (errors, warnings) of a page's words, each [(line, message)]."""
+    entries = edition.entries(page)
+    current = [
+        (cell, entries[cell.id])
+        for cell in page.cells
+        if cell.id in entries and not cell.code and entries[cell.id].source == cell.hash
+    ]
+    pairs = [(cell.id, cell.text, entry.text) for cell, entry in current]
+    parts = glossary.compare(edition.glossary, pairs)
+    return [[(entries[n].line, f"{n}: {said}") for n, said in part] for part in parts]
+
+
+def _form(edition, page):
+    same = page_text(edition, page) == edition.text(page)
+    return [] if same else [(1, SYNC["form"])]
+
+
+def good_cells(edition, page):
+    """Return the ids of text cells that are up to date and break no rule."""
+    entries, english = edition.entries(page), edition.english(page)
+    phrases = edition.glossary.phrases
+    return {
+        cell.id
+        for cell in page.cells
+        if not cell.code
+        and not _cell(cell, entries.get(cell.id), english[cell.id], phrases)
+    }
+
+
+def check_sidecar(edition):
+    """Return the messages about a language's Co-op Translator metadata."""
+    try:
+        same = sidecar.read(edition.folder) == sidecar_entries(edition)
+    except PageError as error:
+        return [str(error)]
+    name = f"translations/{edition.language}/{sidecar.NAME}"
+    return [] if same else [f"{name}:1: does not tell the state of today; run `sync`"]

@@ -1,0 +1,103 @@
+"""One language's edition of the course: its files beside the English pages."""
+
+import re
+from functools import cache
+
+from translations import artifact, glossary
+from translations.links import anchor_map, link_map
+from translations.pages import PageError, read_text, shown
+from translations.targets import replace_targets
+
+# BCP 47: language, then perhaps a script and a region.
+CODE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|\d{3}))?")
+
+
+def languages(root):
+    """Return the codes of the languages that have a page, sorted."""
+    names = {page.parent.name for page in (root / "translations").glob("*/*.md")}
+    return sorted(name for name in names if CODE.fullmatch(name))
+
+
+class Edition:
+    """A language's files. root: the course; pages: the English pages."""
+
+    def __init__(self, root, pages, language):
+        self.root, self.language = root, language
+        self.pages = {page.path: page for page in pages}
+        self.folder = root / "translations" / language
+        self.places = {path: self.name(page) for path, page in self.pages.items()}
+        self.glossary = glossary.read(self.folder)
+        # Each is asked for many times in one command, while the files do not change.
+        self.text, self.entries = cache(self.text), cache(self.entries)
+        self.texts, self.anchors = cache(self.texts), cache(self.anchors)
+        self.links = cache(self.links)
+
+    def name(self, page):
+        """Return a page's file as messages name it, from the root."""
+        return f"translations/{self.language}/{page.name}.md"
+
+    def text(self, page):
+        """Return a page's file content, or None where there is no file. PageError."""
+        path = self.root / self.name(page)
+        return read_text(path) if path.exists() else None
+
+    def entries(self, page):
+        """Return {id: Entry} of a page's file; raise PageError."""
+        text = self.text(page)
+        return {} if text is None else artifact.read(self.name(page), text)
+
+    def matched(self, page):
+        """Return {id: Entry} of the cells that the English page has.
+
+        A cell that only changed its name is known by its hash.
+        """
+        entries = self.entries(page)
+        ids = {cell.id for cell in page.cells}
+        lost = {e.source: e for e in entries.values() if e.id not in ids}
+        found = {c.id: entries.get(c.id) or lost.get(c.hash) for c in page.cells}
+        return {name: entry for name, entry in found.items() if entry}
+
+    def texts(self, page):
+        """Return {id: text} of what the page shows, links as they are."""
+        found, texts = self.matched(page), {}
+        for cell in page.cells:
+            entry = found.get(cell.id)
+            ours = entry and not cell.code
+            ours = ours and (entry.source != "missing" or entry.touched)
+            texts[cell.id] = entry.text if ours else shown(cell)
+        return texts
+
+    def anchors(self, path):
+        """Return {English anchor: translated anchor} of a page, by its path."""
+        page = self.pages.get(path)
+        try:
+            return anchor_map(page, self.texts(page)) if page else {}
+        except PageError:  # that page's own check names it
+            return {}
+
+    def links(self, page):
+        """Return {English target: target in the translated page}."""
+        here = self.name(page)
+        return link_map(self.root, page, here, self.places, self.anchors)
+
+    def english(self, page):
+        """Return {id: English text, its links as the translated page needs them}."""
+        links = self.links(page)
+        return {
+            c.id: shown(c) if c.code else replace_targets(c.text, links)
+            for c in page.cells
+        }
+
+    def counts(self, page):
+        """Return {"current": n, "stale": n, "missing": n} of a page's cells."""
+        found, counts = self.matched(page), dict.fromkeys(artifact.STATES, 0)
+        for cell in page.cells:
+            entry = found.get(cell.id)
+            counts[entry.state(cell) if entry else "missing"] += 1
+        return counts
+
+    def begun(self, page):
+        """Return whether a translator has written anything in a page."""
+        found = self.matched(page)
+        prose = [found[c.id] for c in page.cells if not c.code and c.id in found]
+        return any(entry.source != "missing" or entry.touched for entry in prose)

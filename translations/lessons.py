@@ -1,0 +1,173 @@
+"""Keep the translated lessons true to the English ones.
+
+    python translations/lessons.py sync [--new LANG] [LANG ...]
+    python translations/lessons.py check|build|status [LANG ...]
+
+sync brings the files of a language up to date, and never loses a translator's text;
+check names every stale, missing or changed cell; build writes localized notebooks and
+README; status counts cells. Without LANG: all languages. Exit code 0, 1 if something
+is wrong in a file, 2 for a request that cannot be met.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+
+from translations import building, checking, glossary, sidecar, sync  # noqa: E402
+from translations.artifact import STATES  # noqa: E402
+from translations.edition import CODE, Edition, languages  # noqa: E402
+from translations.pages import PageError, read_pages  # noqa: E402
+
+
+def sync_edition(edition):
+    """Bring a language's files up to date; return the messages of files left alone."""
+    problems = []
+    for page in edition.pages.values():
+        try:
+            text = sync.page_text(edition, page)
+            if sync.write(edition.root / edition.name(page), text):
+                print(f"{edition.name(page)}: written")
+        except PageError as error:
+            problems.append(f"{error} (the file is left as it is)")
+    after = Edition(edition.root, edition.pages.values(), edition.language)
+    try:
+        entries = sync.sidecar_entries(after)
+        sync.write(edition.folder / sidecar.NAME, sidecar.text(entries))
+    except PageError as error:
+        problems += [] if str(error) in " ".join(problems) else [str(error)]
+    return problems
+
+
+def new_edition(root, pages, language):
+    """Begin a language: its glossary, then every page in English."""
+    if not CODE.fullmatch(language):
+        example = "such as fr, pt-BR or zh-Hant"
+        raise PageError(f"{language!r} is not a language code of BCP 47 {example}")
+    if language in languages(root):
+        raise PageError(f"{language} exists already; use: sync {language}")
+    folder = root / "translations" / language
+    known = [Edition(root, pages, other).glossary.terms for other in languages(root)]
+    terms = glossary.template(max(known, key=len, default=()))
+    sync.write(folder / "glossary.md", terms)
+    return Edition(root, pages, language)
+
+
+def check_edition(edition):
+    """Print what is wrong in a language's files; return the errors."""
+    errors, warnings = [], []
+    for page in edition.pages.values():
+        found = checking.check_page(edition, page)
+        errors += found[0]
+        warnings += found[1]
+    if not errors:
+        errors += checking.check_sidecar(edition)
+    unbegun = [w for w in warnings if w.endswith(checking.NOT_BEGUN)]
+    for warning in (w for w in warnings if w not in unbegun):
+        print(f"warning: {warning}")
+    numbers = f"{len(errors)} errors, {len(warnings) - len(unbegun)} warnings"
+    pages = f"{len(edition.pages)} pages, {len(unbegun)} of them not begun"
+    print(f"{edition.language}: {numbers}, {pages}")
+    return errors
+
+
+def status_rows(edition, by_lesson):
+    """Return the rows of the status table of a language, lists of texts."""
+    counts, broken = {}, {}
+    for page in edition.pages.values():
+        try:
+            counts[page.name] = edition.counts(page)
+        except PageError:
+            broken[page.name] = [edition.language, page.name, "cannot be read: check"]
+    if by_lesson:
+        rows = [[edition.language, n, *map(str, c.values())] for n, c in counts.items()]
+        return rows + list(broken.values())
+    sums = [sum(c[state] for c in counts.values()) for state in STATES]
+    whole = sum(c["stale"] + c["missing"] == 0 for c in counts.values())
+    return [[edition.language, f"{whole} of {len(edition.pages)}", *map(str, sums)]]
+
+
+def print_table(rows):
+    """Print rows of texts as columns, the first row as their heads."""
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(5)]
+    for row in rows:
+        cells = zip(row, widths, strict=False)
+        print("  ".join(text.ljust(width) for text, width in cells).rstrip())
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"lessons.py: {message}\n")
+
+
+def parse(argv):
+    parser = Parser(
+        "lessons.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=["sync", "check", "build", "status"])
+    parser.add_argument("languages", nargs="*", metavar="LANG")
+    parser.add_argument("--new", metavar="LANG", help="begin a language (sync)")
+    parser.add_argument("--root", type=Path, default=ROOT, help="folder of the course")
+    parser.add_argument("--output", type=Path, help="of build; build/translations")
+    parser.add_argument("--run", type=Path, help="English run with outputs to reuse")
+    options = parser.parse_intermixed_args(argv)
+    if options.new and options.command != "sync":
+        parser.error(f"--new belongs to sync, not to {options.command}")
+    if options.new and options.languages:
+        parser.error("--new takes one language, and no other beside it")
+    return options
+
+
+def editions(options):
+    """Return the editions that a command is about; raise PageError."""
+    pages = read_pages(options.root)
+    if options.new:
+        return [new_edition(options.root, pages, options.new)]
+    known = languages(options.root)
+    for unknown in set(options.languages) - set(known):
+        there = ", ".join(known) or "none yet"
+        message = f"no translation into {unknown!r} (there: {there})"
+        raise PageError(f"{message}; begin it with: sync --new {unknown}")
+    return [Edition(options.root, pages, n) for n in options.languages or known]
+
+
+def main(argv=None):
+    options = parse(argv)
+    errors = []
+    try:
+        chosen = editions(options)
+    except PageError as error:
+        print(f"lessons.py: {error}", file=sys.stderr)
+        return 2
+    if options.command == "status":
+        heads = ["language", "lesson" if options.languages else "pages whole"]
+        rows = [r for e in chosen for r in status_rows(e, bool(options.languages))]
+        print_table([[*heads, *STATES], *rows])
+    for edition in chosen:
+        if options.command == "sync":
+            errors += sync_edition(edition)
+        elif options.command == "check":
+            errors += check_edition(edition)
+        elif options.command == "build":
+            folder = options.output or options.root / "build" / "translations"
+            count = building.build(edition, folder, options.run)
+            print(f"{folder / edition.language}: {count} pages")
+    for error in errors:
+        print(error, file=sys.stderr)
+    return 1 if errors else 0
+
+
+if __name__ == "__main__":
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)

@@ -1,0 +1,115 @@
+"""The rules of a translated text: what is compared with the English, and how."""
+
+import re
+import unicodedata
+from collections import Counter
+from difflib import SequenceMatcher
+
+from translations.markdown_blocks import blocks
+
+SHORT = 40  # letters; the length of a shorter block says nothing
+RATIO = (1 / 3, 3)  # letters of a translated block for each letter of the English
+STILL_ENGLISH = 4  # words; as many, unchanged, are a text that was passed over
+NAMES = {"list_item": "list item", "th": "table cell", "td": "table cell"}
+REMEDY = {
+    "number": "keep every number (a decimal comma or a no-break space is fine)",
+    "mark": "some markup is not closed, or was opened by mistake",
+    "code block": "code is never translated: `sync` copies it from the English",
+    "link target": "`sync` puts targets right where it is certain",
+}
+COPIED = "copy it from the English as it is"
+
+
+def compare(english, translated):
+    """Return [(line, message)]: how a translation breaks the rules, lines from 0."""
+    ours, theirs = blocks(translated), blocks(english)
+    if [b.kind for b in ours] != [b.kind for b in theirs]:
+        return [_structure(theirs, ours)]
+    pairs = zip(theirs, ours, strict=True)
+    found = [(new.line, text) for old, new in pairs for text in _block(old, new)]
+    return [(0, "the text is empty")] if not ours and theirs else found
+
+
+def _structure(theirs, ours):
+    """Name the first place where the sequences of blocks part."""
+    kinds = [b.kind for b in theirs], [b.kind for b in ours]
+    steps = SequenceMatcher(None, *kinds, autojunk=False).get_opcodes()
+    _, i, i_end, j, _ = next(step for step in steps if step[0] != "equal")
+    line = ours[min(j, len(ours) - 1)].line if ours else 0
+    if i == i_end:
+        what, text = "not in the English", ours[j]
+    else:
+        what, text = "missing or of another kind", theirs[i]
+    facts = [value for _, value in text.facts] or [text.kind]
+    shown = " ".join(text.prose.split() or facts[0].split())[:50]
+    return line, f'{_name(text.kind)} {what}: "{shown}"; keep every block, in its order'
+
+
+def _name(kind):
+    last = kind.rpartition("/")[2]
+    part = next((p for p in reversed(kind.split("/")) if "list" in p), last)
+    return NAMES.get(part.split()[0], part.replace("_", " "))
+
+
+def _block(old, new):
+    """Return the messages about one block beside its English block."""
+    messages = []
+    for kind in sorted({kind for kind, _ in old.facts | new.facts}):
+        missing, extra = _difference(kind, old.facts, new.facts)
+        if missing or extra:
+            messages.append(_said(kind, missing, extra))
+    words = re.findall(r"[^\W\d_]{2,}", old.own_words)
+    if old.own_words.split() == new.own_words.split() and len(words) >= STILL_ENGLISH:
+        messages.append(f'still in English: "{" ".join(old.prose.split())[:50]}"')
+    size, other = _letters(old.prose), _letters(new.prose)
+    if size >= SHORT and not RATIO[0] <= other / size <= RATIO[1]:
+        longer = "longer" if other > size else "shorter"
+        messages.append(f"far {longer} than the English: is it the whole, right text?")
+    return messages
+
+
+def _difference(kind, old, new):
+    """Return (missing, extra) values of one kind, as sorted lists."""
+    wanted = Counter({v: n for (k, v), n in old.items() if k == kind})
+    given = Counter({v: n for (k, v), n in new.items() if k == kind})
+    common = wanted & given
+    wanted, given = wanted - common, given - common
+    if kind == "number":
+        for number in list(wanted.elements()):
+            match = next((s for s in spellings(number) if given[s]), None)
+            if match:
+                wanted[number] -= 1
+                given[match] -= 1
+    return sorted(wanted.elements()), sorted(given.elements())
+
+
+def _said(kind, missing, extra):
+    if missing and extra:
+        what = f"{_short(extra)} should be {_short(missing)}"
+    elif missing:
+        what = f"{_short(missing)} is missing"
+    else:
+        what = f"{_short(extra)} is not in the English"
+    return f"{kind} {what}; {REMEDY.get(kind, COPIED)}"
+
+
+def _short(values):
+    texts = [value if len(value) < 60 else value[:57] + "..." for value in values]
+    return ", ".join(text.strip().replace("\n", " / ") for text in texts)
+
+
+def spellings(number):
+    """Return how an English number may be written elsewhere: 1,109.5 as 1.109,5."""
+    whole, _, part = number.partition(".")
+    if re.fullmatch(r"\d{1,3}(,\d{3})+", whole):
+        wholes = {whole.replace(",", s) for s in (",", ".", "\u00a0", "\u202f", "")}
+    else:
+        wholes = {whole}
+    ends = {f".{part}", f",{part}"} if part else {""}
+    return sorted(w + e for w in wholes for e in ends)
+
+
+def _letters(text):
+    """Return the number of letters; a wide one, as of Chinese, counts for three."""
+    wide = [unicodedata.east_asian_width(c) in "WF" for c in text if c.isalpha()]
+    return len(wide) + 2 * sum(wide)

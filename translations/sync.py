@@ -1,0 +1,94 @@
+"""Bring translated pages up to date with the English, without losing a word.
+
+A translator's text is kept as it is, but for what is copied: code, link targets, the
+ledger's figures. Where a text cannot be placed with certainty, nothing is written.
+"""
+
+import os
+from dataclasses import replace
+
+from translations import artifact, sidecar
+from translations.links import repaired
+from translations.markdown_blocks import blocks
+from translations.pages import PageError, shown
+from translations.targets import copy_code
+
+
+def page_text(edition, page):
+    """Return the up-to-date text of a translated page; raise PageError."""
+    found, english = edition.matched(page), edition.english(page)
+    entries = []
+    for cell in page.cells:
+        entry = found.get(cell.id)
+        if cell.code:
+            check_code_only(edition.name(page), entry)
+            entries.append(artifact.Entry(cell.id, cell.hash, shown(cell)))
+        else:
+            entry = _decided(cell, entry, english[cell.id])
+            entries.append(_copied(cell, entry, edition.links(page)))
+    used = {entry.id for entry in found.values()}
+    lost = [e for e in edition.entries(page).values() if e.id not in used]
+    entries += [replace(e, removed=True, now=None) for e in lost if _is_work(e)]
+    return artifact.write(page, entries, english, edition.glossary.phrases)
+
+
+def check_code_only(name, entry):
+    """Refuse a code cell with a text beside the code: sync would overwrite it."""
+    if entry and entry.raw and [b.kind for b in blocks(entry.raw)] != ["fence python"]:
+        message = f"cell {entry.id} is code; move what is not code into another cell"
+        raise PageError(f"{name}:{entry.line}: {message}")
+
+
+def _is_work(entry):
+    """Return whether a cell without English holds a translator's text."""
+    if entry.source == "missing":
+        return entry.touched
+    return [block.kind for block in blocks(entry.raw)] != ["fence python"]
+
+
+def _decided(cell, entry, english):
+    """Return the entry of a text cell with its state of today."""
+    if entry is None or entry.source == "missing" and not entry.touched:
+        return artifact.missing(cell, english)
+    source = entry.source
+    if source == "missing":  # translated: from today's English, or an earlier one?
+        now = entry.shown == artifact.linkless(cell.text)
+        source = cell.hash if now else entry.shown
+    elif source == "done":
+        source = entry.now or cell.hash
+    now = None if source == cell.hash else cell.hash
+    changes = {"source": source, "now": now, "shown": None, "removed": False}
+    return replace(entry, id=cell.id, **changes)
+
+
+def _copied(cell, entry, links):
+    """Return an entry of today with code and link targets as in the English."""
+    if entry.source != cell.hash:
+        return entry
+    text = copy_code(cell.text, entry.text)
+    return replace(entry, text=repaired(cell.text, text, links))
+
+
+def sidecar_entries(edition):
+    """Return a language's sidecar: pages whose every cell is translated are renewed."""
+    old, entries = sidecar.read(edition.folder), {}
+    for path, page in edition.pages.items():
+        states = edition.counts(page)
+        if states["current"] == len(page.cells):
+            new = sidecar.entry(edition.root, page, edition.language, old.get(path))
+            entries[path] = new
+        elif path in old:
+            entries[path] = old[path]
+    return entries
+
+
+def write(path, text):
+    """Write a text file that appears whole or not at all; say whether it changed."""
+    data = text.encode()
+    if path.exists() and path.read_bytes() == data:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    os.replace(part, path)
+    return True
