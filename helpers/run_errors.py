@@ -1,0 +1,61 @@
+"""What ends a training run early, in words: a user's mistake, a full disk, a signal."""
+
+import contextlib
+import errno
+import re
+import signal
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# torch and safetensors report a failed write as errors of their own.
+NO_ROOM_TEXT = re.compile(r"os error (27|28|122)\b|PytorchStreamWriter|unexpected pos")
+NO_MEMORY_TEXT = re.compile(r"out of memory|can't allocate memory|bad_alloc")
+LESS_MEMORY = (
+    "use --qlora, or in a --config file a lower per_device_train_batch_size or "
+    "max_length, or activation_checkpointing: true"
+)
+
+
+class RunError(ValueError):
+    """A run that cannot start or go on. One line: the rule, the value, the remedy."""
+
+
+class Stopped(BaseException):
+    """A signal ended the run. str(error) says how to go on; exit code 128 + signal.
+
+    Like KeyboardInterrupt no Exception, so that no library takes it for an error.
+    """
+
+    def __init__(self, number: int, output, step: int | None = None):
+        saved = f"saved at step {step}" if step is not None else "outside of training"
+        name, where = signal.Signals(number).name, f"--output {output} --resume"
+        super().__init__(f"stopped by {name}, {saved}: go on with {where}")
+        self.exit_code = 128 + number
+
+
+@contextlib.contextmanager
+def explained(output, clean):
+    """Turns a full disk and too little memory into a RunError; passes on the rest.
+
+    output: the run's folder, for the line. clean: called with it first, to remove what
+        was left half written.
+    """
+    try:
+        yield
+    except Exception as error:
+        if (line := _explanation(error, output)) is None:
+            raise
+        clean(output)
+        raise RunError(line) from error
+
+
+def _explanation(error: Exception, output) -> str | None:
+    """One line on an error of the machine, None for any other."""
+    said = str(error)
+    number = getattr(error, "errno", None)
+    if number in NO_ROOM or NO_ROOM_TEXT.search(said):
+        return f"no room left to write in {output}: free some, then add --resume"
+    if isinstance(error, OSError) and number in (errno.EACCES, errno.EROFS):
+        return f"{output} cannot be written ({error.strerror}): give another --output"
+    if isinstance(error, MemoryError) or NO_MEMORY_TEXT.search(said):
+        return f"too little memory ({said.splitlines()[0][:120]}): {LESS_MEMORY}"
+    return None
