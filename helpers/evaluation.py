@@ -4,28 +4,34 @@ An answer of the course is a JSON object and is scored field by field too; any o
 text is scored by exact match alone.
 """
 
-import json
-import math
 import time
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-import torch
 
+from helpers.comparison import confusion, difference_by_rows, paired_difference
 from helpers.formatting import to_messages
 from helpers.generation import generate, generate_with_stops, prompt_ids, stop_ids
+from helpers.json_answer import json_object, same_value
+from helpers.likelihood import answer_loss, perplexity, text_loss
 
 __all__ = [
     "Report",
+    "answer_loss",
     "before_after",
     "bootstrap_interval",
+    "confusion",
+    "difference_by_rows",
     "evaluate",
     "generate",
     "generate_with_stops",
+    "paired_difference",
     "perplexity",
+    "prompt_ids",
     "score",
     "stop_ids",
+    "text_loss",
 ]
 
 RESAMPLES = 1000
@@ -136,25 +142,6 @@ def evaluate(
     return report
 
 
-def perplexity(model, tokenizer, examples, batch_size=16) -> float:
-    """exp of the mean negative log-likelihood of the answers' tokens, ends included.
-
-    Raises ValueError where the template renders a prompt otherwise once it is answered.
-    """
-    pairs = [_answered_ids(tokenizer, to_messages(example)) for example in examples]
-    pairs.sort(key=lambda pair: len(pair[0]))
-    total, count, was_training = 0.0, 0, model.training
-    model.eval()
-    try:
-        for start in range(0, len(pairs), batch_size):
-            batch = pairs[start : start + batch_size]
-            nll, tokens = _answer_nll(model, tokenizer, batch)
-            total, count = total + nll, count + tokens
-    finally:
-        model.train(was_training)
-    return math.exp(total / count)
-
-
 def before_after(**reports: Report) -> pd.DataFrame:
     """One row a metric, one column a report: before_after(base=..., tuned=...)."""
     return pd.DataFrame({name: report.metrics() for name, report in reports.items()})
@@ -167,7 +154,7 @@ def _mean(hits) -> float:
 
 def _score_row(prompt, expected, answer, stopped) -> dict:
     """One row of a Report."""
-    wanted, got = _json_object(expected) or {}, _json_object(answer)
+    wanted, got = json_object(expected) or {}, json_object(answer)
     return {
         "prompt": prompt,
         "expected": expected,
@@ -175,49 +162,5 @@ def _score_row(prompt, expected, answer, stopped) -> dict:
         "exact_match": answer.strip() == expected.strip(),
         "valid_json": got is not None,
         "stopped": stopped,
-        "fields": {name: _same(got or {}, name, wanted[name]) for name in wanted},
+        "fields": {name: same_value(got or {}, name, wanted[name]) for name in wanted},
     }
-
-
-def _json_object(text: str) -> dict | None:
-    """The JSON object that a text is, or None. NaN and Infinity are not JSON."""
-    try:
-        value = json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _refuse(name: str):
-    """Raises ValueError for a constant that only Python's parser knows."""
-    raise ValueError(f"{name} is not JSON")
-
-
-def _same(got: dict, name: str, value) -> bool:
-    """Whether a key is there with that value and type (in Python, 1 equals True)."""
-    return name in got and type(got[name]) is type(value) and got[name] == value
-
-
-def _answered_ids(tokenizer, chat) -> tuple[list[int], int]:
-    """The ids of a chat, and how many of them are its prompt."""
-    prompt = prompt_ids(tokenizer, chat[:-1])
-    ids = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False)
-    if ids[: len(prompt)] != prompt:
-        rule = "requires a chat template whose prompt stays the same once answered"
-        got = tokenizer.decode(ids[: len(prompt)])
-        raise ValueError(f"{rule}: got {got!r} for {tokenizer.decode(prompt)!r}")
-    return ids, len(prompt)
-
-
-def _answer_nll(model, tokenizer, pairs) -> tuple[float, int]:
-    """Summed negative log-likelihood of a batch's answer tokens, and their number."""
-    ids = {"input_ids": [ids for ids, _ in pairs]}
-    batch = tokenizer.pad(ids, padding_side="right", return_tensors="pt")
-    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-    for row, (_, prompt_length) in enumerate(pairs):
-        labels[row, :prompt_length] = -100
-    tokens = int((labels[:, 1:] != -100).sum())  # the first token has no prediction
-    batch, labels = batch.to(model.device), labels.to(model.device)
-    with torch.inference_mode():
-        loss = model(**batch, labels=labels, use_cache=False).loss
-    return loss.item() * tokens, tokens

@@ -1,0 +1,62 @@
+"""What can be had from a prompt: instructions, examples, retrieved ones, a first word.
+
+Everything returns chats in the messages format, as `evaluation.evaluate` takes them.
+"""
+
+import copy
+import json
+import math
+import re
+from collections import Counter
+
+from helpers.formatting import to_messages
+
+
+def with_examples(example, shots=(), instruction: str = "") -> dict:
+    """An example behind others that are already answered, as turns of one chat.
+
+    instruction: stands at the start of the first user's turn.
+    """
+    turns = [turn for shot in (*shots, example) for turn in to_messages(shot)]
+    first = turns[0]
+    if instruction:
+        first = first | {"content": f"{instruction}\n\n{first['content']}"}
+    return {"messages": [first, *turns[1:]]}
+
+
+def nearest(examples, messages, k: int = 3) -> list[list]:
+    """The k examples that share most with each message, the most similar last.
+
+    Similarity: the summed rarity, ln(examples / examples with the word), of shared
+    words, over the root of the example's length; simple, and close to what search
+    engines start from (BM25, Robertson and Zaragoza 2009). Raises ValueError for k.
+    """
+    examples = list(examples)
+    if not 1 <= k <= len(examples):
+        raise ValueError(f"requires k from 1 to {len(examples)}: got {k}")
+    bags = [_words(to_messages(example)[-2]["content"]) for example in examples]
+    counts = Counter(word for bag in bags for word in bag)
+    rarity = {word: math.log(len(bags) / count) for word, count in counts.items()}
+    found = []
+    for message in messages:
+        asked = _words(message)
+        scores = [sum(rarity[w] for w in asked & b) / len(b) ** 0.5 for b in bags]
+        order = sorted(range(len(bags)), key=lambda row: -scores[row])
+        found.append([examples[row] for row in reversed(order[:k])])
+    return found
+
+
+def starting_with(tokenizer, text: str):
+    """A copy of a tokenizer under whose template every answer has begun with a text.
+
+    The model goes on from there: what it generates lacks that text.
+    """
+    started = copy.deepcopy(tokenizer)
+    begin = "{% if add_generation_prompt %}{{ " + json.dumps(text) + " }}{% endif %}"
+    started.chat_template = tokenizer.chat_template + begin
+    return started
+
+
+def _words(text: str) -> set[str]:
+    """The different words of a text, in lower case."""
+    return set(re.findall(r"\w+", text.lower())) or {""}

@@ -1,0 +1,74 @@
+"""Lesson 05: its figures are what it claims, and ROUGE misleads as it says."""
+
+import json
+
+import pytest
+from rouge_score.rouge_scorer import RougeScorer
+
+STEM = "05_evaluate_the_result"
+FIELDS = {"queue": "REP", "priority": "P1", "order": "G4521", "item": "tablet"}
+FIELDS |= {"from": "Vera"}
+
+
+def rouge(answer, kind):
+    scored = RougeScorer([kind]).score(json.dumps(FIELDS), json.dumps(answer))
+    return scored[kind].fmeasure
+
+
+def test_rouge_l_ranks_a_wrong_number_above_another_key_order():
+    wrong = FIELDS | {"order": "X0000"}
+    paraphrase = dict(reversed(FIELDS.items()))
+    assert paraphrase == FIELDS != wrong
+    assert rouge(wrong, "rougeL") == pytest.approx(0.9)
+    assert rouge(paraphrase, "rougeL") < 0.3
+
+
+def test_rouge_1_does_not_and_the_lesson_does_not_say_so():
+    assert rouge(dict(reversed(FIELDS.items())), "rouge1") == 1
+    assert rouge(FIELDS | {"order": "X0000"}, "rouge1") == pytest.approx(0.9)
+
+
+def test_rouge_is_blind_to_white_space_and_punctuation():
+    scorer = RougeScorer(["rougeL"])
+    spaced = json.dumps(FIELDS, indent=4)
+    assert scorer.score(json.dumps(FIELDS), spaced)["rougeL"].fmeasure == 1
+
+
+@pytest.fixture
+def figures(course_run):
+    return course_run.rows[STEM]["figures"]
+
+
+@pytest.mark.slow
+def test_tuned_and_base_do_not_overlap(figures):
+    assert figures["base_exact_match"] == 0
+    assert figures["tuned_exact_match"] > 0.8
+    assert figures["tuned_low"] > 0.75
+    assert figures["dealt_queue"] < 0.25
+
+
+@pytest.mark.slow
+def test_few_rows_cannot_tell_two_adapters_apart(figures):
+    assert figures["difference"] > figures["difference_low"] > 0
+    assert figures["undecided_5_rows"] > 0.25
+    assert figures["width_5_rows"] > 3 * figures["width_all_rows"]
+
+
+@pytest.mark.slow
+def test_a_prompt_elicits_the_format_and_not_the_code_book(figures):
+    assert figures["begun_valid_json"] > 0.7 and figures["begun_queue"] < 0.25
+    assert figures["best_prompt_exact_match"] < 0.1
+    assert figures["copied_queue"] > 0.2
+
+
+@pytest.mark.slow
+def test_rouge_prefers_the_wrong_answer(figures):
+    assert figures["rouge_l_prefers_wrong"] > 0.95
+    assert figures["rouge_l_of_failures"] > 0.7
+
+
+@pytest.mark.slow
+def test_forgetting_is_measured_and_undone(figures):
+    assert min(figures["forgotten_lora"], figures["forgotten_full"]) > 0.05
+    assert 0.5 < figures["forgotten_lora"] / figures["forgotten_full"] < 2
+    assert figures["forgotten_adapter_off"] == 0
