@@ -20,11 +20,8 @@ from pathlib import Path
 
 from helpers import finetune
 from helpers.checkpoint_export import put_in_place, seal
-from helpers.config import ROOT, ConfigError
-from helpers.integrity import ModelError
-from helpers.lines import DataError
+from helpers.config import ROOT
 from helpers.run_config import Settings
-from helpers.run_errors import RunError
 
 # What each run changes of the profile: its training_config.
 ADAPTERS = {
@@ -93,7 +90,7 @@ def main(argv=None) -> int:
         try:
             finetune.run(settings(name, args.work))
             print("wrote", export(args.work / name, args.output / name))
-        except (ConfigError, DataError, ModelError, RunError, OSError) as error:
+        except (*finetune.MISTAKES, OSError) as error:
             print(f"adapters: {name}: {error}", file=sys.stderr)
             return 2
     return 0

@@ -63,7 +63,6 @@ def run(settings: Settings) -> dict:
         writes = trainer.args.process_index == 0
         if writes and not (output / run_folder.RUN).exists():
             run_folder.write_json(output / run_folder.RUN, identity)
-
         before = first_scores(trainer, splits, output) if writes else {}
         trainer.args.distributed_state.wait_for_everyone()
         train(trainer, output, stop, settings.patience)

@@ -188,7 +188,7 @@ def test_its_losses_are_those_of_lesson_03(place, tmp_path):
     path = ROOT / "notebooks" / "03_finetune_with_lora.ipynb"
     [source] = [c.source for _, c in gates.cells(path) if c.id == "trainer"]
     definition = re.search(r"^def make_trainer.*?\n    \)\n", source, re.S | re.M)[0]
-    definition = definition.replace("range(100)", "range(6)")
+    definition = definition.replace("range(60)", "range(6)")
     space = {"SFTTrainer": SFTTrainer, "SFTConfig": SFTConfig, "LoraConfig": LoraConfig}
     space["splits"] = load_splits(place / "tickets.jsonl")
     space["tokenizer"] = load_tokenizer(tiny())
