@@ -34,6 +34,15 @@ class CourseRun:
     printed: str
 
 
+@pytest.fixture
+def displayed(monkeypatch):
+    """What is shown: (object, keyword arguments) a call of display."""
+    calls = []
+    show = lambda shown, **options: calls.append((shown, options))  # noqa: E731
+    monkeypatch.setattr("IPython.display.display", show)
+    return calls
+
+
 @pytest.fixture(scope="session")
 def course_run(tmp_path_factory):
     """Execute every notebook once on the tiny profile; fail where a lesson fails."""

@@ -23,15 +23,6 @@ def broken(message):
 ASKERS = {"base": str.upper, "tuned": pieces}
 
 
-@pytest.fixture
-def displayed(monkeypatch):
-    """What is shown: (object, keyword arguments) a call of display."""
-    calls = []
-    show = lambda shown, **options: calls.append((shown, options))  # noqa: E731
-    monkeypatch.setattr("IPython.display.display", show)
-    return calls
-
-
 def test_a_row_a_message_a_column_a_model():
     html = chat_view.chat_view([("hi", {"base": "1", "tuned": ""})]).html
     assert html.count("<tr>") == 2 and html.count("<td") == html.count("<th") == 3

@@ -21,15 +21,6 @@ def draw(value):
     return fig
 
 
-@pytest.fixture
-def displayed(monkeypatch):
-    """What is shown: (object, keyword arguments) a call of display."""
-    calls = []
-    show = lambda shown, **options: calls.append((shown, options))  # noqa: E731
-    monkeypatch.setattr("IPython.display.display", show)
-    return calls
-
-
 def test_moving_the_slider_redraws_the_picture():
     box = widgets.build(draw, [1, 2, 3], 2, "rank")
     choice, picture = box.children
