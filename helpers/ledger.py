@@ -1,10 +1,11 @@
 """Keep the measured figures of a run: the ledger, and what pages quote from it.
 
-    python -m helpers.ledger [--run build]
+    python -m helpers.ledger [--run build] [--pages]
 
 Reads the run's course.json and executed notebooks. Writes data/results/ (one JSON a
 lesson, profile and machine, and the pictures), the "Measured" line at the head of each
 lesson, and the table of results in README.md. Nothing of these is written by hand.
+--pages only brings the pages up to date, with the public address of the course too.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import platform
 import re
 from pathlib import Path
 
+from helpers import address
 from helpers.config import ROOT, probe_device
 from helpers.environment import SHOWN, version
 
@@ -22,6 +24,7 @@ RESULTS = ROOT / "data" / "results"
 # The cell whose figure is kept as a picture, and the picture's name.
 PICTURES = {("03_finetune_with_lora", "after-figure"): "before_after.png"}
 BEGIN, END = "<!-- results: python -m helpers.ledger -->", "<!-- end of results -->"
+RESULTS_TABLE = re.compile(f"{BEGIN}\n.*?{END}", re.DOTALL)
 MEASURED = re.compile(r"^\*\*Measured\*\*.*$|^<!-- cost -->$", re.MULTILINE)
 
 
@@ -50,15 +53,20 @@ def store(rows, folder=RESULTS):
         _write(folder / name, json.dumps(entry, indent=1) + "\n")
 
 
-def measured_line(lesson, entries):
-    """Return a lesson's line of measured cost, one part a profile and machine."""
+def measured_line(lesson, entries, url=""):
+    """Return a lesson's line of measured cost, one part a profile and machine.
+
+    url: the public address of the course; with one, the line ends in a link to Colab.
+    """
     parts = [
         f"`{e['profile']}` on a {e['machine']['device']}: {e['seconds']:.0f} s, "
         f"{e['peak_rss_mib']:,.0f} MiB"
         for e in entries
         if e["lesson"] == lesson
     ]
-    return f"**Measured**: {'; '.join(parts) or 'not yet'}."
+    line = f"**Measured**: {'; '.join(parts) or 'not yet'}."
+    link = address.colab("en", lesson, url)
+    return f"{line} [Open in Colab]({link})" if link else line
 
 
 def results_table(entries):
@@ -86,17 +94,22 @@ def _shown(figures, name, form, unit=""):
 
 
 def quote(entries, root=ROOT):
-    """Bring README's table and the lessons' "Measured" lines up to date."""
-    readme = root / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    head, _, rest = text.partition(BEGIN)
-    tail = rest.partition(END)[2]
-    _write(readme, f"{head}{BEGIN}\n{results_table(entries)}\n{END}{tail}")
+    """Bring what the pages quote up to date: the ledger, and the public address."""
+    url = address.declared(root)
+    table = f"{BEGIN}\n{results_table(entries)}\n{END}"
+    for path in (root / "README.md", root / "CITATION.cff"):
+        text = RESULTS_TABLE.sub(lambda found: table, path.read_text(encoding="utf-8"))
+        _write(path, address.stamped(text, url))
     for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         notebook = json.loads(path.read_text(encoding="utf-8"))
-        title = "".join(notebook["cells"][0]["source"])
-        title = MEASURED.sub(measured_line(path.stem, entries), title)
-        notebook["cells"][0]["source"] = title.splitlines(keepends=True)
+        line = measured_line(path.stem, entries, url)
+        for cell in notebook["cells"]:
+            source = "".join(cell["source"])
+            if cell["cell_type"] == "markdown":
+                source = MEASURED.sub(lambda found, line=line: line, source)
+            elif "setup" in cell["metadata"].get("tags", []):
+                source = address.stamped(source, url)
+            cell["source"] = source.splitlines(keepends=True)
         _write(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -118,17 +131,28 @@ def _write(path, text):
     os.replace(part, path)
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser("python -m helpers.ledger", description=__doc__)
-    parser.add_argument("--run", type=Path, default=ROOT / "build", help="a run")
-    run = parser.parse_args(argv).run
+def keep(run):
+    """Store a run's figures and pictures; raise ValueError where it is no run."""
     try:
         rows = json.loads((run / "course.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        parser.error(f"{run / 'course.json'}: {error}; run `make course` first")
+        message = f"{run / 'course.json'}: {error}; run `make course` first"
+        raise ValueError(message) from None
     store(rows)
     keep_pictures(run)
-    quote(read_ledger())
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser("python -m helpers.ledger", description=__doc__)
+    parser.add_argument("--run", type=Path, default=ROOT / "build", help="a run")
+    parser.add_argument("--pages", action="store_true", help="only quote the ledger")
+    options = parser.parse_args(argv)
+    try:
+        if not options.pages:
+            keep(options.run)
+        quote(read_ledger())
+    except ValueError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ FIXED = {
     *("README.md", "requirements.txt", "notebooks", "data", "helpers", "tests"),
     *("translations", "LICENSE", "Makefile", "pyproject.toml", "CONTRIBUTING.md"),
     *("CHANGELOG.md", ".gitattributes", ".gitignore", ".ci", ".github"),
-    ".pre-commit-config.yaml",
+    *(".pre-commit-config.yaml", "CITATION.cff", "SECURITY.md"),
 }
 MAX_FILE_BYTES = 12 * 2**20
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make here")

@@ -24,7 +24,8 @@ ROW = {
 @pytest.fixture
 def copy(tmp_path):
     """README and notebooks in a folder of their own."""
-    shutil.copy(ROOT / "README.md", tmp_path)
+    for name in ("README.md", "CITATION.cff", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
     return tmp_path
 
