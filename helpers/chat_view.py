@@ -8,6 +8,7 @@ import os
 from html import escape
 
 from helpers.course_worker import MARK
+from helpers.widgets import live
 
 CELL = "border:1px solid #9e9e9e;padding:4px 8px;text-align:left;vertical-align:top;"
 TEXT = f"{CELL}white-space:pre-wrap;overflow-wrap:anywhere;font-family:monospace;"
@@ -57,7 +58,7 @@ def chat(askers: dict, messages) -> None:
         return
     box = build(askers, turns)
     page = {"text/html": chat_view(turns).html}
-    display(dict(box._repr_mimebundle_()) | page, raw=True)
+    display(live(box) | page, raw=True)
 
 
 def build(askers: dict, turns):

@@ -1,10 +1,13 @@
 """What a run stands on: device and package versions; on Colab also what is missing."""
 
+import importlib
 import platform
 import re
 import subprocess
 import sys
+import tempfile
 from importlib import metadata
+from pathlib import Path
 
 from helpers.config import ROOT, probe_device
 
@@ -12,6 +15,12 @@ SHOWN = ("torch", "transformers", "peft", "trl", "datasets", "bitsandbytes")
 # Colab has its own builds of these two, tied to its driver: replacing them in a running
 # session breaks it.
 NEVER_INSTALLED = ("torch", "numpy")
+# The heading in requirements.txt below which stands what edits, runs and tests lessons.
+# Colab is an editor itself, and another one beside it would change its kernel.
+NOT_FOR_COLAB = "# Notebooks"
+# Colab had an older transformers than lessons need: activation_checkpointing of
+# training_config came with 5.16. What is older than this counts as missing.
+OLDEST = {"transformers": "5.16.0"}
 
 
 def report(profile):
@@ -27,29 +36,67 @@ def report(profile):
     return rows | {name: version(name) or "not installed" for name in SHOWN}
 
 
-def missing_requirements(path=ROOT / "requirements.txt"):
-    """Return the pins whose package is not installed in any version.
-
-    torch and numpy are never among them.
-    """
-    lines = path.read_text(encoding="utf-8").splitlines()
-    pins = [line.split("#")[0].strip() for line in lines]
-    names = {pin: re.split(r"[\[=<>!~; ]", pin)[0] for pin in pins if pin}
-    return [
-        pin
-        for pin, name in names.items()
-        if name not in NEVER_INSTALLED and version(name) is None
-    ]
+def read_requirements(path=ROOT / "requirements.txt"):
+    """Return {package: pin} of what a lesson imports, without torch and numpy."""
+    text = path.read_text(encoding="utf-8").partition(f"\n{NOT_FOR_COLAB}\n")[0]
+    pins = [line.split("#")[0].strip() for line in text.splitlines()]
+    names = {re.split(r"[\[=<>!~; ]", pin)[0]: pin for pin in pins if pin}
+    return {name: pin for name, pin in names.items() if name not in NEVER_INSTALLED}
 
 
 def install_missing():
-    """Install with pip what `missing_requirements` names; run nothing if it is empty.
+    """Install with pip the packages of a lesson that are absent, or too old for it.
 
-    Raises subprocess.CalledProcessError where pip fails; pip has said why by then.
+    torch and numpy stay as they are. Another package changes only where a missing one
+    needs it newer, and then to our pin at most. Prints what is installed and changed.
+    Raises RuntimeError where pip fails (it has said why by then), or where the session
+    has loaded a package that changed.
     """
-    if missing := missing_requirements():
-        pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, *missing], check=True)
+    pins = read_requirements()
+    before = {name: version(name) for name in pins}
+    missing = [pin for name, pin in pins.items() if is_missing(name)]
+    if not missing:
+        return
+    print("Installing", *missing, flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        limits = Path(folder) / "limits.txt"
+        limits.write_text("\n".join(constraints(pins)), encoding="utf-8")
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "-c", str(limits)]
+        if subprocess.run([*pip, *missing]).returncode:
+            raise RuntimeError("pip could not install these packages; it says why above")
+    importlib.invalidate_caches()
+    changed = [name for name, old in before.items() if old and old != version(name)]
+    for name in changed:
+        print(f"{name} {before[name]} became {version(name)}")
+    if loaded := [name for name in changed if name.replace("-", "_") in sys.modules]:
+        how = "choose Runtime > Restart session, then run this cell again"
+        raise RuntimeError(f"an older {', '.join(loaded)} is loaded already: {how}")
+
+
+def is_missing(name):
+    """Say whether a package is absent, or older than lessons need it."""
+    there = version(name)
+    return there is None or _numbers(there) < _numbers(OLDEST.get(name, "0"))
+
+
+def constraints(pins):
+    """Return pip's constraints: torch and numpy as they are, no other past its pin.
+
+    A package that is newer than its pin has no constraint: it would be an older one.
+    """
+    kept = [f"{name}=={version(name)}" for name in NEVER_INSTALLED if version(name)]
+    pinned = {name: pin.partition("==")[2] for name, pin in pins.items()}
+    there = {name: pin for name, pin in pinned.items() if version(name)}
+    return kept + [
+        f"{name}<={pin}"
+        for name, pin in there.items()
+        if _numbers(version(name)) <= _numbers(pin)
+    ]
+
+
+def _numbers(text):
+    """Return the numbers of a version, to compare: "2.13.0+cpu" gives [2, 13, 0]."""
+    return [int(part) for part in re.findall(r"\d+", text.partition("+")[0])]
 
 
 def version(name):

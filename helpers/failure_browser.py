@@ -9,6 +9,7 @@ import os
 from html import escape
 
 from helpers.course_worker import MARK
+from helpers.widgets import live
 from helpers.json_answer import json_object
 
 CELL = "border:1px solid #9e9e9e;padding:2px 8px;text-align:left;vertical-align:top;"
@@ -64,7 +65,7 @@ def browse_failures(reports: dict) -> None:
         display(page)
         return
     box = build(reports)
-    display(dict(box._repr_mimebundle_()) | {"text/html": page.html}, raw=True)
+    display(live(box) | {"text/html": page.html}, raw=True)
 
 
 def build(reports: dict):

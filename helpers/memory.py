@@ -15,6 +15,7 @@ from html import escape
 
 from helpers.config import GIB, read_profiles
 from helpers.course_worker import MARK
+from helpers.widgets import live
 
 METHODS = ("full", "lora", "qlora")
 WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes a value
@@ -181,7 +182,7 @@ def calculator(model="Llama-3.1-8B", **choices) -> None:
         return
     box = build(predict, METHODS, {"config": model} | start)
     texts = {"text/html": first._repr_html_(), "text/plain": repr(first)}
-    display(dict(box._repr_mimebundle_()) | texts, raw=True)
+    display(live(box) | texts, raw=True)
 
 
 def main(argv=None):

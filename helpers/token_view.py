@@ -10,6 +10,7 @@ from collections import Counter
 from html import escape
 
 from helpers.course_worker import MARK
+from helpers.widgets import live
 
 IGNORED = -100  # the label that the loss passes over (torch.nn.CrossEntropyLoss)
 LOOKS = {
@@ -86,7 +87,7 @@ def browse(draw, count: int, label: str = "example") -> None:
         display(draw(0))
         return
     box = build(draw, count, label)
-    display(dict(box._repr_mimebundle_()) | {"text/html": draw(0).html}, raw=True)
+    display(live(box) | {"text/html": draw(0).html}, raw=True)
 
 
 def build(draw, count: int, label: str):

@@ -21,7 +21,7 @@ def slider(draw, values, start, label: str) -> None:
         raise ValueError(f"a slider starts at one of its values, got {start!r}")
     shown = {"text/plain": f"{label} {start}"}
     if MARK not in os.environ:
-        shown |= build(draw, values, start, label)._repr_mimebundle_()
+        shown |= live(build(draw, values, start, label))
     shown["image/png"] = base64.b64encode(png(draw(start))).decode("ascii")
     display(shown, raw=True)
 
@@ -40,6 +40,16 @@ def build(draw, values, start, label: str):
 
     choice.observe(redraw, names="value")
     return ipywidgets.VBox([choice, picture])
+
+
+def live(widget) -> dict:
+    """What shows a widget that can be moved, as {MIME type: data}.
+
+    A method of ipywidgets 8 gives the same; version 7, which Colab has, lacks it.
+    """
+    reference = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    view = "application/vnd.jupyter.widget-view+json"
+    return {"text/plain": repr(widget)[:110], view: reference}
 
 
 def png(figure) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["browser"]  # the fixtures of tests/browser.py
 ROOT = Path(__file__).resolve().parent.parent
 
 # Set before any test imports torch: the suite is offline, and one thread is fastest.

@@ -37,8 +37,8 @@ def build(edition, folder, run=None):
         links = link_map(edition.root, page, places[path], places, anchors)
         texts = _texts(edition, page, good(path), links)
         if path.endswith(".ipynb"):
-            outputs = _outputs(run, page)
-            write(folder / path, _notebook(edition.root / path, texts, outputs))
+            done = executed(run, page.name)
+            write(folder / path, notebook(edition.root / path, texts, done))
         else:
             write(folder / path, "\n\n".join(texts.values()) + "\n")
     if entries := sidecar.read(edition.folder):
@@ -83,23 +83,23 @@ def _with_notice(edition, page, cell, links):
     return "\n\n".join(part for part in parts if part)
 
 
-def _outputs(run, page):
+def executed(run, name):
     """Return {cell id: the executed cell} of an English run, {} without one."""
-    path = run and run / "notebooks" / f"{page.name}.ipynb"
+    path = run and run / "notebooks" / f"{name}.ipynb"
     if not path or not path.exists():
         return {}
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return {cell["id"]: cell for cell in cells if cell["cell_type"] == "code"}
 
 
-def _notebook(path, texts, outputs):
+def notebook(path, texts, outputs):
     """Return a notebook's JSON: texts exchanged, code as it is, outputs of a run."""
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    for cell in notebook["cells"]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for cell in content["cells"]:
         done = outputs.get(cell["id"])
         if cell["id"] in texts:
             cell["source"] = texts[cell["id"]].splitlines(keepends=True)
         elif done and "".join(done["source"]) == "".join(cell["source"]):
             cell["outputs"] = done["outputs"]
             cell["execution_count"] = done["execution_count"]
-    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

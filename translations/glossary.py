@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 
+from helpers.address import SITE_BRANCH
 from translations.markdown_blocks import blocks
 from translations.pages import read_text
 
@@ -15,6 +16,7 @@ target modules, template, token, tokenizer, training, validation, weight"""
 PHRASES = (
     *("Measured", "on a", "not yet", "lesson", "profile, machine", "seconds"),
     *("peak memory", "exact match before", "after", "training"),
+    *("Open in Colab", "Read it as a site"),
     *("Not translated yet.", "The English text has changed since."),
     "Out of date: the English text is shown.",
     "Code, and what it prints, stays in English.",
@@ -58,7 +60,8 @@ def read(folder):
     tables = _tables(read_text(path)) if path.exists() else []
     rows, phrases = (tables + [[], []])[:2]
     forms = {row[0]: re.split(r"\s*;\s*", row[1]) for row in rows if row[1]}
-    return Glossary(forms, {row[0]: row[1] for row in phrases})
+    colab = {f"{SITE_BRANCH}/en": f"{SITE_BRANCH}/{folder.name}"}
+    return Glossary(forms, {row[0]: row[1] for row in phrases} | colab)
 
 
 def _tables(text):

@@ -1,8 +1,8 @@
 """The English pages: lessons and README as cells, with the hash of each text.
 
-Some parts are written by `helpers.ledger` at every measurement: a lesson's "Measured"
-line and README's table of results. They are no reason to translate again, so a cell is
-hashed and compared without them, and `filled` puts today's back.
+Some parts are written by `helpers.ledger`: a lesson's "Measured" line, README's badges
+and its table of results. They are no reason to translate again, so a cell is hashed
+and compared without them, and `filled` puts today's back.
 """
 
 import hashlib
@@ -11,11 +11,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.ledger import END, MEASURED
+from helpers.ledger import MEASURED
 from translations.targets import fenced, sections
 
-LINE, TABLE = "<!-- measured -->", "<!-- results -->"
-TABLE_HEAD = "<!-- results:"
+LINE = "<!-- measured -->"
+BLOCK_HEAD = re.compile(r"<!-- (badges|results): .*-->")
 
 
 class PageError(ValueError):
@@ -114,22 +114,22 @@ def emptied(text):
 
     Reads English pages and translations alike: there the line ends in the comment.
     """
-    ledger, lines, table = {}, [], None
+    ledger, lines, block, name = {}, [], [], ""
     for line in text.split("\n"):
-        if table is not None:
-            table.append(line)
-        elif line.startswith(TABLE_HEAD):
-            table = [line]
+        if found := not block and BLOCK_HEAD.fullmatch(line):
+            name, block = found[1], [line]
+        elif block:
+            block.append(line)
         elif MEASURED.fullmatch(line) or line.endswith(LINE):
             ledger[LINE] = line
             lines.append(LINE)
         else:
             lines.append(line)
-        if table is not None and line == END:
-            ledger[TABLE] = "\n".join(table)
-            lines.append(TABLE)
-            table = None
-    return "\n".join(lines + (table or [])), ledger
+        if block and line == f"<!-- end of {name} -->":
+            ledger[f"<!-- {name} -->"] = "\n".join(block)
+            lines.append(f"<!-- {name} -->")
+            block = []
+    return "\n".join(lines + block), ledger
 
 
 def filled(text, cell, phrases):
