@@ -25,6 +25,7 @@ RESULTS = ROOT / "data" / "results"
 PICTURES = {("03_finetune_with_lora", "after-figure"): "before_after.png"}
 BEGIN, END = "<!-- results: python -m helpers.ledger -->", "<!-- end of results -->"
 RESULTS_TABLE = re.compile(f"{BEGIN}\n.*?{END}", re.DOTALL)
+AN = re.compile(r"(8\d*|11|18)-core|NVIDIA|AMD")  # spoken with a vowel at the start
 MEASURED = re.compile(r"^\*\*Measured\*\*.*$|^<!-- cost -->$", re.MULTILINE)
 
 
@@ -59,7 +60,8 @@ def measured_line(lesson, entries, url=""):
     url: the public address of the course; with one, the line ends in a link to Colab.
     """
     parts = [
-        f"`{e['profile']}` on a {e['machine']['device']}: {e['seconds']:.0f} s, "
+        f"`{e['profile']}` on {_with_article(e['machine']['device'])}: "
+        f"{e['seconds']:.0f} s, "
         f"{e['peak_rss_mib']:,.0f} MiB"
         for e in entries
         if e["lesson"] == lesson
@@ -67,6 +69,10 @@ def measured_line(lesson, entries, url=""):
     line = f"**Measured**: {'; '.join(parts) or 'not yet'}."
     link = address.colab("en", lesson, url)
     return f"{line} [Open in Colab]({link})" if link else line
+
+
+def _with_article(device):
+    return f"{'an' if AN.match(device) else 'a'} {device}"
 
 
 def results_table(entries):

@@ -19,99 +19,35 @@ from pseudo_translation import (
     run,
     translate_missing,
 )
+from translation_course import (
+    FIRST,
+    MATHS,
+    PLAIN,
+    README,
+    TITLE,
+    counts,
+    edit,
+    errors,
+    file,
+    make_course,
+    said,
+    text,
+    write_lesson,
+)
 
 from translations import glossary, lessons, sidecar
+from translations.artifact import DISCLAIMER
 from translations.checking import COMPLETE, check_page, check_sidecar
 from translations.edition import Edition, languages
 from translations.pages import digest, read_pages
 from translations.targets import slugs
 
-README = """# A course
-
-Clone it. [First](notebooks/00_first.ipynb), then [the data](data/README.md#fields), or
-straight to [the figures](#what-it-costs).
-
-## What it costs
-
-<!-- results: python -m helpers.ledger -->
-| lesson | seconds |
-|---|---|
-| 00 | 72 |
-<!-- end of results -->
-
-The table is measured.
-"""
-TITLE = """# 00 First: a title
-
-A goal. See [the maths](#the-maths-of-it) and [the next](01_second.ipynb#its-end).
-
-**Measured**: `tiny` on a 2-core CPU: 72 s, 720 MiB."""
-MATHS = r"""## The maths of it
-
-The change is $W' = W + \frac{\alpha}{r} B A$, with `r` at most 16 of 1,109 rows[^1].
-
-| key | value |
-|---|---|
-| `rank` of the adapter | 3.8 |
-
-> [!NOTE]
-> A loss of 0 is *not* the aim.
-
-[^1]: Counted by hand."""
-EXERCISE = """### Exercise 1
-
-How many steps does the run make in one epoch of the shop's training messages?
-
-<details><summary>Solution</summary>
-
-```python
-answer = 100 * 4
-```
-
-One batch is read in every step of the run.
-</details>"""
-PLAIN = "The adapter is small, and the base model stays as it was before training."
-
-
-def notebook(*cells):
-    made = [
-        v4.new_code_cell(text, id=name)
-        if name.startswith("code")
-        else v4.new_markdown_cell(text, id=name)
-        for name, text in cells
-    ]
-    for cell in made:
-        if cell.id == "code-setup":
-            cell.metadata["tags"] = ["setup"]
-    return json.dumps(v4.new_notebook(cells=made), indent=1, ensure_ascii=False)
-
-
-FIRST = {
-    "title": TITLE,
-    "code-setup": "import os\n\nprint(os.name)  # once",
-    "maths": MATHS,
-    "plain": PLAIN,
-    "code-run": "answer = 42",
-    "exercise-1": EXERCISE,
-}
-SECOND = {"title": "# 01 Second\n\nMore of the same.", "end": "## Its end\n\nThe end."}
-
 
 @pytest.fixture
 def root(tmp_path):
     """A small course without translations."""
-    for folder in ("notebooks", "data"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "README.md").write_text(README, encoding="utf-8")
-    (tmp_path / "data" / "README.md").write_text("# Data\n\n## Fields\n")
-    write_lesson(tmp_path, "00_first", FIRST)
-    write_lesson(tmp_path, "01_second", SECOND)
+    make_course(tmp_path)
     return tmp_path
-
-
-def write_lesson(root, name, cells):
-    path = root / "notebooks" / f"{name}.ipynb"
-    path.write_text(notebook(*cells.items()), encoding="utf-8")
 
 
 @pytest.fixture
@@ -119,40 +55,6 @@ def whole(root):
     """The small course with a whole translation."""
     make_language(root)
     return root
-
-
-def file(root, name="00_first", language=LANGUAGE):
-    return root / "translations" / language / f"{name}.md"
-
-
-def text(root, name="00_first", language=LANGUAGE):
-    return file(root, name, language).read_text(encoding="utf-8")
-
-
-def edit(root, old, new, name="00_first", language=LANGUAGE):
-    """Exchange a piece of a translated page that it holds once."""
-    content = text(root, name, language)
-    assert content.count(old) == 1, content
-    path = file(root, name, language)
-    path.write_text(content.replace(old, new), encoding="utf-8")
-
-
-def errors(root, language=LANGUAGE):
-    edition = Edition(root, read_pages(root), language)
-    return [e for page in edition.pages.values() for e in check_page(edition, page)[0]]
-
-
-def counts(root, name="00_first", language=LANGUAGE):
-    pages = read_pages(root)
-    [page] = [page for page in pages if page.name == name]
-    return Edition(root, pages, language).counts(page)
-
-
-def said(root, *arguments, capsys):
-    """Return (exit code, stdout, stderr) of a command."""
-    capsys.readouterr()
-    code = run(root, *arguments)
-    return code, *capsys.readouterr()
 
 
 # A new language
@@ -326,7 +228,7 @@ def test_measured_figures_are_copied_and_make_nothing_stale(whole):
     (whole / "README.md").write_text(readme, encoding="utf-8")
     assert counts(whole)["stale"] == 0 and run(whole, "check") == 1
     assert run(whole, "sync") == 0 == run(whole, "check")
-    line = "**Zrnfherq**: `tiny` ba n 2-core CPU: 81 s, 720 MiB. <!-- measured -->"
+    line = "**Zrnfherq**: `tiny` ba n 2-pber PCH: 81 s, 720 MiB. <!-- measured -->"
     assert line in text(whole)
     table = "| yrffba | frpbaqf |\n|---|---|\n| 00 | 81 |\n| 01 | 9 |\n<!-- end"
     assert table in text(whole, "README")
@@ -336,7 +238,7 @@ def test_lost_figures_are_asked_for_and_come_back(whole, capsys):
     line = next(li for li in text(whole).splitlines() if "<!-- measured -->" in li)
     edit(whole, line, "")
     code, _, err = said(whole, "check", capsys=capsys)
-    assert code == 1 and "put in its place a line <!-- measured -->" in err
+    assert code == 1 and "put, at the end of the cell, a line <!-- measured -->" in err
     edit(
         whole,
         "(01_second.md#vgf-raq).\n",
@@ -353,7 +255,7 @@ def test_lost_figures_are_asked_for_and_come_back(whole, capsys):
     [
         ("<!-- cell: plain ", "<!-- cell: title ", "title comes twice"),
         ("<!-- cell: plain source:", "<!-- cell: plain, source", "its form is"),
-        ("<!-- Made by", "Hello\n<!-- Made by", "no cell holds this text"),
+        ("<!-- Made by", "Hello\n<!-- Made by", "holds this text; move it"),
         ("answer = 42\n```\n", "answer = 42\n```\nA note\n", "move what is not code"),
         ("<!-- cell: plain ", "<!-- cell: plain\n", "its form is"),
     ],
@@ -389,7 +291,10 @@ def test_page_with_the_old_metadata_is_told_what_to_do(whole, capsys):
     page = INLINE % ("2025-03-27T13:56:45+00:00", "md/03.md", "es")
     file(whole).write_text(page, encoding="utf-8")
     code, _, err = said(whole, "sync", capsys=capsys)
-    assert code == 1 and "a page of Co-op Translator's, of 2025-03-27; move it" in err
+    assert (
+        code == 1
+        and "a page of Co-op Translator's, of 2025-03-27; move the file" in err
+    )
     assert text(whole) == page
 
 
@@ -443,7 +348,11 @@ def test_link_copied_from_the_english_page_is_put_right(whole):
         ("> [!NOTE]", "> [!NOTA]", "callout [!NOTA] should be [!NOTE]"),
         ("ebjf[^1]", "ebjf", "footnote [^1] is missing"),
         ("## Gur znguf", "### Gur znguf", "heading 2 missing or of another kind"),
-        ("| `rank` bs gur nqncgre | 3.8 |\n", "", "table cell missing"),
+        (
+            "| `rank` bs gur nqncgre | 3.8 |\n",
+            "",
+            "one row too few (English 1, here 0)",
+        ),
         ("*abg*", "*abg", "mark * is not in the English; some markup"),
         (rot13(PLAIN), PLAIN, 'still in English: "The adapter is small'),
         (rot13(PLAIN), "Fubeg.", "far shorter than the English"),
@@ -614,7 +523,26 @@ def test_sidecar_that_lies_is_an_error(whole, capsys):
     assert "not Co-op Translator's" in said(whole, "check", capsys=capsys)[2]
 
 
+def test_every_page_says_how_it_was_made_and_which_text_counts(whole):
+    sentence = Edition(whole, [], LANGUAGE).glossary.phrases[DISCLAIMER]
+    for name, english in {
+        "README": "README.md",
+        "00_first": "notebooks/00_first.ipynb",
+    }.items():
+        head = file(whole, name).read_text("utf-8").split("\n\n")[1]
+        assert head == f"*{sentence}* [English](../../{english}) <!-- notice -->"
+        assert (file(whole, name).parent / f"../../{english}").exists()
+    run(whole, "build")
+    built = whole / "build" / "translations" / LANGUAGE / "notebooks" / "00_first.ipynb"
+    title = "".join(json.loads(built.read_text("utf-8"))["cells"][0]["source"])
+    assert sentence and title.endswith(f"\n\n*{sentence}*")
+
+
 # The course itself
+
+
+def test_the_languages_of_the_course_are_there():
+    assert set(COMPLETE) <= set(languages(ROOT))
 
 
 def test_translations_of_the_course_are_true(capsys):

@@ -28,8 +28,11 @@ MARKER = re.compile(
     r"|(?P<removed> removed))?(?P<end> -->)?"
 )
 STATES = ("current", "stale", "missing")
+DISCLAIMER = "This translation was made and reviewed with language models. Where it "
+DISCLAIMER += "differs from the English text, the English text counts."
 START, NOTICE = "<!-- cell:", "<!-- notice -->"
-FORM = "<!-- cell: ID source: HASH -->"
+HOMELESS = "no cell holds this text"
+FORM = "<!-- cell: {} source: done -->"
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,22 @@ class Entry:
         return linkless(self.text) != self.shown
 
 
-def read(name, text):
+def read(name, text, first):
     """Return {id: Entry} of a translated page's text; raise PageError.
 
-    name: the file as messages call it.
+    name: the file as messages call it; first: the id of the English page's first cell.
     """
     lines = text.replace("\r\n", "\n").split("\n")
     starts = [i for i, line in enumerate(lines) if line.startswith(START)]
-    if old := not starts and read_legacy(text):
-        message = f"a page of Co-op Translator's, of {old['translation_date'][:10]}"
-        message += "; move it away, run `sync`, and copy its texts into the cells"
-        raise PageError(f"{name}:1: {message}")
-    _check_head(name, lines[: starts[0] if starts else None], bool(starts))
+    if starts:
+        lost = not any(lines[i].startswith(f"{START} {first} ") for i in starts)
+        _check_head(name, lines[: starts[0]], first if lost else None)
+    elif text.strip():
+        old = read_legacy(text)
+        date = old and old["translation_date"][:10]
+        what = f"a page of Co-op Translator's, of {date}" if old else HOMELESS
+        message = f"{what}; move the file away, run `sync`, and copy its texts into"
+        raise PageError(f"{name}:1: {message} the cells")
     entries = {}
     for start, end in zip(starts, starts[1:] + [len(lines)], strict=True):
         entry = _entry(name, lines, start, end)
@@ -83,18 +90,24 @@ def read(name, text):
     return entries
 
 
-def _check_head(name, lines, has_cells):
+def _check_head(name, lines, lost):
+    """Refuse a text above the first comment; lost: the id of a cell without one."""
     for number, line in enumerate(lines, start=1):
         own = line.startswith("<!-- Made by") or line.endswith(NOTICE)
-        if line.strip() and not (own and has_cells):
-            message = f"no cell holds this text; put it below a line {FORM}"
-            raise PageError(f"{name}:{number}: {message}")
+        if line.strip() and not own:
+            remedy = deleted(lost) if lost else "; move it into a cell"
+            raise PageError(f"{name}:{number}: {HOMELESS}{remedy}")
+
+
+def deleted(name):
+    """Return the end of a message: that the comment of this cell may be gone."""
+    return f": was the comment of {name} deleted? Put `{FORM.format(name)}` above it"
 
 
 def _entry(name, lines, start, end):
     found = MARKER.fullmatch(lines[start].rstrip())
     if found is None:
-        message = f"this is not a cell's comment; its form is {FORM}"
+        message = f"this is not a cell's comment; its form is {FORM.format('ID')}"
         raise PageError(f"{name}:{start + 1}: {message}")
     body, comment = start + 1, ""
     if not found["end"]:
@@ -133,7 +146,7 @@ def write(page, entries, english, phrases):
     """
     head = f"<!-- Made by translations/lessons.py from {page.path}: edit the texts, not"
     head += " the code. See translations/README.md -->"
-    parts = [head]
+    parts = [head, notice(DISCLAIMER, phrases, f"[English](../../{page.path})")]
     if page.name == "README":
         parts.append(notice("Code, and what it prints, stays in English.", phrases))
     cells = {cell.id: cell for cell in page.cells}
@@ -157,9 +170,9 @@ def _written(entry, text, english, phrases):
     return f"{head} -->\n{text}"
 
 
-def notice(phrase, phrases):
+def notice(phrase, phrases, *more):
     """Return a line for the reader that belongs to the tools, not to the translator."""
-    return f"*{phrases.get(phrase) or phrase}* {NOTICE}"
+    return " ".join([f"*{phrases.get(phrase) or phrase}*", *more, NOTICE])
 
 
 def missing(cell, text):

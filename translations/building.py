@@ -9,6 +9,7 @@ import json
 from functools import cache
 
 from translations import sidecar
+from translations.artifact import DISCLAIMER
 from translations.checking import good_cells
 from translations.links import anchor_map, link_map
 from translations.pages import LINE, PageError, filled
@@ -65,6 +66,8 @@ def _texts(edition, page, good, links):
         else:
             text = _with_notice(edition, page, cell, links)
         shown[cell.id] = filled(text, cell, phrases).replace(f" {LINE}", "")
+    head = next(iter(shown))
+    shown[head] += f"\n\n*{phrases.get(DISCLAIMER) or DISCLAIMER}*"
     return shown
 
 

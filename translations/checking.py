@@ -1,6 +1,7 @@
 """Name what is wrong in a translated page: file, line, cell, and what to do."""
 
-from translations import glossary, rules, sidecar
+from translations import artifact, glossary, rules, sidecar
+from translations.markdown_blocks import blocks
 from translations.pages import PageError, filled
 from translations.sync import check_code_only, page_text, sidecar_entries
 
@@ -13,8 +14,10 @@ SYNC = {
     "code": "this code is not the English lesson's; run `sync`, which copies it",
     "absent": "this cell is not in the file; run `sync`",
     "touched": "translated since the last `sync`; run `sync`",
-    "figures": "figures of the ledger are not today's; run `sync`",
-    "form": "not as `sync` would write it; run `sync`",
+    "figures": "not today's figures of the ledger and phrases of the glossary; run"
+    " `sync`",
+    "form": "not as `sync` would write it (has a phrase of the glossary changed?); run"
+    " `sync`",
     "order": "the cells are not in the order of the English; run `sync`",
 }
 
@@ -48,18 +51,33 @@ def _cells(edition, page):
     """Return [(line, message)] of all cells of a page."""
     entries, english = edition.entries(page), edition.english(page)
     phrases, messages = edition.glossary.phrases, []
+    line, above = 1, None  # above: the id of a text just above that is too long
     for cell in page.cells:
         entry = entries.get(cell.id)
         if cell.code:
-            check_code_only(edition.name(page), entry)
-        found = _cell(cell, entry, english[cell.id], phrases)
-        line = entry.line if entry else 1
+            check_code_only(edition, page, cell)
+        line = entry.line if entry else line
+        if above and (not entry or entry.source == "missing" and not entry.touched):
+            found = [(0, _spilled(cell.id, above, entry))]
+        else:
+            found = _cell(cell, entry, english[cell.id], phrases)
         messages += [(line + n, f"{cell.id}: {said}") for n, said in found]
+        long = entry and len(blocks(entry.text)) > len(blocks(english[cell.id]))
+        above = cell.id if long and not cell.code else None
     ids = {cell.id: i for i, cell in enumerate(page.cells)}
     order = [ids[name] for name in entries if name in ids]
     if order != sorted(order):
         messages.append((1, SYNC["order"]))
     return messages
+
+
+def _spilled(name, above, entry):
+    """Return what to say of a cell whose text seems to stand in the cell above it."""
+    if entry:
+        message = f"not translated, and {above} is too long: if the text is there, cut"
+        return f"{message} it out, write it over this English, and run `sync`"
+    where = f"its text seems to stand in {above}, above"
+    return f"this cell is not in the file; {where}{artifact.deleted(name)}"
 
 
 def _cell(cell, entry, english, phrases):
@@ -76,12 +94,22 @@ def _cell(cell, entry, english, phrases):
         return [(0, STALE)]
     for place, _ in cell.ledger:
         if place not in entry.text.split("\n"):
-            what = "what `helpers.ledger` writes is gone; put in its place a line"
-            return [(0, f"{what} {place} and run `sync`")]
+            return [_place_lost(cell, place, entry.text)]
     found = rules.compare(english, entry.text)
     if not found and filled(entry.text, cell, phrases) != entry.raw:
         return [(0, SYNC["figures"])]
     return found
+
+
+def _place_lost(cell, place, text):
+    """Return (line in the cell, message): where a part of the ledger's belongs."""
+    parts = cell.text.split("\n\n")
+    at = next(i for i, part in enumerate(parts) if place in part.split("\n"))
+    last = at == len(parts) - 1
+    where = "at the end of the cell" if last else f"as paragraph {at + 1} of the cell"
+    line = "\n\n".join(text.split("\n\n")[: None if last else at]).count("\n")
+    what = f"what `helpers.ledger` writes is gone; put, {where}, a line {place} and run"
+    return line, f"{what} `sync`"
 
 
 def _glossary(edition, page):
@@ -112,6 +140,20 @@ def good_cells(edition, page):
         if not cell.code
         and not _cell(cell, entries.get(cell.id), english[cell.id], phrases)
     }
+
+
+def check_folder(edition):
+    """Return what is wrong in a language's glossary, and in its files' names."""
+    where = f"translations/{edition.language}"
+    found = glossary.check(edition.folder)
+    errors = [f"{where}/{glossary.NAME}:{n}: {said}" for n, said in found]
+    names = {f"{page.name}.md" for page in edition.pages.values()}
+    files = {path.name for path in edition.folder.glob("*.md")} - {glossary.NAME}
+    for name in sorted(files - names):
+        same = next((n for n in sorted(names) if n[:3] == name[:3]), None)
+        remedy = f"its name is {same}" if same else "rename or delete the file"
+        errors.append(f"{where}/{name}:1: no English page has this name; {remedy}")
+    return errors
 
 
 def check_sidecar(edition):

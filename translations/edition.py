@@ -10,12 +10,25 @@ from translations.targets import replace_targets
 
 # BCP 47: language, then perhaps a script and a region.
 CODE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|\d{3}))?")
+A_CODE = "a language code of BCP 47, such as fr, pt-BR or zh-Hant"
 
 
 def languages(root):
     """Return the codes of the languages that have a page, sorted."""
     names = {page.parent.name for page in (root / "translations").glob("*/*.md")}
     return sorted(name for name in names if CODE.fullmatch(name))
+
+
+def misnamed(root):
+    """Return messages about folders that hold lessons and are no language's."""
+    lessons = (root / "translations").glob("*/[0-9][0-9]_*.md")
+    names = {lesson.parent.name for lesson in lessons}
+    message = f"not {A_CODE}; rename the folder"
+    return [
+        f"translations/{name}: {message}"
+        for name in sorted(names)
+        if not CODE.fullmatch(name)
+    ]
 
 
 class Edition:
@@ -39,12 +52,13 @@ class Edition:
     def text(self, page):
         """Return a page's file content, or None where there is no file. PageError."""
         path = self.root / self.name(page)
-        return read_text(path) if path.exists() else None
+        return read_text(self.root, self.name(page)) if path.exists() else None
 
     def entries(self, page):
         """Return {id: Entry} of a page's file; raise PageError."""
         text = self.text(page)
-        return {} if text is None else artifact.read(self.name(page), text)
+        first = page.cells[0].id if page.cells else None
+        return {} if text is None else artifact.read(self.name(page), text, first)
 
     def matched(self, page):
         """Return {id: Entry} of the cells that the English page has.

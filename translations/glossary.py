@@ -1,12 +1,14 @@
 """A language's glossary: its terms, and the phrases that the tools write."""
 
+import html
 import re
 from collections import defaultdict
 
-from helpers.address import SITE_BRANCH
-from translations.markdown_blocks import blocks
+from translations.labels import ENGLISH_PAGES, NUMBER, number_form
+from translations.markdown_blocks import PARSER, blocks
 from translations.pages import read_text
 
+NAME = "glossary.md"
 TERMS = """adapter, attention, base model, batch, checkpoint, completion, control,
 double quantisation, epoch, exact match, exercise, field, fine-tuning,
 gradient, hash, held-out, inference, interval, label, layer, learning rate,
@@ -14,12 +16,15 @@ loss, mask, merge, message, optimizer, padding, parameter, perplexity,
 profile, prompt, quantisation, rank, seed, solution, step, stop token,
 target modules, template, token, tokenizer, training, validation, weight"""
 PHRASES = (
-    *("Measured", "on a", "not yet", "lesson", "profile, machine", "seconds"),
+    *("Measured", "on a", "2-core CPU", NUMBER, "not yet"),
+    *("lesson", "profile, machine", "seconds"),
     *("peak memory", "exact match before", "after", "training"),
     *("Open in Colab", "Read it as a site"),
     *("Not translated yet.", "The English text has changed since."),
     "Out of date: the English text is shown.",
     "Code, and what it prints, stays in English.",
+    "This translation was made and reviewed with language models. Where it differs "
+    "from the English text, the English text counts.",
 )
 ABSENT_CELLS = 4  # cells with a term, none with its translation: surely another word
 
@@ -56,35 +61,85 @@ def _words(text):
 
 def read(folder):
     """Return the Glossary of a language's folder: empty where there is no file."""
-    path = folder / "glossary.md"
-    tables = _tables(read_text(path)) if path.exists() else []
-    rows, phrases = (tables + [[], []])[:2]
-    forms = {row[0]: re.split(r"\s*;\s*", row[1]) for row in rows if row[1]}
-    colab = {f"{SITE_BRANCH}/en": f"{SITE_BRANCH}/{folder.name}"}
-    return Glossary(forms, {row[0]: row[1] for row in phrases} | colab)
+    tables = _tables(_text(folder))
+    terms, phrases = ([_pair(row) for _, row in t[1:]] for t in (tables + [[], []])[:2])
+    forms = {term: re.split(r"\s*;\s*", text) for term, text in terms if text}
+    phrases = {"on an": dict(phrases).get("on a", "")} | dict(phrases)
+    pages = {ENGLISH_PAGES: ENGLISH_PAGES.replace("/en/", f"/{folder.name}/")}
+    return Glossary(forms, phrases | pages)
+
+
+def _text(folder):
+    """Return the text of a folder's glossary, "" without one; raise PageError."""
+    name = f"translations/{folder.name}/{NAME}"
+    return read_text(folder.parent.parent, name) if (folder / NAME).exists() else ""
 
 
 def _tables(text):
-    """Return the tables of a page, each a list of rows of at least two texts."""
-    tables = defaultdict(list)
-    number = 0
-    for block in blocks(text):
-        if block.kind == "table/thead/tr/th" or not block.kind.startswith("table"):
-            number += not block.kind.startswith("table")
-        else:
-            tables[number].append((block.line, block.prose.strip()))
-    rows = []
-    for cells in tables.values():
-        lines = defaultdict(list)
-        for line, word in cells:
-            lines[line].append(word)
-        rows.append([[*row, ""] for row in lines.values()])
-    return rows
+    """Return the tables of a page, each a list of (line from 0, cells), head first."""
+    lines = text.split("\n")
+    spans = [token.map for token in PARSER.parse(text) if token.type == "table_open"]
+    return [
+        [(n, _cells(lines[n])) for n in range(start, end) if n != start + 1]
+        for start, end in spans
+    ]
+
+
+def _cells(line):
+    """Return the cells of a row. No-break spaces at their ends are part of a phrase."""
+    cells = re.split(r"(?<!\\)\|", line.strip())[1:-1]
+    return [html.unescape(cell.strip(" \t")) for cell in cells]
+
+
+def _pair(row):
+    return (row + ["", ""])[:2]
+
+
+def check(folder):
+    """Return what is wrong in a folder's glossary, as [(line, message)]."""
+    text = _text(folder)
+    tables = _tables(text)
+    if len(tables) < 2:
+        message = "two tables are wanted, of terms and of phrases; copy them from"
+        return [(1, f"{message} another language's {NAME}")]
+    errors = _stray_rows(text, tables)
+    for head, *rows in tables[:2]:
+        message = f"a row of this table has {len(head[1])} cells, each between two |"
+        errors += [(n + 1, message) for n, row in rows if len(row) != len(head[1])]
+    terms, phrases = ({_pair(row)[0]: n for n, row in table} for table in tables[:2])
+    lost = [term for term in english_terms() if term not in terms]
+    if lost and not errors:
+        message = f"no row of the first table is for: {', '.join(lost)}"
+        errors.append((tables[0][0][0] + 1, f"{message}; add | {lost[0]} | | |"))
+    written = read(folder).phrases.get(NUMBER)
+    if written and not number_form(written):
+        message = f"{NUMBER} keeps its digits and sign, as in 1.234,5 %, and no plain"
+        errors.append((phrases[NUMBER] + 1, f"{message} space parts the digits"))
+    if lost := [phrase for phrase in PHRASES if phrase not in phrases]:
+        message = f"no row of the second table is for: {' / '.join(lost)}"
+        errors.append((tables[1][0][0] + 1, f"{message}; add | {lost[0]} | |"))
+    return sorted(errors)
+
+
+def _stray_rows(text, tables):
+    """Name rows that are in no table, the first of those that stand together."""
+    inside = {n for table in tables for n, _ in table}
+    inside |= {table[0][0] + 1 for table in tables}
+    rows = [n for n, line in enumerate(text.split("\n")) if line.lstrip()[:1] == "|"]
+    stray = [n for n in rows if n not in inside]
+    message = "this row is in no table: a table has no empty line, and |---| below"
+    firsts = [n for n in stray if n - 1 not in stray]
+    return [(n + 1, f"{message} each cell of its head") for n in firsts]
+
+
+def english_terms():
+    """Return the English terms that every glossary has a row for."""
+    return [" ".join(term.split()) for term in TERMS.split(",")]
 
 
 def template(known=()):
     """Return an empty glossary; known: English terms of another language's."""
-    words = known or [" ".join(term.split()) for term in TERMS.split(",")]
+    words = sorted({*english_terms(), *known}, key=str.lower)
     terms = "\n".join(f"| {word} | | |" for word in words)
     phrases = "\n".join(f"| {phrase} | |" for phrase in PHRASES)
     return f"""# Glossary
@@ -121,7 +176,8 @@ def compare(glossary, pairs):
             errors.append((name, message + "is it the text of another cell?"))
     warnings = []
     for term, names in without.items():
-        message = f"glossary: {term!r} is not {' or '.join(glossary.terms[term])!r}"
+        forms = " or ".join(map(repr, glossary.terms[term]))
+        message = f"glossary: English has {term!r}, the text lacks {forms}"
         if len(names) >= ABSENT_CELLS and not with_term[term]:
             message += " in any cell; correct the text, or the glossary"
             errors.append((names[0], message))

@@ -20,7 +20,7 @@ if __name__ == "__main__":
 
 from translations import building, checking, glossary, sidecar, sync  # noqa: E402
 from translations.artifact import STATES  # noqa: E402
-from translations.edition import CODE, Edition, languages  # noqa: E402
+from translations.edition import A_CODE, CODE, Edition, languages, misnamed  # noqa: E402
 from translations.pages import PageError, read_pages  # noqa: E402
 
 
@@ -46,8 +46,7 @@ def sync_edition(edition):
 def new_edition(root, pages, language):
     """Begin a language: its glossary, then every page in English."""
     if not CODE.fullmatch(language):
-        example = "such as fr, pt-BR or zh-Hant"
-        raise PageError(f"{language!r} is not a language code of BCP 47 {example}")
+        raise PageError(f"{language!r} is not {A_CODE}")
     if language in languages(root):
         raise PageError(f"{language} exists already; use: sync {language}")
     folder = root / "translations" / language
@@ -59,7 +58,7 @@ def new_edition(root, pages, language):
 
 def check_edition(edition):
     """Print what is wrong in a language's files; return the errors."""
-    errors, warnings = [], []
+    errors, warnings = checking.check_folder(edition), []
     for page in edition.pages.values():
         found = checking.check_page(edition, page)
         errors += found[0]
@@ -69,9 +68,10 @@ def check_edition(edition):
     unbegun = [w for w in warnings if w.endswith(checking.NOT_BEGUN)]
     for warning in (w for w in warnings if w not in unbegun):
         print(f"warning: {warning}")
-    numbers = f"{len(errors)} errors, {len(warnings) - len(unbegun)} warnings"
-    pages = f"{len(edition.pages)} pages, {len(unbegun)} of them not begun"
-    print(f"{edition.language}: {numbers}, {pages}")
+    numbers = {"error": len(errors), "warning": len(warnings) - len(unbegun)}
+    numbers["page"] = len(edition.pages)
+    parts = [f"{n} {name}{'s' * (n != 1)}" for name, n in numbers.items()]
+    print(f"{edition.language}: {', '.join(parts)}, {len(unbegun)} of them not begun")
     return errors
 
 
@@ -133,7 +133,9 @@ def editions(options):
     for unknown in set(options.languages) - set(known):
         there = ", ".join(known) or "none yet"
         message = f"no translation into {unknown!r} (there: {there})"
-        raise PageError(f"{message}; begin it with: sync --new {unknown}")
+        begin = f"begin it with: sync --new {unknown}"
+        remedy = begin if CODE.fullmatch(unknown) else f"name it by {A_CODE}"
+        raise PageError(f"{message}; {remedy}")
     return [Edition(options.root, pages, n) for n in options.languages or known]
 
 
@@ -152,12 +154,18 @@ def main(argv=None):
     for edition in chosen:
         if options.command == "sync":
             errors += sync_edition(edition)
+            if options.new:
+                folder = f"translations/{edition.language}"
+                print(f"next: fill in {folder}/{glossary.NAME}, translate a page, then")
+                print(f"      run: sync {edition.language}, and check")
         elif options.command == "check":
             errors += check_edition(edition)
         elif options.command == "build":
             folder = options.output or options.root / "build" / "translations"
             count = building.build(edition, folder, options.run)
             print(f"{folder / edition.language}: {count} pages")
+    if options.command == "check" and not options.languages:
+        errors += misnamed(options.root)
     for error in errors:
         print(error, file=sys.stderr)
     return 1 if errors else 0

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.ledger import MEASURED
+from translations.labels import labelled
 from translations.targets import fenced, sections
 
 LINE = "<!-- measured -->"
@@ -57,15 +58,19 @@ def digest(text):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def read_text(path):
-    """Return a text file's content with plain newlines; raise PageError."""
+def read_text(root, name):
+    """Return the content of a text file with plain newlines; raise PageError.
+
+    name: from the root, with slashes, as messages call it. A mark of UTF-8 at the head,
+    as some editors write it, is no part of the text.
+    """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return (root / name).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         message = f"byte {error.start} is not UTF-8; save the file as UTF-8"
-        raise PageError(f"{path}:1: {message}") from None
+        raise PageError(f"{name}:1: {message}") from None
     except OSError as error:
-        raise PageError(f"{path}: {error.strerror}") from None
+        raise PageError(f"{name}: {error.strerror}") from None
 
 
 def read_pages(root):
@@ -76,28 +81,29 @@ def read_pages(root):
 
 def read_page(root, path):
     """Return an English page; raise PageError."""
-    text = read_text(path)
+    name = path.relative_to(root).as_posix()
+    text = read_text(root, name)
     if path.suffix == ".md":
-        cells = [_cell(name, False, part) for name, part in sections(text)]
+        cells = [_cell(title, False, part) for title, part in sections(text)]
     else:
         cells = [
             _cell(c["id"], c["cell_type"] != "markdown", "".join(c["source"]))
-            for c in notebook_cells(path, text)
+            for c in notebook_cells(name, text)
         ]
     twice = {c.id for c in cells if [d.id for d in cells].count(c.id) > 1}
     if twice:
-        raise PageError(f"{path}: two cells have the id {sorted(twice)[0]!r}")
-    return Page(path.relative_to(root).as_posix(), tuple(cells))
+        raise PageError(f"{name}: two cells have the id {sorted(twice)[0]!r}")
+    return Page(name, tuple(cells))
 
 
-def notebook_cells(path, text):
-    """Return a notebook's cells as dicts with id, cell_type and source."""
+def notebook_cells(name, text):
+    """Return a notebook's cells as dicts with id, cell_type and source; PageError."""
     try:
         cells = json.loads(text)["cells"]
         assert all({"id", "cell_type", "source"} <= set(cell) for cell in cells)
     except (ValueError, KeyError, TypeError, AssertionError):
         message = "not a notebook whose cells have ids (nbformat 4.5)"
-        raise PageError(f"{path}: {message}") from None
+        raise PageError(f"{name}: {message}") from None
     return cells
 
 
@@ -135,21 +141,10 @@ def emptied(text):
 def filled(text, cell, phrases):
     """Return a text with the ledger's parts of today, their labels translated."""
     for place, part in cell.ledger:
-        part = _labelled(part, phrases)
+        part = labelled(part, phrases)
         part += f" {place}" if place == LINE else ""
         text = "\n".join(part if li == place else li for li in text.split("\n"))
     return text
-
-
-def _labelled(part, phrases):
-    """Return a part of the ledger's with its labels translated, code left alone."""
-    known = [p for p in sorted(phrases, key=len, reverse=True) if phrases[p]]
-    if not known:
-        return part
-    label = re.compile(rf"\b(?:{'|'.join(map(re.escape, known))})\b")
-    bits = re.split(r"(`[^`]*`|<!--.*?-->)", part)
-    bits[::2] = [label.sub(lambda m: phrases[m[0]], bit) for bit in bits[::2]]
-    return "".join(bits)
 
 
 def shown(cell):

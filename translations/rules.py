@@ -5,14 +5,16 @@ import unicodedata
 from collections import Counter
 from difflib import SequenceMatcher
 
-from translations.markdown_blocks import blocks
+from translations.markdown_blocks import PARSER, blocks
 
 SHORT = 40  # letters; the length of a shorter block says nothing
 RATIO = (1 / 3, 3)  # letters of a translated block for each letter of the English
 STILL_ENGLISH = 4  # words; as many, unchanged, are a text that was passed over
 NAMES = {"list_item": "list item", "th": "table cell", "td": "table cell"}
+COUNTED = {"list_item": ("list_item", "list item"), "tbody": ("tr", "row")}
 REMEDY = {
-    "number": "keep every number (a decimal comma or a no-break space is fine)",
+    "number": "keep every number: words stay words, figures stay figures; a plain"
+    " space parts a number (a decimal comma or a no-break space is fine)",
     "mark": "some markup is not closed, or was opened by mistake",
     "code block": "code is never translated: `sync` copies it from the English",
     "link target": "`sync` puts targets right where it is certain",
@@ -24,14 +26,15 @@ def compare(english, translated):
     """Return [(line, message)]: how a translation breaks the rules, lines from 0."""
     ours, theirs = blocks(translated), blocks(english)
     if [b.kind for b in ours] != [b.kind for b in theirs]:
-        return [_structure(theirs, ours)]
+        return [_structure(english, translated)]
     pairs = zip(theirs, ours, strict=True)
     found = [(new.line, text) for old, new in pairs for text in _block(old, new)]
     return [(0, "the text is empty")] if not ours and theirs else found
 
 
-def _structure(theirs, ours):
+def _structure(english, translated):
     """Name the first place where the sequences of blocks part."""
+    theirs, ours = blocks(english), blocks(translated)
     kinds = [b.kind for b in theirs], [b.kind for b in ours]
     steps = SequenceMatcher(None, *kinds, autojunk=False).get_opcodes()
     _, i, i_end, j, _ = next(step for step in steps if step[0] != "equal")
@@ -40,9 +43,41 @@ def _structure(theirs, ours):
         what, text = "not in the English", ours[j]
     else:
         what, text = "missing or of another kind", theirs[i]
+    for part in set(COUNTED) & set(text.kind.split("/")):
+        (wanted, _), (given, at) = _count(english, i, part), _count(translated, j, part)
+        if wanted != given:
+            line = line if at is None else at
+            return line, _miscounted(COUNTED[part][1], wanted, given)
     facts = [value for _, value in text.facts] or [text.kind]
     shown = " ".join(text.prose.split() or facts[0].split())[:50]
     return line, f'{_name(text.kind)} {what}: "{shown}"; keep every block, in its order'
+
+
+def _count(text, at, part):
+    """Return (items, first line) of the list, or rows of the table, around a block.
+
+    at: the block's number, or that of the block after it; part: a key of COUNTED.
+    """
+    found = blocks(text)
+    inside = [part in block.kind.split("/") for block in found] + [False]
+    last = at if inside[at] else at - 1
+    if last < 0 or not inside[last]:
+        return 0, None
+    first = last
+    while first and inside[first - 1]:
+        first -= 1
+    while inside[last + 1]:
+        last += 1
+    lines = range(found[first].line, found[last].line + 1)
+    opened = [t for t in PARSER.parse(text) if t.type == f"{COUNTED[part][0]}_open"]
+    return sum(token.map[0] in lines for token in opened), lines[0]
+
+
+def _miscounted(name, wanted, given):
+    number = abs(wanted - given)
+    number = f"{number} {name}s" if number > 1 else f"one {name}"
+    what = "few" if given < wanted else "many"
+    return f"{number} too {what} (English {wanted}, here {given}); keep their order"
 
 
 def _name(kind):

@@ -20,15 +20,15 @@ CODES = {"br": "pt-BR", "pt": "pt-PT", "tw": "zh-TW", "cn": "zh-CN"}
 
 def read(folder):
     """Return the entries of a language's sidecar; none without a file. PageError."""
-    path = folder / NAME
-    if not path.exists():
+    if not (folder / NAME).exists():
         return {}
+    name = f"translations/{folder.name}/{NAME}"
     try:
-        entries = json.loads(read_text(path))
+        entries = json.loads(read_text(folder.parent.parent, name))
         assert all(FIELDS <= set(entry) for entry in entries.values())
     except (ValueError, AttributeError, TypeError, AssertionError):
         message = "not Co-op Translator's metadata; delete it and run `sync`"
-        raise PageError(f"{path}:1: {message}") from None
+        raise PageError(f"{name}:1: {message}") from None
     return entries
 
 

@@ -13,6 +13,8 @@ from translations.markdown_blocks import blocks
 from translations.pages import PageError, shown
 from translations.targets import copy_code
 
+CODE = "fence python"  # the kind of the one block of a code cell
+
 
 def page_text(edition, page):
     """Return the up-to-date text of a translated page; raise PageError."""
@@ -21,7 +23,7 @@ def page_text(edition, page):
     for cell in page.cells:
         entry = found.get(cell.id)
         if cell.code:
-            check_code_only(edition.name(page), entry)
+            check_code_only(edition, page, cell)
             entries.append(artifact.Entry(cell.id, cell.hash, shown(cell)))
         else:
             entry = _decided(cell, entry, english[cell.id])
@@ -32,18 +34,33 @@ def page_text(edition, page):
     return artifact.write(page, entries, english, edition.glossary.phrases)
 
 
-def check_code_only(name, entry):
-    """Refuse a code cell with a text beside the code: sync would overwrite it."""
-    if entry and entry.raw and [b.kind for b in blocks(entry.raw)] != ["fence python"]:
-        message = f"cell {entry.id} is code; move what is not code into another cell"
-        raise PageError(f"{name}:{entry.line}: {message}")
+def check_code_only(edition, page, cell):
+    """Refuse a code cell with a text beside the code: sync would overwrite it.
+
+    Most often it is the text of the cell below, whose comment was deleted.
+    """
+    found = edition.matched(page)
+    entry = found.get(cell.id)
+    if not entry or not entry.raw or _is_code(entry):
+        return
+    parts = blocks(entry.raw)
+    other = [i for i, block in enumerate(parts) if i or block.kind != CODE]
+    after = page.cells[page.cells.index(cell) + 1 :][:1]
+    message = f"cell {cell.id} is code; move what is not code into another cell"
+    if other and other[0] and after and not after[0].code and after[0].id not in found:
+        message = f"no cell holds the text below the code of cell {cell.id}"
+        message += artifact.deleted(after[0].id)
+    line = entry.line + (parts[other[0]].line if other else 0)
+    raise PageError(f"{edition.name(page)}:{line}: {message}")
+
+
+def _is_code(entry):
+    return [block.kind for block in blocks(entry.raw)] == [CODE]
 
 
 def _is_work(entry):
     """Return whether a cell without English holds a translator's text."""
-    if entry.source == "missing":
-        return entry.touched
-    return [block.kind for block in blocks(entry.raw)] != ["fence python"]
+    return entry.touched if entry.source == "missing" else not _is_code(entry)
 
 
 def _decided(cell, entry, english):
