@@ -63,7 +63,7 @@ def install_missing():
         limits.write_text("\n".join(constraints(pins)), encoding="utf-8")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "-c", str(limits)]
         if subprocess.run([*pip, *missing]).returncode:
-            raise RuntimeError("pip could not install these packages; it says why above")
+            raise RuntimeError("pip could not install them; it says why above")
     importlib.invalidate_caches()
     changed = [name for name, old in before.items() if old and old != version(name)]
     for name in changed:

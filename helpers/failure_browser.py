@@ -9,8 +9,8 @@ import os
 from html import escape
 
 from helpers.course_worker import MARK
-from helpers.widgets import live
 from helpers.json_answer import json_object
+from helpers.widgets import live
 
 CELL = "border:1px solid #9e9e9e;padding:2px 8px;text-align:left;vertical-align:top;"
 TEXT = f"{CELL}white-space:pre-wrap;overflow-wrap:anywhere;font-family:monospace;"

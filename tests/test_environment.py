@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+import zipfile
 from importlib import metadata
+from pathlib import Path
 from types import SimpleNamespace
 
-import gates
 import pytest
 from gates import ROOT
+from test_house import imported_packages
 
 from helpers import environment
 from helpers.config import Device
@@ -19,6 +21,9 @@ numpy==2.4.6        # never
 peft==0.21.2        # a reason
 trl[extra]==1.16.0  # another
 pyyaml==6.0.3
+
+# Notebooks
+jupyterlab==4.6.6   # an editor
 """
 PROFILE = SimpleNamespace(why="profile tiny, because you asked for it")
 
@@ -39,9 +44,17 @@ def installed(monkeypatch):
 
 @pytest.fixture
 def commands(monkeypatch):
-    """The commands that would have been run; none is."""
-    seen = []
-    monkeypatch.setattr(subprocess, "run", lambda command, **how: seen.append(command))
+    """The commands that would have been run; none is. Its code: what they return."""
+
+    class Commands(list):
+        code = 0
+
+    def run(command):
+        seen.append(command)
+        return SimpleNamespace(returncode=seen.code)
+
+    seen = Commands()
+    monkeypatch.setattr(subprocess, "run", run)
     return seen
 
 
@@ -78,41 +91,113 @@ def test_report_says_what_is_not_installed(installed):
     assert {rows[name] for name in environment.SHOWN} == {"not installed"}
 
 
-def test_missing_are_absent_packages_with_their_pins(installed, requirements):
-    installed["peft"] = "0.21.2"
-    missing = environment.missing_requirements(requirements)
-    assert missing == ["trl[extra]==1.16.0", "pyyaml==6.0.3"]
+def read(path):
+    return environment.read_requirements(path)
 
 
-def test_another_version_is_not_missing(installed, requirements):
-    installed |= {"peft": "0.1", "trl": "99.0", "pyyaml": "5.0"}
-    assert environment.missing_requirements(requirements) == []
+def test_requirements_of_a_lesson_end_where_the_tools_begin(requirements):
+    pins = {"peft": "peft==0.21.2", "trl": "trl[extra]==1.16.0"}
+    assert read(requirements) == pins | {"pyyaml": "pyyaml==6.0.3"}
 
 
-def test_torch_and_numpy_are_never_missing(installed):
-    names = gates.read_pins((ROOT / "requirements.txt").read_text(encoding="utf-8"))
-    assert {"torch", "numpy"} <= names.keys()
-    missing = {pin.partition("==")[0] for pin in environment.missing_requirements()}
-    assert missing == names.keys() - {"torch", "numpy"}
+def test_requirements_of_a_lesson_are_all_that_lessons_import():
+    """What a front end of notebooks brings along is not among them, nor its tools."""
+    brought = {"IPython", "ipywidgets", "psutil", "nbformat", "papermill"}
+    paths = [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "helpers").glob("*.py")]
+    imported = set().union(*map(imported_packages, paths)) - brought - {"helpers"}
+    provides = metadata.packages_distributions()
+    needed = {d for name in imported for d in provides.get(name, [])}
+    needed = {name.lower().replace("_", "-") for name in needed}
+    assert needed - {"torch", "numpy"} <= environment.read_requirements().keys()
 
 
-def test_only_what_is_missing_is_installed(monkeypatch, commands):
-    pins = ["trl[extra]==1.16.0", "pyyaml==6.0.3"]
-    monkeypatch.setattr(environment, "missing_requirements", lambda: pins)
+def test_missing_is_what_is_absent_or_too_old(installed):
+    installed |= {"peft": "0.1", "transformers": "5.15.0", "trl": "99.0"}
+    names = ("peft", "trl", "loralib", "transformers")
+    missing = [name for name in names if environment.is_missing(name)]
+    assert missing == ["loralib", "transformers"]
+    installed["transformers"] = "5.16.0"
+    assert not environment.is_missing("transformers")
+
+
+def test_torch_and_numpy_stay_and_no_other_goes_past_its_pin(installed, requirements):
+    installed |= {"torch": "2.11.0+cu128", "numpy": "2.1.3"}
+    installed |= {"peft": "0.20.0", "pyyaml": "7.0"}  # older and newer than the pin
+    limits = environment.constraints(read(requirements))
+    assert limits == ["torch==2.11.0+cu128", "numpy==2.1.3", "peft<=0.21.2"]
+
+
+def test_only_what_is_missing_is_installed(monkeypatch, installed, commands, capsys):
+    pins = environment.read_requirements()
+    installed |= dict.fromkeys(pins.keys() - {"trl", "loralib"}, "99.0")
     environment.install_missing()
-    assert commands == [[sys.executable, "-m", "pip", "install", "--quiet", *pins]]
+    ((*pip, limits, trl, loralib),) = commands
+    assert pip == [sys.executable, "-m", "pip", "install", "--quiet", "-c"]
+    assert [trl, loralib] == [pins["trl"], pins["loralib"]]
+    assert not Path(limits).exists()
+    assert capsys.readouterr().out == f"Installing {trl} {loralib}\n"
 
 
-def test_nothing_is_run_when_nothing_is_missing(commands):
-    assert environment.missing_requirements() == []
+def test_nothing_is_run_when_nothing_is_missing(commands, capsys):
     environment.install_missing()
-    assert commands == []
+    assert commands == [] and capsys.readouterr().out == ""
 
 
-def test_a_failed_installation_is_an_error(monkeypatch):
-    monkeypatch.setattr(environment, "missing_requirements", lambda: ["no-such==1"])
-    failing = [sys.executable, "-c", "raise SystemExit(1)"]
-    run = subprocess.run
-    monkeypatch.setattr(subprocess, "run", lambda command, **how: run(failing, **how))
-    with pytest.raises(subprocess.CalledProcessError):
+def test_a_failed_installation_is_an_error_in_one_line(installed, commands):
+    commands.code = 1
+    with pytest.raises(RuntimeError, match="pip could not install them"):
         environment.install_missing()
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_a_package_that_changed_while_loaded_asks_for_a_restart(
+    monkeypatch, installed, loaded, capsys
+):
+    installed |= dict.fromkeys(environment.read_requirements(), "99.0")
+    installed |= {"datasets": "4.0.0"}
+    del installed["trl"]
+
+    def pip(command):
+        installed.update(trl="1.16.0", datasets="5.2.0")
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    if loaded:
+        monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace())
+        with pytest.raises(RuntimeError, match="an older datasets is loaded .*Restart"):
+            environment.install_missing()
+    else:
+        monkeypatch.delitem(sys.modules, "datasets", raising=False)
+        environment.install_missing()
+    assert "datasets 4.0.0 became 5.2.0" in capsys.readouterr().out
+
+
+WHEEL = (
+    "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+)
+
+
+def make_wheel(folder, name, version, needs=""):
+    """Write a wheel that holds nothing but its metadata."""
+    info = f"{name}-{version}.dist-info"
+    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    text += f"Requires-Dist: {needs}\n" if needs else ""
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", text)
+        wheel.writestr(f"{info}/WHEEL", WHEEL)
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+@pytest.mark.parametrize("limited", [True, False])
+def test_pip_leaves_numpy_alone_because_of_the_constraints(tmp_path, limited):
+    """A missing package that asks for another numpy; without constraints it gets it."""
+    make_wheel(tmp_path, "numpy", "99.0")
+    make_wheel(tmp_path, "greedy", "1.0", needs="numpy>=99")
+    limits = tmp_path / "limits.txt"
+    limits.write_text("\n".join(environment.constraints({})) if limited else "")
+    pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index"]
+    pip += ["--find-links", str(tmp_path), "-c", str(limits), "greedy"]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    assert ("Would install greedy-1.0 numpy-99.0" in done.stdout) == (not limited)
+    assert (done.returncode == 0) == (not limited)
+    assert ("ResolutionImpossible" in done.stderr) == limited
