@@ -29,6 +29,8 @@ def quiet() -> None:
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     # It asks for the package `kernels`, which would download code; nothing needs it.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # It says, in red, that merged weights in float32 become float32.
+    logging.getLogger("transformers.integrations.bitsandbytes").setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()
     deprecated = r".*(is_)?gradient_checkpointing.*deprecated"
     warnings.filterwarnings("ignore", deprecated, FutureWarning)

@@ -39,7 +39,8 @@ def build(draw, values, start, label: str):
         picture.value = png(draw(change["new"]))
 
     choice.observe(redraw, names="value")
-    return ipywidgets.VBox([choice, picture])
+    # Not stretched to the width of the page, which would blur the picture.
+    return ipywidgets.VBox([choice, picture], layout={"align_items": "flex-start"})
 
 
 def live(widget) -> dict:
