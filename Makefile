@@ -19,7 +19,7 @@ OFFLINE  := HF_HUB_OFFLINE=1
 STRIP    := --keep-id --extra-keys "metadata.language_info"
 
 .DEFAULT_GOAL := help
-.PHONY: help course test lab pages lint setup install
+.PHONY: help course test lab site pages lint setup install
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,9 @@ test: setup ## run the whole test suite, notebooks included
 
 lab: setup ## open JupyterLab at notebooks/
 	@exec $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks $(ARGS)
+
+site: setup ## build the site of the course in build/site, in every language
+	@exec $(PY) -m translations.site.build $(ARGS)
 
 pages: setup ## write measured figures and the public address into every page that quotes them
 	@$(PY) -m helpers.ledger --pages

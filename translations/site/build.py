@@ -1,0 +1,216 @@
+"""Build the rendered course: one site a language, below one start page.
+
+    python -m translations.site.build                       every finished language
+    python -m translations.site.build --languages en es     some
+
+Shows the outputs of the English run below build/, in every language. The site appears
+in build/site, whole or not at all: open index.html there. Exit codes: 0, 1 a page
+cannot be built, 2 the request cannot be met.
+"""
+
+import argparse
+import io
+import json
+import os
+import shutil
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from html import escape
+from multiprocessing import get_context
+from pathlib import Path
+from string import Template
+
+from helpers.address import colab, repository
+from translations.checking import COMPLETE
+from translations.edition import Edition, languages
+from translations.pages import read_pages
+from translations.site import SiteError, links, sources, vendor, wording
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+# GitHub leaves out folders such as _static where this file is not.
+MARK = ".nojekyll"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One language's build. course: links.Course; run: the English run's folder;
+    work: what is being made, the site in work/site."""
+
+    course: links.Course
+    language: str
+    run: Path
+    work: Path
+
+
+def build(task):
+    """Build one language; return (language, title, pages, seconds, what went wrong)."""
+    from sphinx.application import Sphinx
+    from sphinx.errors import SphinxError
+    from sphinx.util.console import nocolor
+
+    nocolor()
+    start, said = time.monotonic(), io.StringIO()
+    folder = task.work / task.language
+    html = folder / "html" / task.language  # myst-nb writes beside it too
+    edition = Edition(task.course.root, read_pages(task.course.root), task.language)
+    places = folder / "source", html / "notebooks"
+    title = sources.prepare(task.course, edition, task.run, *places)
+    try:
+        app = Sphinx(
+            *(places[0], HERE, html, folder / "doctrees", "html"),
+            confoverrides=settings(task, title),
+            status=None,
+            warning=said,
+        )
+        app.build(force_all=True)
+    except SphinxError as error:
+        said.write(str(error))
+    shutil.move(html, task.work / "site" / task.language)
+    seconds = time.monotonic() - start
+    return task.language, title, len(edition.pages), seconds, said.getvalue()
+
+
+def settings(task, title):
+    """Return the settings of Sphinx that depend on the language and the address."""
+    words, course = wording.strings(task.language), task.course
+    names = [name for name in course.names if name != "README"]
+    context = {
+        "words": words,
+        "default_mode": "auto",
+        "code_here": task.language,
+        "own_name": wording.own_name(task.language),
+        "direction": wording.direction(task.language),
+        "languages": [(code, wording.own_name(code)) for code in course.languages],
+        "colab": {n: colab(task.language, n, course.address) for n in names},
+    }
+    found = {
+        "language": wording.locale(task.language),
+        "project": title,
+        "html_title": title,
+        "html_context": context,
+        "html_theme_options.search_bar_text": words["search"],
+    }
+    if course.address:
+        found["html_theme_options.github_url"] = course.address
+    return found
+
+
+def start_page(titles):
+    """Return the page that leads a reader to a language. titles: {language: title}."""
+    rows = [
+        f'<li><a href="{code}/index.html" lang="{code}" hreflang="{code}">'
+        f"{escape(wording.own_name(code))}</a></li>"
+        for code in titles
+    ]
+    page = Template((HERE / "start.html").read_text(encoding="utf-8"))
+    codes, title = json.dumps(list(titles)), escape(titles["en"])
+    return page.substitute(codes=codes, title=title, links="\n".join(rows))
+
+
+def parse(argv):
+    """Return the request of a command line; raise SiteError."""
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message):
+            raise SiteError(message)
+
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = Parser(
+        "python -m translations.site.build", description=__doc__, formatter_class=shape
+    )
+    add = parser.add_argument
+    add("--languages", nargs="+", metavar="LANG", help="English comes with any")
+    add("--run", type=Path, help="folder of the English run (build)")
+    add("--output", type=Path, help="folder of the site (build/site)")
+    add("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    args.root = args.root.resolve()
+    args.run = (args.run or args.root / "build").resolve()
+    args.output = (args.output or args.root / "build" / "site").resolve()
+    return args
+
+
+def checked(args):
+    """Return the tasks of a request; raise SiteError where it cannot be met."""
+    there = ["en", *languages(args.root)]
+    wanted = args.languages or ["en", *(n for n in COMPLETE if n in there)]
+    for unknown in sorted(set(wanted) - set(there)):
+        message = f"there is no translation into {unknown!r}"
+        raise SiteError(f"{message}; there are: {', '.join(there)}")
+    stale = sources.stale(args.root, args.run)
+    names = [path.stem for path in sources.lessons(args.root)]
+    if stale == names:
+        raise SiteError(f"{args.run} holds no run of the lessons; run `make course`")
+    if stale:
+        numbers = " ".join(name[:2] for name in stale)
+        message = f"{args.run} holds outputs of other code than today's"
+        raise SiteError(f'{message}; run `make course LESSONS="{numbers}"`')
+    if args.output.exists() and not (args.output / MARK).exists():
+        message = f"{args.output} is there and is no site of the course"
+        raise SiteError(f"{message}; remove it or choose another --output")
+    work = args.output.with_name(f"{args.output.name}-source")
+    chosen = ("en", *dict.fromkeys(code for code in wanted if code != "en"))
+    pages, address = ("README", *names), repository(args.root)
+    course = links.Course(args.root, work / "built", chosen, pages, address)
+    return [Task(course, code, args.run, work) for code in chosen]
+
+
+def run_tasks(tasks):
+    """Build every language, a process each; return {language: title}.
+
+    Raises SiteError where a page cannot be built.
+    """
+    titles, jobs = {}, min(len(tasks), os.cpu_count() or 1)
+    shutil.rmtree(tasks[0].work, ignore_errors=True)
+    (tasks[0].work / "site").mkdir(parents=True)
+    # A process builds one language: Sphinx keeps the texts of one for good.
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(jobs, spawn, max_tasks_per_child=1) as pool:
+        for language, title, pages, seconds, said in pool.map(build, tasks):
+            if said:
+                raise SiteError(f"{language} cannot be built:\n{said.rstrip()}")
+            print(f"{language:6} {pages} pages  {seconds:5.1f} s", flush=True)
+            titles[language] = title
+    return titles
+
+
+def publish(work, output, titles):
+    """Finish the site in work/site and put it in the place of the last one."""
+    (work / "site" / "index.html").write_text(start_page(titles), encoding="utf-8")
+    (work / "site" / MARK).touch()
+    if output.exists():
+        os.replace(output, work / "old")
+    os.replace(work / "site", output)
+    shutil.rmtree(work)
+
+
+def main(argv=None):
+    """Run the command line `argv`; return the exit code."""
+    start = time.monotonic()
+    try:
+        args = parse(argv)
+        tasks = checked(args)
+        mathjax = vendor.package("mathjax", ROOT / "build" / "vendor")
+    except ValueError as error:
+        print(f"site: {error}", file=sys.stderr)
+        return 2
+    try:
+        titles = run_tasks(tasks)
+    except SiteError as error:
+        print(f"site: {error}", file=sys.stderr)
+        return 1
+    work = tasks[0].work
+    vendor.copy_mathjax(mathjax, work / "site" / "vendor" / "mathjax")
+    publish(work, args.output, titles)
+    files = [file for file in args.output.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files) / 2**20
+    seconds = time.monotonic() - start
+    print(f"{args.output / 'index.html'}: {size:.1f} MiB in {seconds:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Where a link of the course leads from a page of the site."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from translations.links import OUTSIDE
+from translations.targets import replace_targets, targets
+
+PICTURES = {".gif", ".jpg", ".png", ".svg"}
+NOWHERE = "nowhere:"  # stands for a target that the site does not have
+LINK = re.compile(rf"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\({NOWHERE}\)")
+
+
+@dataclass(frozen=True)
+class Course:
+    """What links are resolved against.
+
+    root: the course; built: the folder of `building.build`, LANG/... below it;
+    languages: codes of the site, "en" among them; names: the pages, "README" and the
+    lessons; address: the public repository, or "".
+    """
+
+    root: Path
+    built: Path
+    languages: tuple
+    names: tuple
+    address: str
+
+    def file(self, language, name):
+        """Return the file that holds a page as it is read before the site's links."""
+        folder = self.root if language == "en" else self.built / language
+        return folder / (
+            f"{name}.md" if name == "README" else f"notebooks/{name}.ipynb"
+        )
+
+    def pages(self):
+        """Return {file: (language, page of the site without its suffix)}."""
+        found = {}
+        for language in self.languages:
+            for name in self.names:
+                page = "index" if name == "README" else f"notebooks/{name}"
+                found[self.file(language, name)] = (language, page)
+                artifact = self.root / "translations" / language / f"{name}.md"
+                found[artifact] = (language, page)
+        return found
+
+
+def moved(course, pages, language, name, text):
+    """Return (text for the site, text for a notebook to download, pictures).
+
+    pages: `course.pages()`; pictures: the files that the text shows.
+    """
+    here = course.file(language, name)
+    site, alone, pictures = {}, {}, []
+    for target in targets(text):
+        path, mark, anchor = target.partition("#")
+        if OUTSIDE.match(target) or not path:
+            continue
+        goal = Path(os.path.normpath(here.parent / path))
+        if goal in pages:
+            site[target] = _page(pages, here, goal) + mark + anchor
+        elif goal.suffix in PICTURES and goal.is_file():
+            pictures.append(goal)
+            site[target] = _relative(f"images/{goal.name}", pages[here][1])
+        else:
+            site[target] = alone[target] = _repository(course, goal, mark + anchor)
+    return _replaced(text, site), _replaced(text, alone), pictures
+
+
+def _page(pages, here, goal):
+    """Return the target of a page of the site, from another one."""
+    (language, page), (from_language, from_page) = pages[goal], pages[here]
+    if language == from_language:
+        return _relative(page + (".md" if page == "index" else ".ipynb"), from_page)
+    goal = f"{language}/{page}.html"
+    return "site:" + _relative(goal, f"{from_language}/{from_page}")
+
+
+def _relative(goal, page):
+    return os.path.relpath(goal, os.path.dirname(page)).replace(os.sep, "/")
+
+
+def _repository(course, goal, anchor):
+    """Return the public address of a file of the course, or NOWHERE."""
+    if not course.address or not goal.is_relative_to(course.root):
+        return NOWHERE
+    kind = "tree" if goal.is_dir() else "blob"
+    path = goal.relative_to(course.root).as_posix()
+    return f"{course.address}/{kind}/HEAD/{path}{anchor}"
+
+
+def _replaced(text, mapping):
+    """Return the text with other targets; a link to nowhere becomes its words."""
+    return LINK.sub(lambda found: found[1], replace_targets(text, mapping))

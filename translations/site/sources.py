@@ -1,0 +1,122 @@
+"""The pages of one language as Sphinx reads them, and the notebooks to download."""
+
+import json
+import os
+import shutil
+
+from helpers.address import IN_BADGES
+from helpers.course_figures import MIME
+from helpers.ledger import END, read_ledger
+from translations import building
+from translations.site import links, plots, wording
+from translations.sync import write
+from translations.targets import headings
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+TOCTREE = "```{toctree}\n:hidden:\n\n"
+
+
+def lessons(root):
+    """Return the paths of the English notebooks."""
+    return sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+def stale(root, run):
+    """Return the names of the lessons that a run lacks, or ran with other code."""
+    return [path.stem for path in lessons(root) if not _same_code(path, run)]
+
+
+def _same_code(path, run):
+    done = building.executed(run, path.stem)
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        # The set-up cell prints nothing, and the public address is stamped into it.
+        tags = cell["metadata"].get("tags", [])
+        if cell["cell_type"] == "code" and "setup" not in tags:
+            ran = done.get(cell["id"])
+            if not ran or "".join(ran["source"]) != "".join(cell["source"]):
+                return False
+    return True
+
+
+def prepare(course, edition, run, source, downloads):
+    """Write a language's pages into source, its notebooks without outputs elsewhere.
+
+    course: links.Course; edition: a `translations.edition.Edition`, of English too;
+    run: the folder of an English run; source, downloads: folders. Returns the title of
+    the course in that language.
+    """
+    language, pages = edition.language, course.pages()
+    if language != "en":
+        building.build(edition, course.built, run)
+    title = _landing(course, pages, edition, source)
+    words = wording.strings(language)
+    for path in lessons(course.root):
+        text = path.read_text(encoding="utf-8")
+        if language == "en":
+            text = building.notebook(path, {}, building.executed(run, path.stem))
+        else:
+            text = course.file(language, path.stem).read_text(encoding="utf-8")
+        _lesson(course, pages, language, path.stem, text, words, source, downloads)
+    wording.write_catalogue(language, source / "locale")
+    return title
+
+
+def _landing(course, pages, edition, source):
+    """Write the first page: README, with the ledger as plots below its table."""
+    text = course.file(edition.language, "README").read_text(encoding="utf-8")
+    # The badges are pictures from other servers.
+    text = IN_BADGES.sub("", text)
+    text, _, pictures = links.moved(course, pages, edition.language, "README", text)
+    _copy(pictures, source)
+    entries = read_ledger(course.root / "data" / "results")
+    term = edition.glossary.terms.get("exact match", [""])[0]
+    labels = edition.glossary.phrases | {"exact match": term}
+    drawn = plots.draw(entries, labels, source / "images")
+    shown = "\n\n".join(f"![{words}](images/{name})" for name, words in drawn)
+    text = text.replace(END, f"{END}\n\n{shown}\n", 1)
+    names = "\n".join(f"notebooks/{path.stem}" for path in lessons(course.root))
+    write(source / "index.md", f"{text}\n\n{TOCTREE}{names}\n```\n")
+    return headings(text)[0]
+
+
+def _lesson(course, pages, language, name, text, words, source, downloads):
+    """Write one lesson twice: with outputs for the site, without to download."""
+    # Outputs may name a path of the machine they are from.
+    here = json.dumps(f"{course.root}{os.sep}")[1:-1]
+    site, alone = json.loads(text.replace(here, "")), json.loads(text)
+    section = ""
+    for shown, kept in zip(site["cells"], alone["cells"], strict=True):
+        if shown["cell_type"] == "code":
+            kept["outputs"], kept["execution_count"] = [], None
+            shown["outputs"] = [o for o in shown["outputs"] if _seen(o)]
+            picture = {"alt": words["figure"].format(section=section)}
+            shown["metadata"]["mystnb"] = {"image": picture}
+            continue
+        old = "".join(kept["source"])
+        section = (headings(old) or [section])[-1]
+        moved = links.moved(course, pages, language, name, old)
+        shown["source"], kept["source"], pictures = moved
+        _copy(pictures, source)
+    write(source / "notebooks" / f"{name}.ipynb", _json(site))
+    write(downloads / f"{name}.ipynb", _json(alone))
+
+
+def _seen(output):
+    """Return whether a reader without a kernel sees anything of an output.
+
+    Widgets of a headless run are progress bars; the course's own controls leave a
+    figure or a table there (`helpers.widgets`).
+    """
+    data = output.get("data", {})
+    data.pop(MIME, None)
+    return not data.pop(WIDGET, None) or set(data) != {"text/plain"}
+
+
+def _copy(pictures, source):
+    for picture in pictures:
+        (source / "images").mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, source / "images")
+
+
+def _json(notebook):
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
