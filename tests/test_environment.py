@@ -108,7 +108,9 @@ def test_requirements_of_a_lesson_are_all_that_lessons_import():
     provides = metadata.packages_distributions()
     needed = {d for name in imported for d in provides.get(name, [])}
     needed = {name.lower().replace("_", "-") for name in needed}
-    assert needed - {"torch", "numpy"} <= environment.read_requirements().keys()
+    pins = environment.read_requirements()
+    assert needed - {"torch", "numpy"} <= pins.keys()
+    assert not {"jupyterlab", "pytest", "sphinx"} & pins.keys()
 
 
 def test_missing_is_what_is_absent_or_too_old(installed):

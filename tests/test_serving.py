@@ -120,6 +120,7 @@ def test_it_is_stopped_when_the_block_raises(folder, pretend, tmp_path):
     assert not server.running and not server.healthy() and gone(server.pid)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups to end")
 def test_stopping_ends_the_whole_group_and_may_be_repeated(folder, pretend, tmp_path):
     pretend(WITH_CHILD + HEALTHY)
     server = serving.start(folder, work=tmp_path)
