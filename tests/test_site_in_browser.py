@@ -133,6 +133,8 @@ def test_search_finds_a_lesson_by_a_word_of_its_title(visit, language):
     page = visit(language, "search", f"?q={word}").page
     found = page.locator(f'#search-results a[href*="{Path(LESSONS[2]).name}"]')
     found.first.wait_for(timeout=10_000)
+    said = page.locator("#search-results .search-summary", has_text=re.compile(r"\d"))
+    said.wait_for(timeout=10_000)  # how many pages were found
     assert page.locator("html").get_attribute("lang") == language
 
 
@@ -145,6 +147,16 @@ def test_the_site_speaks_the_language_of_the_page(visit, language):
     names = {"Ctrl", *map(wording.own_name, LANGUAGES)}
     both = english & set(page.evaluate(SAID)) - names
     assert {text for text in both if re.search(r"\w{2}", text)} == set()
+
+
+def test_paper_is_white_and_the_screen_stays_dark(visit):
+    page = visit("en", START, color_scheme="dark").page
+    theme = lambda: page.locator("html").get_attribute("data-theme")  # noqa: E731
+    assert theme() == "dark"
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert theme() == "light"
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert theme() == "dark"
 
 
 @pytest.mark.parametrize("page", ["index", "search", START])

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from docutils.languages import get_language
 
+# A text of Sphinx that its scripts show after a search.
+FOUND = "Search finished, found one page matching the search query."
+
 extensions = ["myst_nb", "sphinx_copybutton"]
 templates_path = ["templates"]
 html_static_path = ["static"]
@@ -22,6 +25,7 @@ mathjax_path = "../../vendor/mathjax/tex-chtml.js"
 html_theme = "pydata_sphinx_theme"
 html_favicon = "static/favicon.svg"
 html_css_files = ["course.css"]
+html_js_files = ["print.js"]
 html_copy_source = False
 html_show_sourcelink = False
 html_use_index = False
@@ -54,3 +58,8 @@ def setup(app):
     # sphinx-copybutton speaks English where it does not know a language.
     body = f"Object.assign(messages[locale], {json.dumps(messages)});"
     app.add_js_file(None, body=body, priority=900)
+    if "found" in words:
+        # Sphinx's catalogue of these languages has an empty text for each plural.
+        texts = json.dumps({FOUND: [words["found"]] * 4})
+        body = f"Object.assign(Documentation.TRANSLATIONS, {texts});"
+        app.add_js_file(None, body=body, priority=900)
