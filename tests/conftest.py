@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -33,6 +34,18 @@ class CourseRun:
     rows: dict[str, dict]
     notebooks: dict[str, Path]
     printed: str
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The pages that quote the ledger or the public address, in a folder of their own.
+
+    That address is in it too, in pyproject.toml.
+    """
+    for name in ("README.md", "CITATION.cff", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    return tmp_path
 
 
 @pytest.fixture

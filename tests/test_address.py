@@ -1,7 +1,6 @@
 """The public address is set in one place, and every page that quotes it agrees."""
 
 import json
-import shutil
 
 import pytest
 from conftest import ROOT
@@ -9,15 +8,6 @@ from conftest import ROOT
 from helpers import address, ledger
 
 URL = "https://github.com/someone/lora-course"
-
-
-@pytest.fixture
-def copy(tmp_path):
-    """The files that quote the address, in a folder of their own."""
-    for name in ("README.md", "CITATION.cff", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
-    return tmp_path
 
 
 def declare(root, url):

@@ -1,7 +1,6 @@
 """README and lessons quote the ledger, and the ledger is what a run measured."""
 
 import json
-import shutil
 
 import pytest
 from conftest import ROOT
@@ -19,15 +18,6 @@ ROW = {
         "training_seconds": 12.3,
     },
 }
-
-
-@pytest.fixture
-def copy(tmp_path):
-    """README and notebooks in a folder of their own."""
-    for name in ("README.md", "CITATION.cff", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
-    return tmp_path
 
 
 def test_every_lesson_is_in_the_ledger():
