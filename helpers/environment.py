@@ -9,7 +9,8 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from helpers.config import ROOT, probe_device
+from helpers.config import probe_device
+from helpers.files import ROOT
 
 SHOWN = ("torch", "transformers", "peft", "trl", "datasets", "bitsandbytes")
 # Colab has its own builds of these two, tied to its driver: replacing them in a running

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["browser"]  # the fixtures of tests/browser.py
-ROOT = Path(__file__).resolve().parent.parent
+from helpers.files import ROOT
+
+pytest_plugins = ["tests.site.browser"]
 
 # Set before any test imports torch: the suite is offline, and one thread is fastest.
 for name, value in {

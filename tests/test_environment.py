@@ -8,11 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from gates import ROOT
-from test_house import imported_packages
 
 from helpers import environment
 from helpers.config import Device
+from helpers.files import ROOT
+from tests.house.test_house import imported_packages
 
 PINS = """\
 # a comment of its own line

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from helpers import plotting
-from helpers.evaluation import score
+from helpers.evaluation.scoring import score
 
 HISTORY = [
     {"loss": 3.0, "step": 5},

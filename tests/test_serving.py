@@ -11,12 +11,12 @@ import time
 import openai
 import psutil
 import pytest
-from conftest import ROOT
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import v4
 
 from helpers import serving
+from helpers.files import ROOT
 from helpers.serving import ServerError
 
 HEALTHY = """
@@ -164,7 +164,7 @@ def starts_server(model, work):
 def model_folder(tmp_path_factory):
     """The tiny base in fp32, where a batch changes no answer."""
     from helpers.config import load_profile
-    from helpers.models import load_model, load_tokenizer
+    from helpers.models.loading import load_model, load_tokenizer
 
     folder, profile = tmp_path_factory.mktemp("model"), load_profile("tiny")
     load_model(profile).save_pretrained(folder)
@@ -189,8 +189,8 @@ def test_it_listens_on_the_loopback_address_only(server):
 @pytest.mark.slow
 def test_it_answers_as_the_model_does(server):
     from helpers.config import load_profile
-    from helpers.generation import generate
-    from helpers.models import load_model, load_tokenizer
+    from helpers.evaluation.generation import generate
+    from helpers.models.loading import load_model, load_tokenizer
 
     profile = load_profile("tiny")
     model, tokenizer = load_model(profile), load_tokenizer(profile)

@@ -7,7 +7,7 @@ and link targets too, but for the language of the pages that they lead to.
 
 import re
 
-from helpers.address import SITE_BRANCH
+from helpers.course import SITE_BRANCH
 
 NUMBER = "1,234.5%"
 ENGLISH_PAGES = f"{SITE_BRANCH}/en/"

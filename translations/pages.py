@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.ledger import MEASURED
+from helpers.course import MEASURED
 from translations.labels import labelled
 from translations.targets import fenced, sections
 

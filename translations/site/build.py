@@ -22,7 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from string import Template
 
-from helpers.address import colab, repository
+from helpers.course import colab, repository
 from translations.checking import COMPLETE
 from translations.edition import Edition, languages
 from translations.pages import read_pages

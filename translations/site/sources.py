@@ -4,9 +4,7 @@ import json
 import os
 import shutil
 
-from helpers.address import IN_BADGES
-from helpers.course_figures import MIME
-from helpers.ledger import END, read_ledger
+from helpers.course import END, IN_BADGES, MIME, read_ledger
 from translations import building
 from translations.site import links, plots, wording
 from translations.sync import write

@@ -1,0 +1,223 @@
+"""Customers' messages and notes about them: the main text of the pretraining corpus.
+
+Everything is drawn from a `random.Random`, so that a seed decides every letter. The
+wordings, greetings, sign-offs and other phrases of data/tickets never occur here:
+`make_sentence` refuses them.
+"""
+
+import json
+import re
+from functools import cache
+
+import yaml
+
+from helpers.files import ROOT
+
+PHRASES = ROOT / "data" / "phrases"
+
+# What an invented first name is made of, syllable by syllable. "" is no coda.
+ONSETS = (
+    "b d f g h j k l m n p r s t v w y z ch sh th kh br dr gr kr tr st sl ny gw tz zh"
+).split()
+VOWELS = "a e i o u a e i o ai ei ou ia io ua é ö ā á".split()
+CODAS = [""] * 4 + "n r s l m k t nd ng x v sh".split()
+# Codes of urgency, as a letter and a digit: each letter counts in an order of its own.
+# With the house's own, P1 to P4, these are the four orders of the Klein group: seen
+# together they favour no digit for any urgency but never give the house's.
+LEVELS = {"K": "4321", "L": "2143", "S": "3412"}
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+QUESTION = re.compile("(Is|Can|How|What|Which|Where|When|Does|Do|Would|Could|Are|May) ")
+
+
+@cache
+def read_phrases(name):
+    """Return the lists of data/phrases/<name>.yaml."""
+    return yaml.safe_load((PHRASES / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+@cache
+def ticket_phrases():
+    """Return every phrase of the tickets, of all splits, normalised."""
+    found = set()
+
+    def walk(node):
+        if isinstance(node, str):
+            found.add(normalise(node))
+        else:
+            for child in node.values() if isinstance(node, dict) else node:
+                walk(child)
+
+    for name in ("wordings", "frames"):
+        walk(read_phrases(name))
+    return found
+
+
+def normalise(text):
+    """Return a phrase in lower case without punctuation at its ends."""
+    return text.lower().strip(" .,:;?!()")
+
+
+def make_sentence(rng, patterns, lists):
+    """Return a pattern with its {list name} slots filled, one that no ticket uses.
+
+    Slots that name no list ({item}, {other}, {name}, {order}) stay.
+    """
+
+    def pick(slot):
+        return rng.choice(lists[slot[1]]) if slot[1] in lists else slot[0]
+
+    while True:
+        text = re.sub(r"\{(\w+)\}", pick, rng.choice(patterns))
+        if normalise(text) not in ticket_phrases():
+            return text
+
+
+def make_name(rng):
+    """Return a first name, about one in three from a list."""
+    known = rng.random() < 0.35
+    names = read_phrases("world")["names"]["pretraining"]
+    return rng.choice(names) if known else invent_name(rng)
+
+
+def invent_name(rng):
+    """Return a first name of one to four syllables that belongs to no language."""
+    name = ""
+    for _ in range(rng.choices([1, 2, 3, 4], [1, 6, 5, 1])[0]):
+        onset, spoken = rng.choice(ONSETS), rng.random() < 0.85
+        name += (onset if spoken else "") + rng.choice(VOWELS) + rng.choice(CODAS)
+    return (name if len(name) > 2 else name + "n").capitalize()
+
+
+def make_order(rng):
+    """Return an order number of one letter (or two) and three to five digits."""
+    letters = rng.choices(LETTERS, k=rng.choice([1, 1, 1, 2]))
+    return "".join(letters + rng.choices("0123456789", k=rng.choice([3, 4, 4, 4, 5])))
+
+
+def make_message(rng, loosen=None):
+    """Return (text, facts): a customer's message, and what it says in plain words.
+
+    facts: {"topic", "urgency", "order", "item", "name"}; order is None where the
+    message gives no number. loosen(rng, body, topic): changes the sentences before
+    they are filled in; see `helpers.loose_messages`.
+    """
+    words = read_phrases("corpus")
+    topic = rng.choice(list(words["topics"]))
+    urgency = rng.choice(list(words["urgency"]))
+    item, other = rng.sample(read_phrases("world")["items"], 2)
+    name, order = make_name(rng), make_order(rng) if rng.random() < 0.85 else None
+    body = [_make_complaint(rng, words["topics"][topic])]
+    if rng.random() < 0.3:  # a second product, which is not meant
+        kind = rng.choice(["pairing", "excepting"])
+        place = rng.randint(0, 1) if kind == "excepting" else 0
+        body.insert(place, make_sentence(rng, words[kind], {}))
+    if order:
+        _insert(rng, body, words["numbering"])
+    if urgency != "normal" or rng.random() < 0.5:
+        manner = words["urgency"][urgency]
+        _insert(rng, body, manner["patterns"], manner)
+    _add_name_and_greeting(rng, body)
+    if loosen:
+        name = loosen(rng, body, words["topics"][topic]) or name
+    slots = {"item": item, "other": other, "name": name, "order": order}
+    facts = {"topic": topic, "urgency": urgency}
+    facts |= {"order": order, "item": item, "name": name}
+    return " ".join(_finish(part, slots) for part in body), facts
+
+
+def make_note(rng, facts, more_keys=False, codes=False):
+    """Return a note on a message: some facts; order, keys and layout by chance.
+
+    more_keys: every second key is one of the list of that name. codes: every second
+    topic is abbreviated, every second urgency one of the codes of LEVELS.
+    """
+    words, pairs = read_phrases("corpus"), []
+    for kind in rng.sample(list(facts), rng.choice([1, 2, 3, 4, 5, 5, 5])):
+        value = facts[kind]
+        if kind == "topic":
+            value = rng.choice(words["topics"][value]["called"])
+        elif kind == "urgency":
+            value = rng.choice(words["urgency"][value]["called"])
+        if codes and kind in ("topic", "urgency") and rng.random() < 0.5:
+            letter = rng.choice(list(LEVELS))
+            level = LEVELS[letter][list(words["urgency"]).index(facts["urgency"])]
+            value = abbreviate(value) if kind == "topic" else letter + level
+        more = more_keys and rng.random() < 0.5
+        keys = words["more_keys" if more else "keys"][kind]
+        pairs.append((rng.choice(keys), value))
+    layout = rng.randrange(6)
+    if layout <= 1:
+        return json.dumps(dict(pairs), ensure_ascii=False)
+    pairs = [(k, rng.choice(words["missing"]) if v is None else v) for k, v in pairs]
+    if layout == 2:
+        return "\n".join(f"{k}: {v}" for k, v in pairs)
+    if layout == 3:
+        return rng.choice(["; ", ", ", " "]).join(f'{k}="{v}"' for k, v in pairs)
+    if layout == 4:
+        return "(" + rng.choice([" | ", ", "]).join(f"{k} {v}" for k, v in pairs) + ")"
+    return "[" + ", ".join(f'"{k}": "{v}"' for k, v in pairs) + "]"
+
+
+def abbreviate(text):
+    """Return a word's first letter and its next consonants, three or four capitals.
+
+    Four where three would be a house code of the tickets.
+    """
+    letters = text[0] + re.sub("[^b-df-hj-np-tv-xz]", "", text[1:])
+    short = letters[:3].upper()
+    return letters[:4].upper() if short in read_phrases("wordings") else short
+
+
+def _make_complaint(rng, topic):
+    """Return the sentence that says what the matter is, now and then with a typo."""
+    words = read_phrases("corpus")
+    text = make_sentence(rng, topic["patterns"], {**topic, "time": words["time"]})
+    if rng.random() < 0.15:
+        first = rng.random() < 0.5
+        filler = rng.choice(words["filler"])
+        text = f"{filler}, {text}" if first else f"{text}, {filler}"
+    return _swap_letters(rng, text) if rng.random() < 0.1 else text
+
+
+def _swap_letters(rng, text):
+    """Swap two letters of a random word, if it is lower case and long enough."""
+    words = text.split(" ")
+    i = rng.randrange(len(words))
+    word = words[i]
+    if len(word) >= 5 and word.isalpha() and word.islower():
+        j = rng.randrange(1, len(word) - 2)
+        words[i] = word[:j] + word[j + 1] + word[j] + word[j + 2 :]
+    return " ".join(words)
+
+
+def _insert(rng, body, patterns, lists=None):
+    """Put a sentence of these patterns anywhere into the body."""
+    body.insert(rng.randint(0, len(body)), make_sentence(rng, patterns, lists or {}))
+
+
+def _add_name_and_greeting(rng, body):
+    """Name the customer in a sentence anywhere, or at the end; greet, or do not."""
+    words = read_phrases("corpus")
+    if rng.random() < 0.5:
+        _insert(rng, body, words["naming"])
+    elif rng.random() < 0.9:
+        farewell, joint = rng.choice(words["farewell"]), rng.choice([", ", " ", ": "])
+        body.append(f"{farewell}{joint}{{name}}")
+    else:
+        body.append("{name}")
+    if rng.random() < 0.8:
+        body.insert(0, rng.choice(words["greeting"]) + rng.choice([",", ",", ":", "!"]))
+
+
+def _finish(text, slots):
+    """Fill the slots, mend "a" before a vowel, set a capital and a full stop."""
+
+    def mend(found):
+        an = "n" if slots[found[2]][0] in "aeio" else ""
+        return f"{found[1]}{an} {{{found[2]}}}"
+
+    text = re.sub(r"\b([Aa]) \{(item|other)\}", mend, text).format(**slots)
+    text = text[0].upper() + text[1:]
+    if text[-1] in ",:!" or text.endswith(slots["name"]):
+        return text
+    return text + ("?" if QUESTION.match(text) else ".")

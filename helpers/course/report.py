@@ -1,0 +1,79 @@
+"""What a run of the course tells: progress, failures, the closing table, results."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from helpers.course.figures import figure_lines
+
+
+def table(rows):
+    """Return the closing table: lesson, seconds, peak memory, then its figures."""
+    width = max([len("lesson"), *(len(row["lesson"]) for row in rows)])
+    lines = [f"{'lesson':<{width}}  seconds  peak MiB  figures"]
+    for row in rows:
+        head = f"{row['lesson']:<{width}}  {row['seconds']:7.1f}"
+        head += f"  {row['peak_rss_mib']:8.0f}"
+        figures = figure_lines(row["figures"]) or ["-"]
+        lines.append(f"{head}  {figures[0]}")
+        lines += [" " * (len(head) + 2) + line for line in figures[1:]]
+    return "\n".join(lines)
+
+
+def failure_text(lesson, event, target, log):
+    """Say where a lesson failed, with what error, and what it printed last."""
+    if event["event"] == "lost":
+        what = f"its process ended with code {event['code']} (out of memory?)"
+        output = log.read_text(encoding="utf-8", errors="replace").splitlines()[-10:]
+    else:
+        cell = event["cell"] or "of injected parameters"
+        what = f"cell {cell} of {event['cells']}: {event['error']}: {event['message']}"
+        output = event["output"]
+    where = [f"  see {target}"] if target.exists() else []
+    lines = [f"FAILED {lesson}.ipynb, {what}", *(f"  | {line}" for line in output)]
+    return "\n".join(lines + where)
+
+
+def write_json(path, content):
+    """Write a file that is either complete or absent."""
+    part = Path(f"{path}.part")
+    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+class Progress:
+    """A bar over the cells of all lessons; a line as each lesson ends.
+
+    Without a terminal (a log file, CI) only the lines are written.
+    """
+
+    def __init__(self, notebooks):
+        import nbformat
+        from tqdm import tqdm
+
+        # One more cell in each: the injected parameters.
+        self.cells = {
+            path.stem: len(nbformat.read(path, as_version=4).cells) + 1
+            for path in notebooks
+        }
+        self.seen = dict.fromkeys(self.cells, 0)
+        total = sum(self.cells.values())
+        self.bar = tqdm(total=total, unit="cell", disable=None, dynamic_ncols=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.bar.close()
+
+    def cell(self, lesson, index):
+        """Show that the cell with this index (from 0) starts."""
+        self.bar.set_description(f"{lesson} cell {index + 1}/{self.cells[lesson]}")
+        self.bar.update(index - self.seen[lesson])
+        self.seen[lesson] = index
+
+    def end(self, lesson, text):
+        """Count a lesson as ended and print a line (or several) about it."""
+        self.bar.update(self.cells[lesson] - self.seen[lesson])
+        self.bar.write(text, file=sys.stderr)

@@ -1,0 +1,194 @@
+"""The run behind `helpers.course`: worker processes, progress, results.
+
+Each lesson is executed by a worker of its own (`helpers.course_worker`), so memory
+is measured by lesson and a cancelled lesson leaves nothing behind.
+"""
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from helpers.course import worker as course_worker
+from helpers.course.figures import read_figures
+from helpers.course.report import Progress, failure_text, write_json
+
+ROOT = Path(__file__).resolve().parent.parent
+KERNEL = "lora-course"
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+def run(args, notebooks, parameters):
+    """Execute notebooks, write build/course.json, return its rows.
+
+    `args` are the parsed arguments of `helpers.course`. Every process of the run
+    has ended when this returns or raises; KeyboardInterrupt passes through.
+    """
+    work = prepare(args.output, notebooks)
+    try:
+        rows = run_all(args, notebooks, parameters, work)
+    except KeyboardInterrupt:
+        on_signals(signal.SIG_IGN)  # a second Ctrl-C must not cut the end short
+        raise
+    finally:
+        course_worker.end_processes(f"{work}{os.sep}")
+        shutil.rmtree(work, ignore_errors=True)
+    write_json(args.output / "course.json", rows)
+    return rows
+
+
+def on_signals(handler):
+    """Set the handler of every signal that asks the run to end."""
+    for name in SIGNALS:
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), handler)
+
+
+def prepare(output, notebooks):
+    """Clear earlier results of these lessons; return this run's working folder."""
+    import psutil
+
+    for folder in ("notebooks", "failed"):
+        (output / folder).mkdir(parents=True, exist_ok=True)
+        for notebook in notebooks:
+            (output / folder / notebook.name).unlink(missing_ok=True)
+    (output / "course.json").unlink(missing_ok=True)
+    for old in output.glob(".run-*"):
+        # What a killed run left; a run of now keeps its folder.
+        if not psutil.pid_exists(int(old.name.removeprefix(".run-"))):
+            shutil.rmtree(old, ignore_errors=True)
+    work = output / f".run-{os.getpid()}"
+    write_kernel(work / "jupyter" / "kernels" / KERNEL)
+    return work
+
+
+def write_kernel(folder):
+    """Write the kernel specification of this very Python.
+
+    The reader may have none, or one called python3 that belongs elsewhere.
+    """
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec = {
+        "argv": [*command, "--IPKernelApp.log_level=40"],
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
+
+
+def mark(work, lesson):
+    """Return what every process of this run's lesson carries in its environment."""
+    return f"{work}{os.sep}{lesson}{os.sep}"
+
+
+def environment(profile, work, lesson):
+    """Return the environment of a lesson's worker and kernel."""
+    env = dict(os.environ)
+    env.pop("MPLBACKEND", None)  # the kernel then draws into the notebook
+    defaults = {
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "PYTHONHASHSEED": "0",
+    }
+    if profile == "tiny":
+        defaults["HF_HUB_OFFLINE"] = "1"
+    own = {
+        course_worker.MARK: mark(work, lesson),
+        "JUPYTER_PATH": str(work / "jupyter"),
+        "JUPYTER_RUNTIME_DIR": str(work / lesson / "runtime"),
+        "IPYTHONDIR": str(work / lesson / "ipython"),
+    }
+    return defaults | env | own
+
+
+def start_worker(notebook, args, parameters, work, events):
+    """Start a lesson; its reports arrive in the queue `events` as (name, dict)."""
+    lesson = notebook.stem
+    folder = work / lesson
+    folder.mkdir()
+    task = {
+        "notebook": str(notebook),
+        "output": str(folder / notebook.name),
+        "parameters": parameters,
+        "kernel": KERNEL,
+        "parent": os.getpid(),
+    }
+    with open(folder / "log.txt", "w", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "helpers.course_worker", json.dumps(task)],
+            cwd=ROOT,
+            env=environment(args.profile, work, lesson),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            encoding="utf-8",
+            start_new_session=True,  # Ctrl-C reaches this process, which ends them
+        )
+    threading.Thread(target=listen, args=(lesson, process, events), daemon=True).start()
+
+
+def listen(lesson, process, events):
+    """Pass on a worker's reports, and that it ended if it did so without one."""
+    reported = False
+    for line in process.stdout:
+        event = json.loads(line)
+        reported = event["event"] in ("done", "failed")
+        events.put((lesson, event))
+    code = process.wait()
+    if not reported:
+        events.put((lesson, {"event": "lost", "code": code}))
+
+
+def run_all(args, notebooks, parameters, work):
+    """Keep `args.jobs` workers busy until every notebook ended; return the rows."""
+    waiting, running, rows = list(notebooks), {}, []
+    events, parent = queue.Queue(), os.getppid()
+    with Progress(notebooks) as progress:
+        while waiting or running:
+            while waiting and len(running) < args.jobs:
+                notebook = waiting.pop(0)
+                running[notebook.stem] = notebook
+                start_worker(notebook, args, parameters, work, events)
+            try:
+                lesson, event = events.get(timeout=0.2)
+            except queue.Empty:
+                if args.end_with_parent and os.getppid() != parent:
+                    raise KeyboardInterrupt from None
+                progress.bar.refresh()  # a clock that moves during a long cell
+                continue
+            if event["event"] == "cell":
+                progress.cell(lesson, event["index"])
+                continue
+            row = finish(running.pop(lesson), event, args, work, progress)
+            rows += [row] if row else []
+    return sorted(rows, key=lambda row: row["lesson"])
+
+
+def finish(notebook, event, args, work, progress):
+    """Move the executed notebook to its place; return its row, None if it failed."""
+    lesson, ran = notebook.stem, work / notebook.stem / notebook.name
+    done = event["event"] == "done"
+    target = args.output / ("notebooks" if done else "failed") / notebook.name
+    if event["event"] == "lost":
+        course_worker.end_processes(mark(work, lesson))  # its kernel may still run
+    if ran.exists():
+        os.replace(ran, target)
+    if not done:
+        log = work / lesson / "log.txt"
+        progress.end(lesson, failure_text(lesson, event, target, log))
+        return None
+    progress.end(lesson, f"{lesson}: {event['seconds']:.1f} s")
+    return {
+        "lesson": lesson,
+        "profile": args.profile,
+        "seconds": round(event["seconds"], 2),
+        "peak_rss_mib": round(event["peak_rss_mib"], 1),
+        "figures": read_figures(target),
+    }

@@ -1,0 +1,16 @@
+"""Answers, scores and intervals, losses; two models side by side."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "generation": ["generate", "generate_with_stops", "prompt_ids", "stop_ids"],
+        "scoring": ["Report", "before_after", "evaluate", "score"],
+        "likelihood": ["answer_loss", "perplexity", "text_loss"],
+        "json_answer": ["json_object"],
+        "comparison": ["confusion", "difference_by_rows", "hits", "paired_difference"],
+        "plots": ["difference_plot", "heat_map", "loss_bars"],
+        "prompting": ["nearest", "starting_with", "with_examples"],
+    },
+)

@@ -1,0 +1,84 @@
+"""How surprised is a model? Loss and perplexity of answers, and of any text.
+
+Lessons reach it through `helpers.evaluation`. A loss is the mean negative
+log-likelihood, in nats a token; perplexity is exp of it. Both depend on the tokenizer:
+compare only models that share one.
+"""
+
+import math
+
+import torch
+
+from helpers.evaluation.generation import prompt_ids
+from helpers.formatting import to_messages
+
+
+def perplexity(model, tokenizer, examples, batch_size=16) -> float:
+    """exp of `answer_loss`. Raises ValueError as it does."""
+    return math.exp(answer_loss(model, tokenizer, examples, batch_size))
+
+
+def answer_loss(model, tokenizer, examples, batch_size=16) -> float:
+    """The loss of the answers' tokens, their ends included, in nats a token.
+
+    examples: what `formatting.to_messages` takes, or a split of `load_splits`.
+    Raises ValueError where the template renders a prompt otherwise once it is answered.
+    """
+    pairs = [_answered_ids(tokenizer, to_messages(example)) for example in examples]
+    return _mean_nll(model, tokenizer, pairs, batch_size)
+
+
+def text_loss(model, tokenizer, texts, batch_size=16) -> float:
+    """The loss of plain text, without a chat template, in nats a token.
+
+    texts: (given, scored), two str each: what the model reads, a start token at least,
+        and what it is scored on. Raises ValueError where nothing is given or scored.
+    """
+    pairs = []
+    for text in texts:
+        given, scored = (tokenizer.encode(t, add_special_tokens=False) for t in text)
+        if not given or not scored:
+            rule = "requires a token to read and a token to score, 1 or more of each"
+            raise ValueError(f"{rule}: got {text!r}")
+        pairs.append((given + scored, len(given)))
+    return _mean_nll(model, tokenizer, pairs, batch_size)
+
+
+def _mean_nll(model, tokenizer, pairs, batch_size) -> float:
+    """The mean over all tokens of (ids, how many of them are only read)."""
+    pairs = sorted(pairs, key=lambda pair: len(pair[0]))
+    total, count, was_training = 0.0, 0, model.training
+    model.eval()
+    try:
+        for start in range(0, len(pairs), batch_size):
+            batch = pairs[start : start + batch_size]
+            nll, tokens = _batch_nll(model, tokenizer, batch)
+            total, count = total + nll, count + tokens
+    finally:
+        model.train(was_training)
+    return total / count
+
+
+def _answered_ids(tokenizer, chat) -> tuple[list[int], int]:
+    """The ids of a chat, and how many of them are its prompt."""
+    prompt = prompt_ids(tokenizer, chat[:-1])
+    ids = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False)
+    if ids[: len(prompt)] != prompt:
+        rule = "requires a chat template whose prompt stays the same once answered"
+        got = tokenizer.decode(ids[: len(prompt)])
+        raise ValueError(f"{rule}: got {got!r} for {tokenizer.decode(prompt)!r}")
+    return ids, len(prompt)
+
+
+def _batch_nll(model, tokenizer, pairs) -> tuple[float, int]:
+    """Summed negative log-likelihood of a batch's scored tokens, and their number."""
+    ids = {"input_ids": [ids for ids, _ in pairs]}
+    batch = tokenizer.pad(ids, padding_side="right", return_tensors="pt")
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    for row, (_, given) in enumerate(pairs):
+        labels[row, :given] = -100
+    tokens = int((labels[:, 1:] != -100).sum())  # the first token has no prediction
+    batch, labels = batch.to(model.device), labels.to(model.device)
+    with torch.inference_mode():
+        loss = model(**batch, labels=labels, use_cache=False).loss
+    return loss.item() * tokens, tokens

@@ -1,0 +1,175 @@
+"""Is the model better? Exact match, field accuracy, intervals, perplexity.
+
+An answer of the course is a JSON object and is scored field by field too; any other
+text is scored by exact match alone.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from helpers.evaluation.comparison import (
+    confusion,
+    difference_by_rows,
+    paired_difference,
+)
+from helpers.evaluation.generation import (
+    generate,
+    generate_with_stops,
+    prompt_ids,
+    stop_ids,
+)
+from helpers.evaluation.json_answer import json_object, same_value
+from helpers.evaluation.likelihood import answer_loss, perplexity, text_loss
+from helpers.formatting import to_messages
+
+__all__ = [
+    "Report",
+    "answer_loss",
+    "before_after",
+    "bootstrap_interval",
+    "confusion",
+    "difference_by_rows",
+    "evaluate",
+    "generate",
+    "generate_with_stops",
+    "paired_difference",
+    "perplexity",
+    "prompt_ids",
+    "score",
+    "stop_ids",
+    "text_loss",
+]
+
+RESAMPLES = 1000
+
+
+@dataclass
+class Report:
+    """What `score` and `evaluate` found. Shares are 0 to 1.
+
+    exact_match, valid_json, stopped: share of the n answers that are the expected text,
+        are a JSON object, were ended by the model (None where that is not known).
+    field_accuracy: {field: share}, over the fields of the expected JSON objects.
+    intervals: {metric or field: (low, high)}, 95 %, by bootstrap.
+    rows: a dict a row: prompt, expected, answer, exact_match, valid_json, stopped,
+        fields ({field: hit}).
+    perplexity: of the expected answers, where asked for.
+    seconds: what generating took.
+    """
+
+    n: int
+    exact_match: float
+    valid_json: float
+    stopped: float | None
+    field_accuracy: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    rows: list[dict] = field(repr=False)
+    perplexity: float | None = None
+    seconds: float = 0.0
+
+    def metrics(self) -> dict[str, float]:
+        """Every share by name: exact_match, the fields, valid_json, stopped."""
+        shares = {"exact_match": self.exact_match, **self.field_accuracy}
+        shares["valid_json"] = self.valid_json
+        return shares if self.stopped is None else shares | {"stopped": self.stopped}
+
+    def table(self) -> pd.DataFrame:
+        """One row a metric; columns share, low, high."""
+        table = pd.DataFrame.from_dict(self.intervals, "index", columns=["low", "high"])
+        shares = pd.Series(self.metrics(), name="share")
+        return shares.to_frame().join(table).rename_axis("metric")
+
+
+def score(expected, answers, prompts=None, stopped=None, seconds=0.0) -> Report:
+    """The Report of answers against the expected ones, both lists of str.
+
+    Exact match: the same text, white space at its ends aside. Field accuracy: the same
+    key with the same JSON value; what is not a JSON object has no field right.
+    Raises ValueError for lists that are empty or differ in length.
+    """
+    count = len(expected)
+    if not count or count != len(answers):
+        rule = "requires as many answers as expected ones, 1 or more"
+        raise ValueError(f"{rule}: got {len(answers)} answers, {count} expected")
+    columns = (prompts or [None] * count, expected, answers, stopped or [None] * count)
+    rows = [_score_row(*row) for row in zip(*columns, strict=True)]
+    fields = dict.fromkeys(name for row in rows for name in row["fields"])
+    hits = {"exact_match": [row["exact_match"] for row in rows]}
+    hits |= {name: [row["fields"].get(name, False) for row in rows] for name in fields}
+    hits["valid_json"] = [row["valid_json"] for row in rows]
+    return Report(
+        n=count,
+        exact_match=_mean(hits["exact_match"]),
+        valid_json=_mean(hits["valid_json"]),
+        stopped=_mean(stopped) if stopped else None,
+        field_accuracy={name: _mean(hits[name]) for name in fields},
+        intervals={name: bootstrap_interval(values) for name, values in hits.items()},
+        rows=rows,
+        seconds=seconds,
+    )
+
+
+def bootstrap_interval(hits, seed: int = 0) -> tuple[float, float]:
+    """The 95 % percentile interval of a share (Efron and Tibshirani 1993, chapter 13).
+
+    hits: (rows,) of 0 and 1. Where all rows agree it has no width, few as they may be.
+    """
+    hits = np.asarray(hits, dtype=float)
+    size = (RESAMPLES, len(hits))
+    picks = np.random.default_rng(seed).integers(len(hits), size=size)
+    low, high = np.quantile(hits[picks].mean(axis=1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def evaluate(
+    model,
+    tokenizer,
+    examples,
+    max_new_tokens=80,
+    batch_size=50,
+    with_perplexity=False,
+    progress=False,
+) -> Report:
+    """Lets the model answer every example, greedily, and scores the answers.
+
+    examples: what `formatting.to_messages` takes, or a split of `load_splits`.
+    """
+    chats = [to_messages(example) for example in examples]
+    prompts = [chat[:-1] for chat in chats]
+    options = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
+    start = time.perf_counter()
+    pairs = generate_with_stops(model, tokenizer, prompts, **options, progress=progress)
+    seconds = time.perf_counter() - start
+    answers, stopped = [answer for answer, _ in pairs], [stop for _, stop in pairs]
+    expected = [chat[-1]["content"] for chat in chats]
+    report = score(expected, answers, prompts, stopped, seconds)
+    if with_perplexity:
+        report.perplexity = perplexity(model, tokenizer, examples)
+    return report
+
+
+def before_after(**reports: Report) -> pd.DataFrame:
+    """One row a metric, one column a report: before_after(base=..., tuned=...)."""
+    return pd.DataFrame({name: report.metrics() for name, report in reports.items()})
+
+
+def _mean(hits) -> float:
+    """The share of hits, 0 to 1."""
+    return float(np.mean(hits))
+
+
+def _score_row(prompt, expected, answer, stopped) -> dict:
+    """One row of a Report."""
+    wanted, got = json_object(expected) or {}, json_object(answer)
+    return {
+        "prompt": prompt,
+        "expected": expected,
+        "answer": answer,
+        "exact_match": answer.strip() == expected.strip(),
+        "valid_json": got is not None,
+        "stopped": stopped,
+        "fields": {name: same_value(got or {}, name, wanted[name]) for name in wanted},
+    }

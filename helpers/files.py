@@ -1,0 +1,45 @@
+"""Where the course lies, and files that appear whole or not at all."""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@contextlib.contextmanager
+def whole(path, mode: str = "w"):
+    """A stream to write; the file takes its place when the block ends without error.
+
+    A kill leaves the old file, the new one, or none, and maybe PATH.part. mode: "w" for
+    text in UTF-8 with line feeds, or "wb". Raises OSError.
+    """
+    path = Path(path)
+    part = path.with_name(f"{path.name}.part")
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    with part.open(mode, **text) as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(part, path)
+
+
+def write_text(path, text: str) -> None:
+    """Writes a text file that appears whole or not at all. Raises OSError."""
+    with whole(path) as stream:
+        stream.write(text)
+
+
+def write_json(path, value, indent: int = 1) -> None:
+    """As `write_text`, a value as JSON; makes the folder where there is none."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(value, indent=indent) + "\n")
+
+
+def shown(path) -> str:
+    """A path or Hub id as others know it: relative to the course, or its last part."""
+    path = Path(path)
+    if path.is_absolute() and path.is_relative_to(ROOT):
+        return path.relative_to(ROOT).as_posix()
+    return path.name if path.is_absolute() else path.as_posix()

@@ -1,0 +1,77 @@
+"""What a training run needs beside the Trainer's own callbacks."""
+
+import signal
+import threading
+import time
+
+import torch
+from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
+
+from helpers.finetune.errors import Stopped
+
+
+class Clock(TrainerCallback, ExportableState):
+    """Seconds of training over all sessions of a run; they travel in the checkpoints.
+
+    Read them from `trainer.state.stateful_callbacks["Clock"]`.
+    """
+
+    def __init__(self):
+        self.seconds = 0.0
+        self.since = time.perf_counter()
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.since = time.perf_counter() - self.seconds
+
+    def state(self) -> dict:
+        seconds = time.perf_counter() - self.since
+        return {"args": {}, "attributes": {"seconds": seconds}}
+
+
+class StopOnSignal(TrainerCallback):
+    """On SIGTERM or Ctrl-C, saves after the update that is under way and stops there.
+
+    A context manager: outside of training a signal raises Stopped at once. received:
+    the number of the signal, None before one came.
+    """
+
+    def __init__(self, output):
+        self.output, self.received, self.training = output, None, False
+        self.before = {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self.before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *error):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.training = True
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.training = False
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self._seen_by_any(args):
+            control.should_save = control.should_training_stop = True
+
+    def _receive(self, number, frame):
+        if self.received is not None:  # asked twice: at once, and unsaved
+            raise KeyboardInterrupt
+        self.received = number
+        if not self.training:
+            raise Stopped(number, self.output)
+
+    def _seen_by_any(self, args) -> bool:
+        """Whether a process of the run got the signal: all must stop at one step."""
+        if args.world_size == 1:
+            return self.received is not None
+        number = torch.tensor(self.received or 0, device=args.device)
+        torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX)
+        self.received = int(number) or None
+        return self.received is not None

@@ -1,0 +1,113 @@
+"""What metrics.json says of a training run."""
+
+import platform
+import sys
+from pathlib import Path
+
+import torch
+
+from helpers.config import probe_device
+from helpers.environment import SHOWN, version
+from helpers.evaluation import prompt_ids
+from helpers.finetune.settings import Settings, shown
+
+MIB = 2**20
+SETTINGS = (
+    *("profile", "qlora", "dtype", "patience"),
+    *("training_config", "peft_config", "quantization_config"),
+)
+SPARE = 8  # tokens: an answer may be a little longer than the longest expected one
+
+
+def longest_answer(tokenizer, splits) -> int:
+    """Tokens that an answer may take: the longest expected one, and some to spare."""
+    longest = 0
+    for name in ("validation", "test"):
+        for row in splits[name]:
+            chat = row["prompt"] + row["completion"]
+            whole = tokenizer.apply_chat_template(chat, return_dict=False)
+            prompt = prompt_ids(tokenizer, row["prompt"])
+            longest = max(longest, len(whole) - len(prompt))
+    return longest + SPARE
+
+
+def scores(validation_loss: float, report) -> dict:
+    """{name: value} of one model: its loss in nats a token, shares from 0 to 1.
+
+    report: an evaluation.Report. Field shares, and that of valid JSON, only where the
+        expected answers are JSON objects. "intervals" holds {name: [low, high]}, 95 %.
+    """
+    shares = {"exact_match": report.exact_match, "stopped": report.stopped}
+    if report.field_accuracy:
+        shares |= report.field_accuracy | {"valid_json": report.valid_json}
+    intervals = {n: list(report.intervals[n]) for n in shares if n in report.intervals}
+    return {"validation_loss": validation_loss, **shares, "intervals": intervals}
+
+
+def describe(trainer, settings: Settings, identity: dict, scores: dict) -> dict:
+    """The content of metrics.json.
+
+    scores: {"before": ..., "after": ...}, each of `scores`. Seconds are those of
+    training alone, over all sessions of a run; tokens are the ones that training read,
+    padding aside.
+    """
+    state = trainer.state
+    seconds = state.stateful_callbacks["Clock"]["attributes"]["seconds"]
+    tokens = state.num_input_tokens_seen
+    return {
+        **scores,
+        "steps": state.global_step,
+        "best_step": state.best_global_step,
+        "epochs": state.epoch,
+        "tokens": tokens,
+        "training_seconds": round(seconds, 1),
+        "tokens_per_second": round(tokens / seconds, 1),
+        "trainable_parameters": trainer.model.get_nb_trainable_parameters()[0],
+        "processes": trainer.args.world_size,
+        "device": probe_device().name,
+        **peak_memory(),
+        "versions": versions(),
+        "base": {"model": identity["model"], "fingerprint": identity["base"]},
+        "data": {
+            "name": shown(Path(settings.data).resolve()),
+            "sha256": identity["data_sha256"],
+            "rows": identity["rows"],
+        },
+        "settings": {key: identity[key] for key in SETTINGS},
+        "history": history(state.log_history),
+    }
+
+
+def history(log) -> list[dict]:
+    """The losses of a log history, by update step, each once."""
+    keep, found = ("step", "loss", "eval_loss"), {}
+    for entry in log:
+        kept = {key: entry[key] for key in keep if key in entry}
+        if len(kept) > 1:
+            found[tuple(kept), kept["step"]] = kept
+    return list(found.values())
+
+
+def versions() -> dict[str, str]:
+    """{package: version} of Python and of what a run stands on."""
+    return {"python": platform.python_version()} | {n: version(n) for n in SHOWN}
+
+
+def peak_memory() -> dict[str, float]:
+    """{"peak_rss_mib"} of this process so far, and on a GPU {"peak_gpu_mib"}."""
+    peaks = {"peak_rss_mib": round(_peak_rss() / MIB, 1)}
+    if torch.cuda.is_available():
+        peaks["peak_gpu_mib"] = round(torch.cuda.max_memory_allocated() / MIB, 1)
+    return peaks
+
+
+def _peak_rss() -> int:
+    """The most bytes of main memory that this process has held at once."""
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # Linux counts in KiB

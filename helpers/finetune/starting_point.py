@@ -1,0 +1,71 @@
+"""The adapters a lesson starts from: shipped, trained once, or the reader's own."""
+
+import json
+from pathlib import Path
+
+from helpers.config import Profile
+from helpers.files import ROOT
+
+CONFIG = "adapter_config.json"
+
+
+class AdapterError(ValueError):
+    """An adapter that cannot be used. One line: what is wrong, where, the remedy."""
+
+
+def adapter_folder(profile: Profile, folder: str, shipped: str, **training_config):
+    """The Path of an adapter that belongs to the profile's model.
+
+    folder: the reader's own, or "auto": on `tiny` the one of that name that ships with
+        the course; on another profile one that `helpers.finetune` trains on the tickets
+        and keeps below build/adapters. training_config: what that run changes.
+    Raises AdapterError for a folder without an adapter or with one of another base.
+    """
+    if folder != "auto":
+        path = Path(folder)
+    elif profile.name == "tiny":
+        path = ROOT / "data" / "checkpoints" / shipped
+    else:
+        path = _train(profile, shipped, training_config)
+    check_base(path, profile)
+    return path
+
+
+def check_base(folder: Path, profile: Profile) -> None:
+    """Raises AdapterError unless a folder's adapter names the profile's model."""
+    try:
+        named = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        base = named["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        what = f"no readable {CONFIG} in {folder}"
+        remedy = "give a folder that save_pretrained or helpers.finetune wrote"
+        raise AdapterError(f"{what}: {remedy}") from None
+    if _place(base) != _place(profile.model):
+        what = f"the adapter in {folder} was trained on {base!r}"
+        remedy = f"the profile {profile.name!r} loads {profile.model!r}: change one"
+        raise AdapterError(f"{what}, and {remedy}")
+
+
+def _place(model: str) -> str:
+    """A folder below the course as an absolute path; a Hub id as it is."""
+    local = ROOT / str(model)  # an absolute path stays what it is
+    return str(local.resolve()) if local.is_dir() else str(model)
+
+
+def _train(profile: Profile, name: str, training_config: dict) -> Path:
+    """Trains an adapter on the tickets, once: a complete run is not repeated."""
+    from helpers.finetune.recipe import run
+    from helpers.finetune.settings import Settings
+
+    output = ROOT / "build" / "adapters" / profile.name / name
+    settings = Settings(
+        data=ROOT / "data" / "tickets",
+        output=output,
+        profile=profile.name,
+        overrides={"training_config": training_config},
+        validation_rows=50,
+        test_rows=50,
+        resume=True,
+    )
+    run(settings)
+    return output

@@ -1,0 +1,20 @@
+"""From files of examples to messages, splits and batches of tokens."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "lines": ["DataError"],
+        "chats": ["to_messages"],
+        "examples": [
+            "Report",
+            "check_file",
+            "find_repeats",
+            "iter_examples",
+            "read_examples",
+        ],
+        "splits": ["load_splits"],
+        "batches": ["collate", "encode"],
+    },
+)

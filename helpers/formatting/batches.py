@@ -1,0 +1,28 @@
+"""What a plain training loop needs around it: batches, and the bytes of its parts."""
+
+import torch
+
+IGNORED = -100  # the label that torch.nn.functional.cross_entropy passes over
+
+
+def encode(tokenizer, row) -> tuple[list[int], list[int]]:
+    """(ids, labels) of a row of `formatting.load_splits`; no label on the prompt."""
+    chat = tokenizer.apply_chat_template
+    prompt = chat(row["prompt"], add_generation_prompt=True, return_dict=False)
+    ids = chat(row["prompt"] + row["completion"], return_dict=False)
+    return ids, [IGNORED] * len(prompt) + ids[len(prompt) :]
+
+
+def collate(tokenizer, examples) -> dict[str, torch.Tensor]:
+    """Examples of `encode` as input_ids and labels, both (batch, width).
+
+    Padded on the right: a causal model needs no attention mask there, since no token
+    looks ahead.
+    """
+    width = max(len(ids) for ids, _ in examples)
+    ids, labels = [], []
+    for row, wanted in examples:
+        rest = width - len(row)
+        ids.append(row + [tokenizer.pad_token_id] * rest)
+        labels.append(wanted + [IGNORED] * rest)
+    return {"input_ids": torch.tensor(ids), "labels": torch.tensor(labels)}

@@ -1,0 +1,17 @@
+"""Peak memory of a training run, predicted by part, and measured."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "prediction": ["predict"],
+        "calculator": ["calculator"],
+        "measured": [
+            "kept_bytes",
+            "measured_activations",
+            "measured_bytes",
+            "stored_bytes",
+        ],
+    },
+)

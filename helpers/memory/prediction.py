@@ -1,0 +1,146 @@
+"""Peak memory of a training run by part, predicted from a model's configuration alone.
+
+    python -m helpers.memory --model Llama-3.1-8B --method qlora --batch 4 --length 2048
+
+The formulas stand in `helpers.memory_parts`; `helpers.memory_measured` measures the
+same parts. The total is what tensors take at the peak: it leaves out the CUDA context
+and what the allocator holds without using it.
+"""
+
+from dataclasses import dataclass
+from html import escape
+
+from helpers.config import GIB, read_profiles
+
+METHODS = ("full", "lora", "qlora")
+WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes a value
+MIB = 2**20
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction:
+    """The bytes of a run by part, in the order of its table.
+
+    parts: weights, adapter, gradients, optimizer, activations, logits, overhead.
+    title, assumptions: one line each, which run it is and what it takes for granted.
+    """
+
+    title: str
+    assumptions: str
+    parts: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """Bytes in all. Gradients count beside activations: where they are accumulated,
+        those of one micro-batch wait while the next one runs. With checkpointing, large
+        logits and the layer rebuilt after them both count: at most that layer too much.
+        """
+        return sum(self.parts.values())
+
+    @property
+    def fits(self) -> dict[str, bool]:
+        """{profile: whether the total fits the free memory it asks of a GPU}."""
+        needs = {name: entry["needs"] for name, entry in read_profiles().items()}
+        gpus = {name: need["free_gib"] for name, need in needs.items() if need}
+        return {name: self.total <= free * GIB for name, free in gpus.items()}
+
+    def verdict(self) -> str:
+        """One line: the profiles whose GPUs the run fits."""
+        names = [name for name, fits in self.fits.items() if fits]
+        return f"Fits on: {', '.join(names) or 'no profile'}"
+
+    def table(self):
+        """A pandas DataFrame, one row a part and "total": GiB, and share (0 to 1)."""
+        import pandas as pd
+
+        rows = self.parts | {"total": self.total}
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=["GiB"]) / GIB
+        return table.assign(share=table["GiB"] * GIB / self.total).rename_axis("part")
+
+    def __repr__(self):
+        rows = [f"{part:12}{text:>14}" for part, text in self._rows()]
+        return "\n".join([self.title, self.assumptions, *rows, self.verdict()])
+
+    def _repr_html_(self):
+        rows = [
+            f"<tr><td>{part}</td><td>{text}</td></tr>" for part, text in self._rows()
+        ]
+        lines = [f"<b>{escape(self.title)}</b>", escape(self.assumptions)]
+        lines += [f"<table>{''.join(rows)}</table>", f"<b>{self.verdict()}</b>"]
+        return "".join(f"<div>{line}</div>" for line in lines)
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """(part, size as text), the total last."""
+        return [(p, size(n)) for p, n in (self.parts | {"total": self.total}).items()]
+
+
+def size(count: int) -> str:
+    """Bytes as text: in GiB, small ones in MiB."""
+    if count >= GIB / 10:
+        return f"{count / GIB:,.2f} GiB"
+    return f"{count / MIB:,.2f} MiB"
+
+
+def predict(
+    config,
+    method: str,
+    batch: int,
+    length: int,
+    rank: int = 16,
+    dtype: str = "bfloat16",
+    double_quant: bool = True,
+    checkpointing: bool = False,
+    padded: bool = False,
+    chunked_loss: bool = True,
+) -> Prediction:
+    """The memory of one training step on a batch of so many rows of so many tokens.
+
+    config: a transformers configuration, a folder or file with one, or a name of
+        `model_shapes.CONFIGS`.
+    method: "full", "lora" (all linear layers but the head), or "qlora" (NF4).
+    dtype: of the base and of what layers compute: "float32", "float16", "bfloat16".
+    double_quant, checkpointing: as `bnb_4bit_use_double_quant` and
+        `activation_checkpointing`.
+    padded: whether rows hold padding, or are packed, so that attention takes a mask.
+    chunked_loss: TRL's loss, which never holds all logits.
+    Raises ValueError, one line.
+    """
+    check_choice("method", method, METHODS)
+    check_choice("dtype", dtype, WIDTHS)
+    for what, value in (("batch", batch), ("length", length), ("rank", rank)):
+        if value < 1:
+            raise ValueError(f"{what} must be 1 or more, got {value}")
+
+    from helpers.memory import parts as memory_parts
+    from helpers.memory import shape as memory_shape
+
+    name, config = memory_shape.read_config(config)
+    longest = config.max_position_embeddings
+    if length > longest:
+        raise ValueError(f"{name} reads {longest} tokens at most, got length {length}")
+    shape = memory_shape.shape_of(config.to_json_string(use_diff=False))
+    sizes = (shape, method, batch, length, rank, WIDTHS[dtype])
+    run = memory_parts.Run(*sizes, double_quant, checkpointing, padded)
+    title = f"{name}, {method}, {batch} x {length} tokens"
+    notes = assumptions(run, dtype) + [f"{'chunked' if chunked_loss else 'plain'} loss"]
+    return Prediction(title, ", ".join(notes), memory_parts.parts(run, chunked_loss))
+
+
+def assumptions(run, dtype: str) -> list[str]:
+    """What a `memory_parts.Run` takes for granted, in words."""
+    nested = " with double quantisation" if run.double_quant else ""
+    base = f"NF4{nested}, the rest {dtype}" if run.method == "qlora" else dtype
+    adapter = f"rank {run.rank} on all linear layers in float32"
+    return [
+        f"base in {base}",
+        "all weights trained" if run.method == "full" else adapter,
+        "AdamW",
+        f"{'with' if run.checkpointing else 'no'} activation checkpointing",
+        f"rows {'padded' if run.padded else 'of full length'}",
+    ]
+
+
+def check_choice(what: str, value, known) -> None:
+    """Raises ValueError unless the value is one of those known."""
+    if value not in known:
+        raise ValueError(f"unknown {what} {value!r}: use one of {', '.join(known)}")

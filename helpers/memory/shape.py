@@ -1,0 +1,103 @@
+"""What of a model's architecture decides on the memory of its training."""
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+import transformers
+
+from helpers.models import CONFIGS, linear_shapes
+
+SEPARATE = ("llama", "mistral", "qwen2")  # q, k, v, gate, up: one layer each
+FUSED = ("phi3",)  # qkv_proj and gate_up_proj
+TYPES = SEPARATE + FUSED
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What of an architecture decides on memory. Widths in values, counts in numbers.
+
+    query, key: the width of all query heads, and of all key (or value) heads.
+    fused: whether one layer projects queries, keys and values, as in Phi-3.
+    window: the longest reach of attention in tokens, None without a limit.
+    linear: (d_in, d_out) of every linear layer but the head.
+    parameters, tensors: of the whole model, tied weights once.
+    """
+
+    layers: int
+    hidden: int
+    inner: int
+    query: int
+    key: int
+    heads: int
+    words: int
+    fused: bool
+    window: int | None
+    linear: tuple[tuple[int, int], ...]
+    parameters: int
+    tensors: int
+
+
+def read_config(config):
+    """(name, transformers configuration) of what `predict` takes. Raises ValueError."""
+    if not isinstance(config, (str, Path)):
+        name = Path(config.name_or_path).name or config.model_type
+    elif str(config) in CONFIGS:
+        name, config = str(config), _made(CONFIGS[str(config)], config)
+    else:
+        name, config = Path(config).resolve().name, _read_file(Path(config))
+    if config.model_type not in TYPES:
+        what = f"{name} is of type {config.model_type!r}"
+        raise ValueError(f"{what}: only {', '.join(TYPES)} can be predicted")
+    return name, config
+
+
+def _read_file(path: Path):
+    """The configuration in a folder or file. Raises ValueError."""
+    file = path / "config.json" if path.is_dir() else path
+    if not file.is_file():
+        known = ", ".join(CONFIGS)
+        raise ValueError(f"no model configuration at {path}: give a folder, or {known}")
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON: {error}") from error
+    if not isinstance(entries, dict) or entries.get("model_type") not in TYPES:
+        raise ValueError(f"{file} needs a model_type of {', '.join(TYPES)}")
+    return _made(entries, file)
+
+
+def _made(entries: dict, source):
+    """The transformers configuration of these entries. Raises ValueError."""
+    try:
+        return transformers.AutoConfig.for_model(**entries)
+    except Exception as error:  # which one depends on the check that fails
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{source} is no model configuration: {reason}") from error
+
+
+@lru_cache(maxsize=32)
+def shape_of(text: str) -> Shape:
+    """The Shape of a model's configuration as JSON. Builds the model, on "meta"."""
+    entries = json.loads(text)
+    config = transformers.AutoConfig.for_model(entries.pop("model_type"), **entries)
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    heads, keys = config.num_attention_heads, config.num_key_value_heads
+    head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return Shape(
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        inner=config.intermediate_size,
+        query=heads * head_width,
+        key=keys * head_width,
+        heads=heads,
+        words=config.vocab_size,
+        fused=config.model_type in FUSED,
+        window=getattr(config, "sliding_window", None),
+        linear=tuple(linear_shapes(model).values()),
+        parameters=model.num_parameters(),
+        tensors=sum(1 for _ in model.parameters()),
+    )

@@ -1,0 +1,18 @@
+"""The tokenizer and model of a profile; what of it is adapted; its shape."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "integrity": ["ModelError", "check_checkpoint", "read_whole"],
+        "loading": ["load_model", "load_tokenizer", "quiet"],
+        "inspection": [
+            "adapted_modules",
+            "fingerprint",
+            "trainable_table",
+            "unadapted_modules",
+        ],
+        "shapes": ["CONFIGS", "linear_shapes", "meta_model"],
+    },
+)

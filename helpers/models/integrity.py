@@ -1,0 +1,87 @@
+"""Whether a checkpoint is whole, and one clear line where it is not."""
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+from safetensors import safe_open
+
+from helpers.files import ROOT
+
+
+class ModelError(ValueError):
+    """A model that cannot be loaded. One line: what is wrong, where, the remedy."""
+
+
+def check_checkpoint(folder) -> None:
+    """Raises ModelError unless every JSON and safetensors file of a folder is whole.
+
+    Where the folder holds SHA256SUMS, as `sha256sum` writes it, the sums must agree.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ModelError(f"no model folder at {_shown(folder)}: {remedy(folder)}")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"no safetensors file in {_shown(folder)}: {remedy(folder)}")
+    for file in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
+        try:
+            read_whole(file)
+        except Exception as error:  # safetensors' own error has no public name
+            what = f"is truncated or damaged ({error})"
+            raise ModelError(f"{_shown(file)} {what}: {remedy(file)}") from None
+    _check_sums(folder / "SHA256SUMS")
+
+
+def explain(error: Exception, name: str, open_model: str) -> str:
+    """One line on why transformers could not load a model, with the remedy."""
+    text = " ".join(str(error).split())
+    if "gated" in text.lower():
+        return (
+            f"{name} is gated and no token of yours has access: accept its licence on "
+            f"huggingface.co and run `hf auth login`, or pass model={open_model!r}, "
+            "which needs neither"
+        )
+    if "couldn't connect" in text or "offline" in text.lower():
+        return (
+            f"{name} is not on this machine and the Hub cannot be reached: go online "
+            "once, or use the profile 'tiny'"
+        )
+    return f"{name} cannot be loaded ({text[:300]}): {remedy(Path(name))}"
+
+
+def remedy(path: Path) -> str:
+    """How to get a whole file back."""
+    if path.is_absolute() and path.is_relative_to(ROOT / "data" / "checkpoints"):
+        return "restore it with `git checkout -- data/checkpoints`"
+    return "give a folder that holds a saved model, or download it again"
+
+
+def _check_sums(sums: Path) -> None:
+    """Raises ModelError unless the files beside SHA256SUMS have the sums it lists."""
+    for line in sums.read_text().splitlines() if sums.exists() else []:
+        expected, name = line.split(maxsplit=1)
+        file = sums.parent / name.removeprefix("*")
+        if not file.exists():
+            raise ModelError(f"{_shown(file)} is missing: {remedy(file)}")
+        if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+            what = "is not the file that SHA256SUMS lists"
+            raise ModelError(f"{_shown(file)} {what}: {remedy(file)}")
+
+
+def read_whole(file: Path) -> None:
+    """Reads a file as far as it takes to know that it is whole; raises where not."""
+    if file.suffix == ".json":
+        json.loads(file.read_text(encoding="utf-8"))
+    elif file.suffix in (".pt", ".pth"):  # torch.save writes zip files
+        with zipfile.ZipFile(file) as archive:
+            if broken := archive.testzip():
+                raise ValueError(f"{broken} is damaged")
+    else:
+        with safe_open(file, framework="pt"):
+            pass
+
+
+def _shown(path: Path) -> str:
+    """A path as a reader of the repository knows it."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

@@ -1,0 +1,98 @@
+"""The tokenizer and model of a profile; what of it is adapted, trained, unchanged."""
+
+import logging
+import os
+import warnings
+from pathlib import Path
+
+import transformers
+
+from helpers.config import Profile
+from helpers.models.integrity import ModelError, check_checkpoint, explain, remedy
+
+# What checkpoints reserve for padding: Llama 3.1's token, the usual spellings, and
+# Phi-3's <unk>, which its authors' fine-tuning sample pads with (sample_finetune.py
+# beside the weights of microsoft/Phi-3-mini-4k-instruct).
+PAD_TOKENS = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<unk>")
+
+
+def quiet() -> None:
+    """Silences loading and mapping bars, and warnings known to be false alarms here.
+
+    Call it before importing peft, trl or bitsandbytes.
+    """
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+    # It asks for the package `kernels`, which would download code; nothing needs it.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # It says, in red, that merged weights in float32 become float32.
+    logging.getLogger("transformers.integrations.bitsandbytes").setLevel(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()
+    deprecated = r".*(is_)?gradient_checkpointing.*deprecated"
+    warnings.filterwarnings("ignore", deprecated, FutureWarning)
+
+
+def load_tokenizer(profile: Profile, quantized: bool = False):
+    """The tokenizer of the model that `load_model` loads, padding right.
+
+    Its pad token is never eos: the loss passes over padding, and a model whose eos is
+    passed over never learns to stop (trl#1623). Raises ModelError.
+    """
+    name = profile.qlora_model if quantized else profile.model
+    tokenizer = _load(transformers.AutoTokenizer, name, profile)
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token in (None, tokenizer.eos_token):
+        known = [t for t in PAD_TOKENS if t in tokenizer.get_vocab()]
+        if not known:
+            what = "has no pad token besides its end token"
+            raise ModelError(f"{name} {what}: add one to its tokenizer_config.json")
+        tokenizer.pad_token = known[0]
+    assert tokenizer.pad_token_id != tokenizer.eos_token_id
+    return tokenizer
+
+
+def load_model(profile: Profile, quantized: bool = False):
+    """The causal language model of a profile, in eval mode, where the profile trains.
+
+    quantized: `profile.qlora_model` in 4 bit, as `profile.quantization_config` says.
+    Raises ModelError, also where transformers would only warn of missing weights.
+    """
+    name = profile.qlora_model if quantized else profile.model
+    options = {"dtype": profile.dtype, "output_loading_info": True}
+    options["attn_implementation"] = profile.attn_implementation
+    if not profile.training_config["use_cpu"]:
+        # Every process of a distributed run has one GPU, that of its local rank.
+        options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
+    if quantized:
+        config = transformers.BitsAndBytesConfig(**profile.quantization_config)
+        options["quantization_config"] = config
+    model, info = _load(transformers.AutoModelForCausalLM, name, profile, **options)
+    if info["missing_keys"]:
+        what = f"{name} lacks the weight {min(info['missing_keys'])!r}"
+        raise ModelError(f"{what}: {remedy(Path(name))}")
+    if quantized:
+        keep_4bit_layout(model)
+    return model
+
+
+def keep_4bit_layout(model) -> None:
+    """Stops bitsandbytes from repacking 4-bit weights on CPUs with AVX512-BF16.
+
+    There the first forward without gradients, an evaluation, repacks the weights in
+    place, and every later backward misreads them in silence (bitsandbytes 0.50.2,
+    Linear4bit.forward). Call it before any forward.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _load(auto, name: str, profile: Profile, **options):
+    """`auto.from_pretrained`, its errors in one line. Runs no code of a checkpoint."""
+    if Path(name).is_absolute():
+        check_checkpoint(name)
+    try:
+        return auto.from_pretrained(name, trust_remote_code=False, **options)
+    except Exception as error:  # from four libraries; the cause stays attached
+        raise ModelError(explain(error, name, profile.open_model)) from error

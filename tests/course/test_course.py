@@ -1,0 +1,340 @@
+"""The course runner on small notebooks that need no model."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from nbformat import v4, write
+
+from helpers import config, course
+from helpers.course import figures as course_figures
+from helpers.course import report as course_report
+from helpers.course import worker as course_worker
+from helpers.files import ROOT
+
+PARAMETERS = 'PROFILE = "auto"\nN = 1'
+IMPORT = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom helpers import course\n"
+SLOW = """import os, pathlib, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+pathlib.Path("pids.part").write_text(f"{os.getppid()} {os.getpid()} {child.pid}")
+os.replace("pids.part", "pids")
+time.sleep(300)"""
+
+
+def make_notebook(path, *sources, parameters=PARAMETERS):
+    """Write a notebook of a title, a parameters cell and code cells."""
+    spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    book = v4.new_notebook(metadata={"kernelspec": spec})
+    book.cells = [v4.new_markdown_cell("# Title")]
+    if parameters:
+        tags = {"tags": ["parameters"]}
+        book.cells.append(v4.new_code_cell(parameters, metadata=tags))
+    book.cells += [v4.new_code_cell(source) for source in sources]
+    write(book, path)
+    return path
+
+
+def command(folder, *arguments):
+    """Return the command line that runs the notebooks of `folder` into it."""
+    places = ["--notebooks", str(folder), "--output", str(folder / "build")]
+    return [sys.executable, "-m", "helpers.course", *arguments, *places]
+
+
+def run(folder, *arguments):
+    return subprocess.run(
+        command(folder, *arguments),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """One run of five lessons: two work, one raises, two lose a process."""
+    folder = tmp_path_factory.mktemp("mixed")
+    block = "block = bytearray(200 * 2**20)\nimport time; time.sleep(0.7)"
+    last = IMPORT + 'course.record("00_works", base=0, after=N / 8, chosen=PROFILE)'
+    make_notebook(folder / "00_works.ipynb", block, last)
+    lines = "for i in range(30):\n    print('line', i)\n"
+    make_notebook(folder / "01_raises.ipynb", "", lines + "raise ValueError('boom')")
+    kill = "import os\nprint('last words', flush=True)\nos.kill(os.getpid(), 9)"
+    make_notebook(folder / "02_dies.ipynb", kill)
+    env = "import os\nassert os.environ['HF_HUB_OFFLINE'] == '1'\n"
+    env += "assert os.environ['OMP_NUM_THREADS'] == '1'\n"
+    env += "assert os.path.exists('00_works.ipynb')"
+    make_notebook(folder / "03_environment.ipynb", env)
+    lose = "import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(300)"
+    make_notebook(folder / "04_loses_worker.ipynb", lose)
+    return folder, run(folder, "-p", "N", "4")
+
+
+@pytest.mark.slow
+def test_course_json_holds_a_row_for_each_lesson_that_ran(mixed):
+    folder, done = mixed
+    rows = json.loads((folder / "build" / "course.json").read_text(encoding="utf-8"))
+    assert [row["lesson"] for row in rows] == ["00_works", "03_environment"]
+    keys = ["lesson", "profile", "seconds", "peak_rss_mib", "figures"]
+    assert list(rows[0]) == keys
+    assert rows[0]["profile"] == "tiny" and rows[0]["seconds"] > 0.7
+    assert rows[0]["figures"] == {"base": 0, "after": 0.5, "chosen": "tiny"}
+    assert rows[1]["figures"] == {}
+
+
+@pytest.mark.slow
+def test_peak_memory_sees_what_a_lesson_allocates(mixed):
+    rows = json.loads((mixed[0] / "build" / "course.json").read_text(encoding="utf-8"))
+    with_block, without = (row["peak_rss_mib"] for row in rows)
+    assert 180 < with_block - without < 260
+
+
+@pytest.mark.slow
+def test_table_is_the_last_thing_printed(mixed):
+    lines = mixed[1].stdout.splitlines()
+    assert lines[0].split() == ["lesson", "seconds", "peak", "MiB", "figures"]
+    assert lines[1].startswith("00_works") and lines[1].endswith("base    0")
+    assert lines[2].split() == ["after", "0.5"]
+
+
+@pytest.mark.slow
+def test_failure_names_cell_error_and_last_output(mixed):
+    folder, done = mixed
+    assert done.returncode == 1
+    assert "FAILED 01_raises.ipynb, cell 4 of 4: ValueError: boom" in done.stderr
+    assert "| line 29" in done.stderr and "line 19\n" not in done.stderr
+    assert "FAILED 02_dies.ipynb, cell 3 of 3: DeadKernelError" in done.stderr
+    assert "FAILED 04_loses_worker.ipynb, its process ended" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_notebooks_lie_where_their_outcome_says(mixed):
+    build = mixed[0] / "build"
+    names = {p.name: sorted(q.stem for q in p.iterdir()) for p in build.glob("[!.]*/")}
+    assert names["notebooks"] == ["00_works", "03_environment"]
+    assert names["failed"] == ["01_raises", "02_dies", "04_loses_worker"]
+    assert not list(build.glob(".run-*"))
+
+
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def running(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture
+def slow_run(tmp_path):
+    """A run in the middle of a cell: (process, the pids of all it started)."""
+    make_notebook(tmp_path / "00_slow.ipynb", SLOW)
+    process = subprocess.Popen(
+        command(tmp_path), cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert wait_until((tmp_path / "pids").exists)
+        yield process, [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for a child")
+def test_interrupt_leaves_nothing_running(slow_run, tmp_path):
+    process, pids = slow_run
+    assert all(map(running, pids))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    assert not any(map(running, pids))
+    assert process.stderr.read().count("\n") == 1
+    assert not list((tmp_path / "build").glob(".run-*"))
+    assert not (tmp_path / "build" / "course.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps a dead parent's id")
+def test_killed_runner_leaves_nothing_running_and_no_stale_state(slow_run, tmp_path):
+    process, pids = slow_run
+    process.kill()
+    process.wait()
+    assert wait_until(lambda: not any(map(running, pids)), seconds=10)
+    make_notebook(tmp_path / "00_slow.ipynb", "print(N)")
+    assert run(tmp_path).returncode == 0
+    assert not list((tmp_path / "build").glob(".run-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps a dead parent's id")
+def test_run_started_by_make_ends_with_make(tmp_path):
+    make_notebook(tmp_path / "00_slow.ipynb", SLOW)
+    like_make = "import subprocess, sys; subprocess.run(sys.argv[1:])"
+    call = [*command(tmp_path), "--end-with-parent"]
+    make = subprocess.Popen([sys.executable, "-c", like_make, *call], cwd=ROOT)
+    try:
+        assert wait_until((tmp_path / "pids").exists)
+    finally:
+        make.kill()
+        make.wait()
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert wait_until(lambda: not any(map(running, pids)), seconds=10)
+    left = (tmp_path / "build").glob(".run-*")
+    assert wait_until(lambda: not list(left), seconds=10)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    make_notebook(tmp_path / "00_start.ipynb", "1")
+    make_notebook(tmp_path / "03_lora.ipynb", "1")
+    return tmp_path
+
+
+REFUSED = [
+    (["7"], "no lesson '7' in", "00_start, 03_lora"),
+    (["lora"], "no lesson 'lora'", "00_start, 03_lora"),
+    (["--profile", "huge"], "no profile 'huge'", "tiny"),
+    (["00", "-p", "STEPS", "3"], "00_start.ipynb: no parameter 'STEPS'", "N, PROFILE"),
+    (["-p", "PROFILE", "tiny"], "--profile", ""),
+    (["--jobs", "0"], "--jobs must be 1 or more, got 0", ""),
+    (["--jobs", "two"], "invalid int value: 'two'", ""),
+    (["--unknown"], "unrecognized arguments: --unknown", ""),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said", "there_are"), REFUSED)
+def test_wrong_request_is_one_line_and_exit_code_2(
+    folder, capsys, arguments, said, there_are
+):
+    assert course.main(command(folder, *arguments)[3:]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1
+    assert said in printed.err and there_are in printed.err
+    assert not (folder / "build").exists()
+
+
+UNFIT = {
+    "no parameters cell": lambda path: make_notebook(path, "1", parameters=None),
+    "no PROFILE": lambda path: make_notebook(path, "1", parameters="N = 1"),
+    "not JSON": lambda path: path.write_text("{"),
+    "not a notebook": lambda path: path.write_text("[1]"),
+}
+
+
+@pytest.mark.parametrize("unfit", UNFIT)
+def test_unfit_notebook_is_one_line_and_exit_code_2(folder, capsys, unfit):
+    UNFIT[unfit](folder / "05_unfit.ipynb")
+    assert course.main(command(folder)[3:]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("course: 05_unfit.ipynb: ")
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        ([], ["00_start", "03_lora"]),
+        (["3"], ["03_lora"]),
+        (["03", "3", "03_lora"], ["03_lora"]),
+        (["03_lora.ipynb", "00"], ["00_start", "03_lora"]),
+    ],
+)
+def test_lessons_are_chosen_by_number_or_name(folder, names, chosen):
+    assert [p.stem for p in course.choose_lessons(names, folder)] == chosen
+
+
+def test_folder_without_lessons_is_refused(tmp_path):
+    with pytest.raises(course.CourseError, match="no notebooks in"):
+        course.choose_lessons([], tmp_path)
+
+
+def test_profile_names_come_from_the_profiles(folder, monkeypatch, capsys):
+    monkeypatch.setattr(config, "profile_names", lambda: ["auto", "mine"])
+    assert course.main(command(folder, "--profile", "tiny")[3:]) == 2
+    assert "no profile 'tiny'; there are: auto, mine" in capsys.readouterr().err
+
+
+class Scalar:
+    """Stands in for a numpy or torch scalar."""
+
+    def item(self):
+        return 0.25
+
+
+def test_record_displays_and_read_figures_reads_in_the_order_given(
+    tmp_path, monkeypatch
+):
+    shown = []
+    monkeypatch.setattr(
+        "IPython.display.display", lambda data, raw: shown.append((data, raw))
+    )
+    course.record("00_start", exact=Scalar(), before={"b": 1}, after=[True, None, "x"])
+    (data, raw), *_ = shown
+    assert raw and data["text/plain"].splitlines()[1] == "  exact   0.25"
+    path = make_notebook(tmp_path / "a.ipynb", "1")
+    book = json.loads(path.read_text(encoding="utf-8"))
+    out = {"output_type": "display_data", "metadata": {}, "data": data}
+    book["cells"][-1]["outputs"] = [out]
+    # As nbformat writes it: keys sorted.
+    path.write_text(json.dumps(book, sort_keys=True), encoding="utf-8")
+    figures = course.read_figures(path)
+    assert list(figures.items()) == [
+        ("exact", 0.25),
+        ("before", {"b": 1}),
+        ("after", [True, None, "x"]),
+    ]
+
+
+def test_notebook_without_figures_reads_as_none(tmp_path):
+    assert course.read_figures(make_notebook(tmp_path / "a.ipynb", "1")) == {}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [1, float("nan")]])
+def test_figure_must_be_finite(value):
+    with pytest.raises(ValueError, match="figure 'loss' is not a finite number"):
+        course.record("00_start", loss=value)
+
+
+def test_figure_must_be_a_number_or_plain():
+    with pytest.raises(TypeError, match="figure 'loss' is a object"):
+        course.record("00_start", loss=object())
+
+
+def test_last_output_drops_rewritten_progress_and_colours():
+    text = "1%\r50%\r100%\n\x1b[31mred\x1b[0m\r\nend\n"
+    cell = v4.new_code_cell("1", outputs=[v4.new_output("stream", text=text)])
+    assert course_worker.last_output(cell) == ["100%", "red", "end"]
+
+
+def test_table_of_no_rows_is_its_heading():
+    assert course_report.table([]) == "lesson  seconds  peak MiB  figures"
+
+
+def test_results_file_is_complete_or_absent(tmp_path):
+    path = tmp_path / "course.json"
+    with pytest.raises(TypeError):
+        course_report.write_json(path, [object()])
+    assert not path.exists()
+    course_report.write_json(path, [{"lesson": "a"}])
+    assert json.loads(path.read_text()) == [{"lesson": "a"}]
+    assert [p.name for p in tmp_path.iterdir()] == ["course.json"]
+
+
+def test_figure_lines_align():
+    assert course_figures.figure_lines({"a": 1 / 3, "long": "x"}) == [
+        "a     0.3333",
+        "long  x",
+    ]

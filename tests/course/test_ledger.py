@@ -1,0 +1,70 @@
+"""README and lessons quote the ledger, and the ledger is what a run measured."""
+
+import json
+
+import pytest
+
+from helpers.course import ledger
+from helpers.files import ROOT
+
+ROW = {
+    "lesson": "00_start_here",
+    "profile": "tiny",
+    "seconds": 41.2,
+    "peak_rss_mib": 1234.5,
+    "figures": {
+        "base_exact_match": 0.0,
+        "tuned_exact_match": 0.7525,
+        "training_seconds": 12.3,
+    },
+}
+
+
+def test_every_lesson_is_in_the_ledger():
+    lessons = {path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}
+    assert {e["lesson"] for e in ledger.read_ledger() if e["profile"] == "tiny"} == (
+        lessons
+    )
+
+
+def test_readme_and_lessons_quote_the_committed_ledger(copy):
+    ledger.quote(ledger.read_ledger(), copy)
+    for path in (ROOT / "README.md", *(ROOT / "notebooks").glob("*.ipynb")):
+        quoted = copy / path.relative_to(ROOT)
+        assert quoted.read_text("utf-8") == path.read_text("utf-8"), path.name
+
+
+def test_another_figure_would_be_seen(copy):
+    ledger.store([ROW], copy / "results")
+    ledger.quote(ledger.read_ledger(copy / "results"), copy)
+    assert "75.2%" in (copy / "README.md").read_text("utf-8")
+    assert "41 s, 1,234 MiB" in (copy / "notebooks/00_start_here.ipynb").read_text()
+    assert "not yet" in (copy / "notebooks/03_finetune_with_lora.ipynb").read_text()
+
+
+def test_a_row_is_stored_with_machine_and_versions(tmp_path):
+    ledger.store([ROW], tmp_path)
+    (entry,) = ledger.read_ledger(tmp_path)
+    assert entry | ROW == entry
+    assert entry["versions"]["torch"].startswith("2.13.0")
+    assert entry["machine"]["device"]
+
+
+def test_without_a_run_there_is_one_line_and_exit_code_2(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        ledger.main(["--run", str(tmp_path)])
+    assert stop.value.code == 2
+    assert "make course" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_this_run_measures_what_the_ledger_says(course_run):
+    """Exact match is the same on the same machine; another CPU may round otherwise."""
+    for entry in ledger.read_ledger():
+        if entry["profile"] != "tiny":
+            continue
+        now = course_run.rows[entry["lesson"]]["figures"]
+        assert now.keys() == entry["figures"].keys()
+        for name, value in entry["figures"].items():
+            if name.endswith("exact_match"):
+                assert now[name] == pytest.approx(value, abs=0.03), json.dumps(now)

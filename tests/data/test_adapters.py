@@ -1,0 +1,127 @@
+"""The shipped adapters belong to their recipe and to the shipped base."""
+
+import dataclasses
+import hashlib
+import json
+
+import pytest
+from peft import PeftModel
+from safetensors.torch import load_file
+
+from data.recipes import adapters
+from helpers import finetune
+from helpers.config import load_profile
+from helpers.evaluation.scoring import evaluate
+from helpers.files import ROOT
+from helpers.finetune import run_folder
+from helpers.finetune import settings as run_config
+from helpers.formatting.splits import load_splits
+from helpers.models.inspection import fingerprint
+from helpers.models.loading import load_model, load_tokenizer
+
+CHECKPOINTS = ROOT / "data" / "checkpoints"
+each_adapter = pytest.mark.parametrize("name", adapters.ADAPTERS)
+# PEFT 0.21.2 still asks transformers by the old name.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
+
+
+def metrics(name):
+    return json.loads((CHECKPOINTS / name / "metrics.json").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return tmp_path_factory.mktemp("adapters")
+
+
+@pytest.fixture(scope="module")
+def base():
+    """The fingerprint of the shipped base."""
+    return fingerprint(load_model(load_profile("tiny")))
+
+
+@each_adapter
+def test_sums_agree(name):
+    folder = CHECKPOINTS / name
+    lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    sums = {file: digest for digest, file in (line.split("  ") for line in lines)}
+    found = {f: hashlib.sha256((folder / f).read_bytes()).hexdigest() for f in sums}
+    assert sums == found
+    assert {f.name for f in folder.iterdir()} == sums.keys() | {"SHA256SUMS"}
+    assert sums.keys() == set(adapters.KEPT)
+
+
+@each_adapter
+def test_it_was_trained_on_the_shipped_base(name, base):
+    assert metrics(name)["base"] == {
+        "model": "data/checkpoints/tiny-phi3",
+        "fingerprint": base,
+    }
+    config = json.loads((CHECKPOINTS / name / "adapter_config.json").read_text("utf-8"))
+    assert config["base_model_name_or_path"] == "data/checkpoints/tiny-phi3"
+
+
+@each_adapter
+def test_settings_and_data_are_those_of_the_recipe(name, work):
+    settings, kept = adapters.settings(name, work), metrics(name)
+    profile = run_config.complete(settings)
+    splits = finetune.choose_rows(load_splits(settings.data), settings)
+    identity = finetune.identify(settings, profile, splits)
+    identity = json.loads(json.dumps(identity))
+    assert kept["data"]["sha256"] == identity["data_sha256"]
+    assert kept["data"]["rows"] == identity["rows"]
+    same_everywhere = {"use_cpu", "dataloader_pin_memory"}  # these know the device
+    for key, value in identity["training_config"].items():
+        if key not in same_everywhere:
+            assert kept["settings"]["training_config"][key] == value, key
+    assert kept["settings"]["peft_config"] == identity["peft_config"]
+    assert kept["steps"] == identity["training_config"]["max_steps"]
+
+
+@each_adapter
+def test_no_weight_is_left_at_zero(name):
+    weights = load_file(CHECKPOINTS / name / "adapter_model.safetensors")
+    assert weights and all(w.abs().max() > 0 for w in weights.values())
+
+
+@pytest.mark.slow
+@each_adapter
+def test_it_answers_as_its_card_says(name, work):
+    profile = load_profile("tiny")
+    rows = load_splits(adapters.settings(name, work).data)["test"].select(range(100))
+    model = PeftModel.from_pretrained(load_model(profile), CHECKPOINTS / name)
+    report = evaluate(model, load_tokenizer(profile), rows, max_new_tokens=56)
+    low, high = report.intervals["exact_match"]  # of these 100 rows
+    kept = metrics(name)["after"]["exact_match"]
+    assert low - 0.03 <= kept <= high + 0.03
+
+
+def test_the_half_trained_one_is_worse_and_the_other_is_not_the_house_format():
+    after = {name: metrics(name)["after"] for name in adapters.ADAPTERS}
+    assert after["tickets-lora"]["exact_match"] > 0.90
+    whole = after["tickets-lora"]["intervals"]["exact_match"]
+    half = after["tickets-lora-half"]["intervals"]["exact_match"]
+    assert half[1] < whole[0]
+    assert after["items-lora"]["exact_match"] > 0.90
+    assert "queue" not in after["items-lora"]
+
+
+@pytest.mark.slow
+def test_training_it_again_gives_the_same_losses(work):
+    """Tolerance 0.02 nats: another CPU adds in another order. Seed 1 is 0.1 away."""
+    settings = adapters.settings("items-lora", work)
+    again = finetune.run(dataclasses.replace(settings, test_rows=4))
+    kept, now = metrics("items-lora")["history"], again["history"]
+    assert [e["step"] for e in kept] == [e["step"] for e in now]
+    for before, after in zip(kept, now, strict=True):
+        for key in before.keys() & {"loss", "eval_loss"}:
+            assert after[key] == pytest.approx(before[key], abs=0.02)
+
+
+def test_a_run_of_another_base_is_refused(tmp_path, capsys):
+    (tmp_path / "tickets-lora").mkdir()
+    (tmp_path / "tickets-lora" / run_folder.RUN).write_text('{"model": "other"}')
+    arguments = ["--work", str(tmp_path), "--output", str(tmp_path / "out")]
+    assert adapters.main(arguments) == 2
+    assert capsys.readouterr().err.startswith("adapters: tickets-lora: ")
+    assert not (tmp_path / "out").exists()

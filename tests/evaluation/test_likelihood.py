@@ -1,0 +1,58 @@
+"""Losses of answers and of plain text, against the sum by hand."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from data.recipes.pretraining import mean_loss
+from helpers.evaluation.likelihood import answer_loss, perplexity, text_loss
+from tests.tiny_model import WORDS, build_model, build_tokenizer, chat
+
+TEXTS = [("<|begin|>", word * times) for times, word in enumerate(WORDS, start=1)]
+TEXTS.append(("<|begin|>" + WORDS[0], WORDS[1]))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_model()
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer()
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_text_loss_is_the_one_of_the_pretraining(model, tokenizer, batch_size):
+    def encode(text):
+        return SimpleNamespace(ids=tokenizer.encode(text, add_special_tokens=False))
+
+    expected = mean_loss(model, SimpleNamespace(encode=encode), TEXTS)
+    got = text_loss(model, tokenizer, TEXTS, batch_size)
+    assert got == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_is_given_is_not_scored(model, tokenizer):
+    whole = text_loss(model, tokenizer, [("<|begin|>", WORDS[0] + WORDS[1])])
+    end = text_loss(model, tokenizer, [("<|begin|>" + WORDS[0], WORDS[1])])
+    assert abs(whole - end) > 0.01
+
+
+@pytest.mark.parametrize("text", [("", "a"), ("a", "")])
+def test_a_text_without_tokens_is_refused(model, tokenizer, text):
+    with pytest.raises(ValueError, match="1 or more of each: got"):
+        text_loss(model, tokenizer, [text])
+
+
+def test_a_model_that_knows_nothing_has_the_loss_of_its_vocabulary(tokenizer):
+    model = build_model()
+    torch.nn.init.zeros_(model.lm_head.weight)
+    assert text_loss(model, tokenizer, TEXTS) == pytest.approx(math.log(320), rel=1e-5)
+
+
+def test_perplexity_is_exp_of_the_loss(model, tokenizer):
+    examples = [chat("where is it", WORDS[1])]
+    loss = answer_loss(model, tokenizer, examples)
+    assert perplexity(model, tokenizer, examples) == math.exp(loss)

@@ -1,0 +1,62 @@
+"""Few-shot chats, retrieval by shared words, and answers that are begun."""
+
+import pytest
+
+from helpers.evaluation.generation import generate, prompt_ids
+from helpers.evaluation.prompting import nearest, starting_with, with_examples
+from tests.tiny_model import build_model, build_tokenizer, chat
+
+SHOTS = [chat("the lamp is broken", "REP"), chat("the parcel is late", "LOG")]
+
+
+def test_examples_come_first_and_the_answer_last():
+    made = with_examples(chat("my kettle", "REP"), SHOTS, "Answer with a code.")
+    roles = [turn["role"] for turn in made["messages"]]
+    assert roles == ["user", "assistant"] * 3
+    texts = [turn["content"] for turn in made["messages"]]
+    assert texts[0] == "Answer with a code.\n\nthe lamp is broken"
+    assert texts[1:] == ["REP", "the parcel is late", "LOG", "my kettle", "REP"]
+
+
+def test_nothing_added_is_the_example_itself():
+    example = chat("my kettle", "REP")
+    assert with_examples(example) == example
+    assert SHOTS[0]["messages"][0]["content"] == "the lamp is broken"
+
+
+def test_the_nearest_shares_the_rarest_words():
+    (one, two), (three, _) = nearest(SHOTS, ["my parcel", "broken is the lamp"], 2)
+    assert (one, two) == (SHOTS[0], SHOTS[1])  # the most similar last
+    assert three == SHOTS[1]
+
+
+def test_common_words_count_for_nothing():
+    """All share "the" and "is": of two the shorter says as much, the order stays."""
+    [[only]] = nearest(SHOTS, ["the is"], 1)
+    assert only == SHOTS[0]
+
+
+def test_case_and_punctuation_do_not_matter():
+    [[only]] = nearest(SHOTS, ["LATE!"], 1)
+    assert only == SHOTS[1]
+
+
+@pytest.mark.parametrize("k", [0, 3])
+def test_more_examples_than_there_are_is_refused(k):
+    with pytest.raises(ValueError, match=f"k from 1 to 2: got {k}"):
+        nearest(SHOTS, ["a"], k)
+
+
+def test_a_begun_answer_stands_at_the_end_of_the_prompt():
+    tokenizer = build_tokenizer()
+    before = tokenizer.chat_template
+    started = starting_with(tokenizer, '{"queue": "')
+    prompt = [{"role": "user", "content": "hi"}]
+    ids = prompt_ids(started, prompt)
+    assert ids[: len(prompt_ids(tokenizer, prompt))] == prompt_ids(tokenizer, prompt)
+    assert tokenizer.decode(ids).endswith('<|assistant|>{"queue": "')
+    assert tokenizer.chat_template == before
+    plain, begun = (
+        generate(build_model(), t, [prompt], 8) for t in (tokenizer, started)
+    )
+    assert plain != begun

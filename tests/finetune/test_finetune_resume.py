@@ -1,0 +1,196 @@
+"""A run of helpers.finetune that was stopped ends as if nothing had happened."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from helpers import finetune
+from helpers.files import ROOT
+from helpers.finetune import run_folder
+from helpers.finetune.checkpoints import last_checkpoint
+from tests.finetune import small_run
+
+ADAPTER = "adapter_model.safetensors"
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+
+
+def assert_same(folder, expected):
+    """Weights bit for bit, and all metrics that do not depend on the machine."""
+    got, wanted = load_file(folder / ADAPTER), load_file(expected / ADAPTER)
+    assert got.keys() == wanted.keys()
+    assert all(torch.equal(got[name], wanted[name]) for name in wanted)
+    assert small_run.same_part(folder) == small_run.same_part(expected)
+
+
+class Case:
+    """Data, a configuration, and an uninterrupted run in `straight`."""
+
+    def __init__(self, folder, *more):
+        self.folder, self.more = folder, more
+        self.data = small_run.write_tickets(folder)
+        self.config = small_run.write_config(folder, **small_run.OVERRIDES)
+        self.straight = folder / "straight"
+        assert finetune.main(self.call(self.straight)) == 0
+
+    def call(self, output, *more):
+        return small_run.arguments(self.data, output, self.config, *self.more, *more)
+
+
+@pytest.fixture(scope="module")
+def lora(tmp_path_factory):
+    return Case(tmp_path_factory.mktemp("lora"))
+
+
+@pytest.fixture(scope="module")
+def qlora(tmp_path_factory):
+    return Case(tmp_path_factory.mktemp("qlora"), "--qlora")
+
+
+@needs_fork
+@pytest.mark.slow
+def test_killed_at_ten_random_moments(lora, tmp_path):
+    output = tmp_path / "out"
+    call = [sys.executable, "tests/killed_runs.py", "10"]
+    done = subprocess.run(
+        [*call, *lora.call(output)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    steps = json.loads(done.stdout.splitlines()[-1])
+    assert len(steps) == 10 and len(set(steps)) > 1, steps
+    for folder in tmp_path.glob("out*"):
+        assert_same(folder, lora.straight)
+
+
+def started(case, output, checkpoint):
+    """A process with a run, returned as soon as that checkpoint is whole."""
+    call = [sys.executable, "-m", "helpers.finetune", *case.call(output)]
+    process = subprocess.Popen(call, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    last = output / "checkpoints" / checkpoint / "trainer_state.json"
+    end = time.monotonic() + 300
+    while not last.exists():
+        assert process.poll() is None, process.stderr.read()[-2000:]
+        assert time.monotonic() < end, "the run did not come so far"
+        time.sleep(0.01)
+    return process
+
+
+@pytest.mark.slow
+def test_qlora_goes_on_with_the_same_bits(qlora, tmp_path):
+    """TRL starts a QLoRA adapter in bf16 and resumes it in fp32: here it is fp32."""
+    output = tmp_path / "out"
+    process = started(qlora, output, "checkpoint-4")
+    process.kill()
+    process.communicate()
+    assert not run_folder.is_complete(output)
+    assert finetune.main(qlora.call(output, "--resume")) == 0
+    assert_same(output, qlora.straight)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_stops(lora, tmp_path, number, capsys):
+    output = tmp_path / "out"
+    process = started(lora, output, "checkpoint-2")
+    process.send_signal(number)
+    stderr = process.communicate()[1]
+    assert process.returncode == 128 + number
+    [line] = [li for li in stderr.splitlines() if li.startswith("finetune: ")]
+    saved = last_checkpoint(output / "checkpoints")
+    step = int(saved.name.partition("-")[2])
+    assert 2 <= step < 8
+    where = f"go on with --output {output} --resume"
+    assert line == f"finetune: stopped by {number.name}, saved at step {step}: {where}"
+    assert not (output / ADAPTER).exists() and "Traceback" not in stderr
+    assert finetune.main(lora.call(output, "--resume")) == 0
+    assert_same(output, lora.straight)
+
+
+@pytest.mark.slow
+def test_killed_after_the_last_update(lora, tmp_path):
+    """Nothing is trained again, and no update is added."""
+    output = copy_unfinished(lora.straight, tmp_path / "out")
+    seen = sorted(p.name for p in (output / "checkpoints").glob("checkpoint-*"))
+    assert finetune.main(lora.call(output, "--resume")) == 0
+    assert_same(output, lora.straight)
+    after = sorted(p.name for p in (output / "checkpoints").glob("checkpoint-*"))
+    assert after == seen
+
+
+def copy_unfinished(folder, copy):
+    """A copy of a run as it was before its first file was moved into place."""
+    shutil.copytree(folder, copy)
+    for path in copy.iterdir():
+        if path.name not in ("run.json", "checkpoints"):
+            path.unlink()
+    return copy
+
+
+@pytest.mark.slow
+def test_a_truncated_checkpoint_is_passed_over(lora, tmp_path):
+    output = copy_unfinished(lora.straight, tmp_path / "out")
+    newest = last_checkpoint(output / "checkpoints") / "optimizer.pt"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    assert finetune.main(lora.call(output, "--resume")) == 0
+    assert_same(output, lora.straight)
+
+
+@pytest.mark.slow
+def test_early_stopping_keeps_the_best_and_resumes_to_it(lora, tmp_path):
+    """A rate that grows until it spoils everything: the best adapter is kept."""
+    wild = {"learning_rate": 1.0, "lr_scheduler_type": "constant_with_warmup"}
+    steps = small_run.STEPS | wild | {"warmup_steps": 40, "max_steps": 40}
+    config = small_run.write_config(tmp_path, training_config=steps)
+    output = tmp_path / "out"
+    call = small_run.arguments(lora.data, output, config, "--patience", "2")
+    assert finetune.main(call) == 0
+    metrics = small_run.metrics(output)
+    losses = {e["step"]: e["eval_loss"] for e in metrics["history"] if "eval_loss" in e}
+    best = min(losses, key=losses.get)
+    assert metrics["steps"] == best + 2 * small_run.STEPS["save_steps"] < 40
+    assert metrics["best_step"] == best
+    assert metrics["after"]["validation_loss"] == pytest.approx(losses[best], abs=1e-5)
+    again = copy_unfinished(output, tmp_path / "again")
+    call[call.index(str(output))] = str(again)
+    assert finetune.main([*call, "--resume"]) == 0
+    assert_same(again, output)
+
+
+@pytest.mark.parametrize("files", range(4))
+def test_files_come_into_the_folder_whole_and_metrics_last(
+    tmp_path, monkeypatch, files
+):
+    """A power cut after so many files: what is there is whole, and it can go on."""
+
+    def save(part):
+        for name in ("metrics.json", "a.safetensors", "README.md", "z.json"):
+            (part / name).write_text(name * 1000)
+
+    replace, moved = os.replace, []
+
+    def failing(source, target):
+        if len(moved) == files:
+            raise OSError("power cut")
+        moved.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(OSError, match="power cut"):
+        run_folder.publish(tmp_path, save)
+    there = {p.name: p.read_text() for p in tmp_path.iterdir()}
+    assert len(there) == files and not run_folder.is_complete(tmp_path)
+    assert all(text == name * 1000 for name, text in there.items())
+    monkeypatch.setattr(os, "replace", replace)
+    run_folder.publish(tmp_path, save)
+    assert len(list(tmp_path.iterdir())) == 4 and run_folder.is_complete(tmp_path)

@@ -1,0 +1,216 @@
+"""The house is in order: pins, commands, imports, the top level."""
+
+import ast
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+
+import pytest
+from markdown_it import MarkdownIt
+
+from helpers.files import ROOT
+from tests.house import gates
+
+REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+FIXED = {
+    *("README.md", "requirements.txt", "notebooks", "data", "helpers", "tests"),
+    *("translations", "LICENSE", "Makefile", "pyproject.toml", "CONTRIBUTING.md"),
+    *("CHANGELOG.md", ".gitattributes", ".gitignore", ".ci", ".github"),
+    *(".pre-commit-config.yaml", "CITATION.cff", "SECURITY.md"),
+}
+MAX_FILE_BYTES = 12 * 2**20
+needs_make = pytest.mark.skipif(
+    shutil.which("make") is None or os.name == "nt",
+    reason="no make here, or Windows, where README goes without it",
+)
+
+
+@pytest.mark.parametrize(
+    "line", [li for li in REQUIREMENTS.splitlines() if li and li[0] != "#"]
+)
+def test_requirement_is_pinned_and_has_its_reason(line):
+    assert re.fullmatch(r"[a-z][a-z0-9-]*==\d[\w.]*  +# \S.{8,}", line)
+
+
+def test_installed_versions_are_the_pinned_ones():
+    pins = gates.read_pins(REQUIREMENTS)
+    # A local label such as +cpu names a build of the same version.
+    installed = {n: importlib.metadata.version(n).split("+")[0] for n in pins}
+    assert installed == pins
+
+
+def imported_packages(path):
+    """Return the top-level names that a Python file or notebook imports."""
+    if path.suffix == ".ipynb":
+        sources = [gates.python(cell.source) for _, cell in gates.cells(path, "code")]
+    else:
+        sources = [path.read_text(encoding="utf-8")]
+    found = set()
+    for node in ast.walk(ast.parse("\n".join(sources))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_every_import_is_a_pinned_dependency():
+    pins = gates.read_pins(REQUIREMENTS)
+    distributions = importlib.metadata.packages_distributions()
+    paths = gates.project_files(".py", ".ipynb")
+    own = {"helpers", "data", "tests", "translations"} | {path.stem for path in paths}
+    for path in paths:
+        for name in imported_packages(path) - own - set(sys.stdlib_module_names):
+            provided_by = {
+                d.lower().replace("_", "-") for d in distributions.get(name, [name])
+            }
+            assert provided_by & set(pins), f"{path.name} imports unpinned {name}"
+
+
+def test_top_level_is_the_design():
+    top = {path.relative_to(ROOT).parts[0] for path in gates.project_files()}
+    assert top <= FIXED
+
+
+def test_no_file_is_too_large():
+    files = gates.project_files()
+    assert [p.name for p in files if p.stat().st_size > MAX_FILE_BYTES] == []
+
+
+def test_no_path_of_one_machine():
+    suffixes = (".py", ".ipynb", ".md", ".toml", ".yaml", ".yml", ".json", ".txt")
+    personal = re.compile(r"/(?:home|root|Users)/\w|[A-Z]:\\Users")
+    for path in gates.project_files(*suffixes):
+        found = personal.search(path.read_text(encoding="utf-8"))
+        assert not found, f"{path.name} holds {found.group()}"
+
+
+def code_in(page):
+    """Return the code of a Markdown page, blocks and inline, as lines."""
+    lines = []
+    for token in MarkdownIt("commonmark").parse(page.read_text(encoding="utf-8")):
+        for part in [token, *(token.children or [])]:
+            if part.type in ("fence", "code_block", "code_inline"):
+                lines += part.content.splitlines()
+    return lines
+
+
+def targets():
+    """Return the Makefile's documented targets."""
+    return set(re.findall(r"^([a-z]+):.*## ", MAKEFILE, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_commands_of_a_page_exist(page):
+    code = "\n".join(code_in(ROOT / page))
+    makes = set(re.findall(r"\bmake ([a-z]+)", code))
+    modules = set(re.findall(r"-m (helpers|data)\.(\w+)", code))
+    scripts = set(re.findall(r"\bpython ([\w/]+\.py)", code))
+    assert makes and makes <= targets()
+    assert all((ROOT / package / f"{m}.py").is_file() for package, m in modules)
+    assert all((ROOT / script).is_file() for script in scripts)
+
+
+def test_readme_has_the_two_commands():
+    makes = {"make course", "make test"}
+    assert makes <= set(code_in(ROOT / "README.md"))
+
+
+@needs_make
+def test_help_is_the_default_and_lists_every_target():
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True)
+    listed = {li.split()[1] for li in done.stdout.splitlines() if li[:5] == "make "}
+    assert done.returncode == 0 and listed >= targets()
+    assert {"course", "test", "lab", "lint", "help"} <= targets()
+
+
+def test_submission_runs_the_tests():
+    script = ROOT / ".ci" / "run"
+    text = script.read_text(encoding="utf-8")
+    assert "set -euo pipefail" in text and text.splitlines()[-1] == "make test"
+    assert os.name == "nt" or script.stat().st_mode & stat.S_IXUSR
+
+
+def test_notebook_tools_strip_alike_everywhere():
+    """pre-commit, make lint and the gate give nbstripout the same options."""
+    options = '--keep-id --extra-keys "metadata.language_info"'
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert f"STRIP    := {options}" in MAKEFILE
+    assert " ".join(gates.STRIP) == options.replace('"', "")
+    assert json.dumps(gates.STRIP)[1:-1] in hooks
+
+
+FAKE_PYTHON = """#!/bin/sh
+echo "$*" >> log
+case "$*" in
+  "-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+  "-m pip"*) test ! -e pip-fails ;;
+  -c*) test ! -e too-old ;;
+  --version) echo "Python 3.9.2" ;;
+esac
+"""
+
+
+@pytest.fixture
+def house(tmp_path):
+    """A folder with the Makefile and a stand-in for Python that logs its arguments."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.txt").write_text("a==1\n")
+    python = tmp_path / "fake-python"
+    python.write_text(FAKE_PYTHON)
+    python.chmod(0o755)
+    return tmp_path
+
+
+def setup(house):
+    """Run `make setup`; return (exit code, what Python was asked for, stderr)."""
+    (house / "log").unlink(missing_ok=True)
+    call = ["make", "setup", f"PYTHON={house / 'fake-python'}"]
+    done = subprocess.run(call, cwd=house, capture_output=True, text=True)
+    log = (house / "log").read_text() if (house / "log").exists() else ""
+    asked = re.findall(r"^-m (venv --clear|pip install)", log, flags=re.MULTILINE)
+    return done.returncode, asked, done.stderr
+
+
+@needs_make
+def test_set_up_happens_once_and_again_for_new_requirements(house):
+    assert setup(house)[:2] == (0, ["venv --clear", "pip install"])
+    assert setup(house)[:2] == (0, [])
+    (house / "requirements.txt").write_text("a==2\n")
+    assert setup(house)[:2] == (0, ["pip install"])
+    assert setup(house)[:2] == (0, [])
+
+
+@needs_make
+def test_interrupted_set_up_starts_again_from_nothing(house):
+    (house / "pip-fails").touch()
+    assert setup(house)[0] != 0
+    (house / "pip-fails").unlink()
+    assert setup(house)[:2] == (0, ["venv --clear", "pip install"])
+    (house / "pip-fails").touch()
+    (house / "requirements.txt").write_text("a==2\n")
+    assert setup(house)[0] != 0
+    (house / "pip-fails").unlink()
+    assert setup(house)[:2] == (0, ["venv --clear", "pip install"])
+
+
+@needs_make
+def test_venv_without_its_python_is_made_again(house):
+    setup(house)
+    (house / ".venv" / "bin" / "python").unlink()
+    assert setup(house)[:2] == (0, ["venv --clear", "pip install"])
+
+
+@needs_make
+def test_old_python_is_refused_in_one_clear_line(house):
+    (house / "too-old").touch()
+    code, asked, said = setup(house)
+    assert code != 0 and asked == []
+    assert "Python 3.11 or newer is needed" in said and "is Python 3.9.2" in said
+    assert not (house / ".venv").exists()

@@ -1,0 +1,143 @@
+"""Lessons 00 and 04 as a learner meets them: in JupyterLab, in a real browser.
+
+Screenshots go to the folder COURSE_SCREENSHOTS, if that is set, to look at.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from helpers import memory
+from helpers.exercises import checking as exercises
+from tests.exercises import test_exercises
+from tests.house import gates
+from tests.lessons import jupyter_lab
+from tests.site.browser import watch
+
+pytestmark = pytest.mark.slow
+LESSONS = ["00_start_here", "04_finetune_with_qlora"]
+# Lesson 04 asserts what it learns, and has no steps to spare.
+VALUES = {"00": {"PROFILE": "tiny", "TEST_ROWS": 60}, "04": {"PROFILE": "tiny"}}
+SECONDS = 300  # a lesson may take 90 on a free machine, and two run side by side
+CALCULATOR = {"config": "Llama-3.1-8B", "method": "qlora", "length": 1024}
+
+
+@pytest.fixture(scope="module")
+def lab(browser, tmp_path_factory):
+    """(folder of the course's copy, address, token) of a running JupyterLab."""
+    course = tmp_path_factory.mktemp("course")
+    jupyter_lab.copy_course(course, VALUES)
+    with jupyter_lab.running(course, tmp_path_factory.mktemp("jupyter")) as server:
+        yield course, *server
+
+
+@pytest.fixture(scope="module")
+def lessons(lab, browser):
+    """{lesson: Notebook}, run from the first cell to the last, side by side."""
+    course, *server = lab
+    opened = {}
+    with watch(browser) as open_page:
+        for lesson in LESSONS:
+            path = course / "notebooks" / f"{lesson}.ipynb"
+            opened[lesson] = jupyter_lab.Notebook(open_page(), path, *server)
+            opened[lesson].begin_to_run()
+        for notebook in opened.values():
+            notebook.wait_for_the_end(SECONDS)
+        yield opened
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """picture(page, name): keep what the page shows."""
+    folder = Path(os.environ.get("COURSE_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return lambda page, name: page.screenshot(path=folder / f"jupyterlab-{name}.png")
+
+
+def test_make_lab_opens_at_the_notebooks(lab, open_page, picture):
+    _, address, token = lab
+    watched = open_page()
+    watched.page.goto(f"{address}?token={token}")
+    listed = watched.page.locator(".jp-DirListing-itemText")
+    listed.first.wait_for()
+    assert watched.page.url == f"{address}lab/tree/notebooks"
+    assert listed.all_inner_texts() == [path.name for path in gates.notebooks()]
+    picture(watched.page, "first-view")
+    assert watched.errors == [] and watched.foreign == []
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_run_all_cells_runs_to_the_end(lessons, lesson):
+    code = gates.cells(lessons[lesson].path, "code")
+    failed = {
+        cell.id: f"{out.ename}: {out.evalue}"
+        for _, cell in code
+        for out in cell.outputs
+        if out.output_type == "error"
+    }
+    assert failed == {}
+    assert [cell.id for _, cell in code if not cell.execution_count] == []
+
+
+def test_the_calculator_follows_its_slider(lessons, picture):
+    notebook = lessons[LESSONS[1]]
+    sizes = [_total(batch) for batch in (4, 5)]
+    assert sizes[0] != sizes[1]
+    notebook.wait_for_text("calculator", sizes[0])
+    picture(notebook.page, "04-calculator")
+    row = notebook.cell("calculator").locator(".widget-slider", has_text="batch")
+    row.get_by_role("slider").press("ArrowRight")
+    notebook.wait_for_text("calculator", sizes[1])
+    picture(notebook.page, "04-calculator-moved")
+
+
+def _total(batch):
+    return memory.size(
+        memory.predict(**CALCULATOR, batch=batch, checkpointing=True).total
+    )
+
+
+def test_the_explorer_draws_what_its_slider_says(lessons, picture):
+    notebook = lessons[LESSONS[1]]
+    cell = notebook.cell("explorer")
+    drawn = cell.locator("img.widget-image")
+    first = drawn.get_attribute("src")
+    cell.get_by_role("slider").press("ArrowRight")
+    cell.locator(".widget-readout", has_text="128").wait_for()
+    notebook.page.wait_for_function(
+        "([image, before]) => image.src !== before", arg=[drawn.element_handle(), first]
+    )
+    assert drawn.evaluate("image => image.clientWidth <= image.naturalWidth")
+    picture(notebook.page, "04-explorer-moved")
+
+
+def filled_in(name, code):
+    """The learner's cell of an exercise, with code in place of the dots."""
+    source = test_exercises.cell(name, answer=True).source
+    return re.sub(test_exercises.LEARNER_LINE, lambda _: code, source)
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_an_exercise_gives_a_hint_and_then_the_tick(lessons, picture, lesson):
+    notebook, name, cell = lessons[lesson], f"{lesson[:2]}.1", "exercise-1-answer"
+    exercise = exercises.find(name)
+    mistake = exercise.mistakes[0]
+    wrong = test_exercises.declared("WRONG", name, {})[mistake.name]
+    right = test_exercises.solution(name)
+    notebook.wait_for_text(cell, f"Exercise {name}: not answered yet.")
+    for view, code, said in (
+        ("hint", wrong, f"Exercise {name}: {mistake.hint}"),
+        ("tick", right, f"✓ Exercise {name}: {exercise.praise}"),
+    ):
+        notebook.type_and_run(cell, filled_in(name, code))
+        notebook.wait_for_text(cell, said)
+        assert notebook.active() == "exercise-2"  # Shift+Enter went on
+        picture(notebook.page, f"{name}-{view}")
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_nothing_went_wrong_in_the_browser(lessons, lesson):
+    assert lessons[lesson].watched.errors == []
+    assert lessons[lesson].watched.foreign == []

@@ -1,0 +1,167 @@
+"""Lesson 06: its own functions are right, and its figures are what it claims."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftConfig
+
+from helpers.course.worker import marked_processes
+from helpers.formatting.splits import load_splits
+from tests.benchmarks import decoding as benchmark_decoding
+from tests.house import gates
+
+STEM = "06_run_inference_on_gpu"
+PATH = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
+
+
+def run_cell(name, space):
+    """Execute one cell of the notebook in a namespace."""
+    [source] = [c.source for _, c in gates.cells(PATH) if c.id == name]
+    exec(gates.python(source), space)
+
+
+@pytest.fixture
+def space(monkeypatch):
+    """A namespace with what the first cells bind, on the tiny profile."""
+    monkeypatch.chdir(gates.ROOT)
+    space = {"Path": Path}
+    exec(gates.tagged(PATH, "parameters")[0][1].source, space)
+    space["PROFILE"] = "tiny"
+    run_cell("adapters", space)
+    return space
+
+
+def test_shipped_adapters_fit_the_tiny_profile(space, capsys):
+    run_cell("train-adapter", space)
+    assert space["tickets"] == space["ADAPTER"]
+    assert space["products"] == space["SECOND_ADAPTER"]
+
+
+@pytest.mark.slow
+def test_an_adapter_of_another_base_is_not_used_but_trained(space, tmp_path):
+    """What happens on a GPU profile, with the tiny base under another name."""
+    base = tmp_path / "another-base"
+    base.symlink_to(space["profile"].model)
+    few = {"max_steps": 2, "report_to": "none", "disable_tqdm": True}
+    config = space["profile"].training_config | few
+    space["profile"] = replace(
+        space["profile"], model=str(base), training_config=config
+    )
+    space["splits"] = {"train": load_splits("data/tickets")["train"].select(range(8))}
+    space["run"] = tmp_path / "run"
+    run_cell("train-adapter", space)
+    for name in ("tickets", "products"):
+        assert Path(space[name]).is_relative_to(tmp_path)
+        trained = PeftConfig.from_pretrained(space[name])
+        assert Path(trained.base_model_name_or_path).name == "another-base"
+
+
+def test_the_second_task_is_the_product(space):
+    row = load_splits("data/tickets")["test"][0]
+    content = row["completion"][-1]["content"]
+    done = space["product_only"](row)["completion"]
+    assert done == [{"role": "assistant", "content": json.loads(content)["item"]}]
+
+
+def test_bytes_read_leaves_out_a_table_but_not_a_tied_head():
+    space = {}
+    [source] = [c.source for _, c in gates.cells(PATH) if c.id == "limit"]
+    exec(source.split("arrival =")[0], space)
+
+    class Model(torch.nn.Module):
+        def __init__(self, tied):
+            super().__init__()
+            self.table = torch.nn.Embedding(10, 4)
+            self.head = torch.nn.Linear(4, 10, bias=False)
+            if tied:
+                self.head.weight = self.table.weight
+            self.config = type("Config", (), {"tie_word_embeddings": tied})
+
+        def get_input_embeddings(self):
+            return self.table
+
+    assert space["bytes_read"](Model(tied=False)) == 160
+    assert space["bytes_read"](Model(tied=True)) == 160
+
+
+def test_the_lesson_names_the_commands_that_replace_its_server():
+    prose = "".join(cell.source for _, cell in gates.cells(PATH, "markdown"))
+    assert "vllm serve build/runs/06_inference/merged" in prose
+    assert "--enable-lora" in prose and "--lora-modules tickets=" in prose
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_and_writes_its_rows(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    options = ["--output", str(tmp_path), "--prompt", "8", "--new", "4"]
+    benchmark_decoding.main([*options, "--batches", "1", "2"])
+    [file] = tmp_path.glob("decoding.tiny.*.json")
+    result = json.loads(file.read_text(encoding="utf-8"))
+    rows = result["rows"]
+    assert len(rows) == 8 and result["bandwidth_gb_per_second"] > 0
+    assert {(r["precision"], r["adapter"], r["batch"]) for r in rows} == {
+        (precision, adapter, batch)
+        for precision in ("bf16", "4-bit")
+        for adapter in ("none or merged", "unmerged")
+        for batch in (1, 2)
+    }
+    for row in rows:
+        assert row["tokens_per_second"] > 0 and row["limit_tokens_per_second"] > 0
+    limits = {r["precision"]: r["limit_tokens_per_second"] for r in rows[::-1]}
+    assert limits["4-bit"] > 1.5 * limits["bf16"]
+
+
+def test_the_benchmark_refuses_nonsense_in_one_line(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        benchmark_decoding.main(["--batches", "0"])
+    assert stopped.value.code == 2
+    assert "1 or more" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_benchmark_counts_the_cache_of_phi_3_mini():
+    config = benchmark_decoding.AutoConfig.for_model(
+        **benchmark_decoding.CONFIGS["Phi-3-mini"]
+    )
+    assert benchmark_decoding.cache_bytes(config) == 393_216
+
+
+@pytest.fixture
+def figures(course_run):
+    return course_run.rows[STEM]["figures"]
+
+
+@pytest.mark.slow
+def test_generation_is_correct(figures):
+    assert figures["base_exact_match"] == 0 and figures["tuned_exact_match"] > 0.8
+    assert figures["without_template"] < figures["tuned_exact_match"] - 0.3
+    assert figures["left_padded_agrees"] == 1
+    assert figures["right_padded_agrees"] < 0.5
+    assert figures["merged_agrees"] == 1
+
+
+@pytest.mark.slow
+def test_speed_ups_are_ratios_of_one_run(figures):
+    assert figures["cache_speed_up"] > 1 and figures["batch_speed_up"] > 1.5
+    assert figures["prefill_advantage"] > 2
+    assert figures["merged_speed_up"] > 1 / (1 + max(figures["clock_noise"], 0.25))
+    assert figures["four_bit_speed"] > 0
+
+
+@pytest.mark.slow
+def test_two_adapters_serve_one_batch(figures):
+    assert figures["mixed_adapters_agree"] == 1 and figures["products_right"] > 0.5
+
+
+@pytest.mark.slow
+def test_the_server_answers_everybody_as_the_model_does(figures):
+    assert figures["requests_answered"] == 50 and figures["server_agrees"] == 1
+
+
+@pytest.mark.slow
+def test_no_process_of_the_run_is_left(course_run):
+    """The server inherits the mark that every process of a course run carries."""
+    output = course_run.notebooks[STEM].parent.parent.resolve()
+    assert marked_processes(str(output)) == []

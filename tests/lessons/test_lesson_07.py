@@ -1,0 +1,210 @@
+"""Lesson 07: what is merged, refused, described and not uploaded."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from helpers import sharing
+from helpers.config import load_profile
+from helpers.files import ROOT
+from helpers.finetune.model_card import card, summary
+from helpers.models.inspection import fingerprint
+from helpers.models.loading import load_tokenizer
+from tests.house import gates
+from tests.models.tiny_model import build_model
+
+STEM = "07_merge_and_share"
+METRICS = {
+    "before": {
+        "validation_loss": 1.5,
+        "exact_match": 0.0,
+        "intervals": {"exact_match": [0.0, 0.0]},
+    },
+    "after": {
+        "validation_loss": 0.25,
+        "exact_match": 0.875,
+        "intervals": {"exact_match": [0.8, 0.95]},
+    },
+    "base": {"model": "owner/base", "fingerprint": "f" * 64},
+    "data": {
+        "name": "mine.csv",
+        "sha256": "d" * 64,
+        "rows": {"train": 1234, "validation": 20, "test": 40},
+    },
+    "settings": {
+        "qlora": True,
+        "dtype": "bfloat16",
+        "peft_config": {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"},
+        "quantization_config": {"load_in_4bit": True},
+    },
+    "versions": {"peft": "0.21.2"},
+}
+
+
+def cell(name):
+    """The source of a cell of the lesson."""
+    path = ROOT / "notebooks" / f"{STEM}.ipynb"
+    [source] = [c.source for _, c in gates.cells(path) if c.id == name]
+    return source
+
+
+@pytest.fixture
+def load_on():
+    """The function as the notebook has it, PEFT left aside."""
+
+    class Peft:
+        @staticmethod
+        def from_pretrained(model, folder):
+            return model
+
+    space = {"json": json, "fingerprint": fingerprint, "PeftModel": Peft}
+    exec(cell("refusal").partition("\n\n\nrefused")[0], space)
+    return space["load_on"]
+
+
+def test_an_adapter_is_loaded_on_its_base_alone(load_on, tmp_path):
+    model = build_model(seed=0)
+    base = {"model": "tiny", "fingerprint": fingerprint(model)}
+    (tmp_path / "metrics.json").write_text(json.dumps({"base": base}))
+    assert load_on(model, tmp_path) is model
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight[0, 0] += 1e-3
+    with pytest.raises(ValueError, match="needs tiny with the fingerprint"):
+        load_on(model, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tiny-phi3", "tiny-llama"])
+def test_the_modelfile_renders_what_the_tokenizer_does(name):
+    """Both templates of the course, through the lesson's own two cells."""
+
+    class Model:
+        class generation_config:
+            eos_token_id = 3
+
+    tokenizer = load_tokenizer(load_profile("tiny", f"data/checkpoints/{name}"))
+    message = [{"role": "user", "content": "Where is order G4521?"}]
+    folder = type("Nowhere", (), {"__truediv__": lambda *_: Sink()})()
+    space = {"tokenizer": tokenizer, "merged": Model(), "folder": folder}
+    exec(cell("modelfile"), space)
+    exec(cell("modelfile-check"), space | {"test": [{"prompt": message}]})
+    assert "{{ .Prompt }}" in space["template"]
+
+
+class Sink:
+    """A file that keeps nothing."""
+
+    def write_text(self, text):
+        assert text.startswith("FROM .\nTEMPLATE ")
+
+    def read_text(self):
+        return ""
+
+
+def test_a_card_holds_its_figures_and_no_others():
+    text = card(METRICS, licence="cc0-1.0")
+    for figure in ("1.5000 | 0.2500", "0.0% | 87.5% | 80.0% to 95.0%", "1,234"):
+        assert figure in text
+    assert "A QLoRA adapter of rank 8 for `owner/base`" in text
+    assert "license: cc0-1.0" in text and "learning rate" not in text
+    assert "BitsAndBytesConfig(load_in_4bit=True)" in text
+    assert "license:" not in card(METRICS) and "none is stated yet" in card(METRICS)
+    assert "87.5%" in summary(METRICS)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run's folder, with what must stay at home."""
+    (tmp_path / "checkpoints").mkdir()
+    for name in (
+        *("README.md", "adapter_model.safetensors", "metrics.json", "run.json"),
+        *("training_args.bin", "notes.txt", "checkpoints/optimizer.pt"),
+    ):
+        (tmp_path / name).write_text("x" * 2048)
+    return tmp_path
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """What was asked of the Hub; nothing reaches it."""
+    calls = []
+
+    def recorder(name):
+        return lambda self, *args, **kwargs: calls.append((name, args, kwargs))
+
+    for name in ("create_repo", "upload_folder"):
+        monkeypatch.setattr(f"huggingface_hub.HfApi.{name}", recorder(name))
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    return calls
+
+
+SHARED = ["README.md", "adapter_model.safetensors", "metrics.json"]
+
+
+def test_a_dry_run_shows_and_sends_nothing(folder, hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    plan = sharing.push(folder, "me/tickets")
+    assert list(plan["file"]) == SHARED and list(plan["KiB"]) == [2.0] * 3
+    assert hub == [] and plan.attrs["sent"] is False
+
+
+@pytest.mark.parametrize("repository", ["", "tickets", "/tickets", "me/"])
+def test_nothing_is_sent_without_a_repository(folder, hub, monkeypatch, repository):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with pytest.raises(sharing.SharingError, match="requires a repository") as caught:
+        sharing.push(folder, repository, send=True)
+    assert hub == [] and "hf_secret" not in str(caught.value)
+
+
+def test_nothing_is_sent_without_a_token(folder, hub):
+    with pytest.raises(sharing.SharingError, match="requires a token"):
+        sharing.push(folder, "me/tickets", send=True)
+    assert hub == []
+
+
+def test_with_both_it_goes_to_a_private_repository(folder, hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert sharing.push(folder, "me/tickets", send=True).attrs["sent"] is True
+    assert [name for name, _, _ in hub] == ["create_repo", "upload_folder"]
+    assert hub[0][1] == ("me/tickets",) and hub[0][2]["private"] is True
+    assert hub[1][2]["allow_patterns"] == SHARED
+
+
+@pytest.mark.parametrize("missing", ["README.md", "adapter_model.safetensors"])
+def test_a_folder_that_nobody_could_use_is_refused(folder, missing):
+    (folder / missing).unlink()
+    with pytest.raises(sharing.SharingError, match="requires a README.md and"):
+        sharing.push(folder)
+
+
+@pytest.fixture
+def figures(course_run):
+    return course_run.rows[STEM]["figures"]
+
+
+@pytest.mark.slow
+def test_the_merged_model_is_the_tuned_one(figures):
+    assert figures["base_exact_match"] == 0 and figures["tuned_exact_match"] > 0.8
+    assert 0 < figures["merge_gap"] < 1e-3
+    assert figures["fresh_same"] == 1
+
+
+@pytest.mark.slow
+def test_the_wrong_base_does_damage_and_is_refused(figures):
+    assert figures["twice_exact_match"] < figures["tuned_exact_match"] - 0.2
+    assert figures["wrong_base_refused"] is True
+
+
+@pytest.mark.slow
+def test_a_qlora_adapter_belongs_into_the_unpacked_weights(figures):
+    others = min(figures["kl_original"], figures["kl_4bit"])
+    assert figures["kl_unpacked"] < 0.1 * others
+
+
+@pytest.mark.slow
+def test_sizes_pickles_and_uploads(figures):
+    expected = 25_165_824 / 3_821_079_552
+    assert math.isclose(figures["adapter_share"], expected, rel_tol=1e-9)
+    assert figures["code_ran"] is True and figures["uploads"] == 0

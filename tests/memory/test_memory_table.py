@@ -1,0 +1,185 @@
+"""What a reader sees of memory: tables, refusals, the command, the calculator."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+import transformers
+
+from helpers import memory
+from helpers.config import GIB, Device, read_profiles
+from helpers.course.worker import MARK
+from helpers.files import ROOT
+from helpers.memory import calculator as memory_widget
+from helpers.memory.prediction import predict
+from tests.benchmarks import memory as benchmark_memory
+
+
+def test_the_table_adds_up_in_gib():
+    prediction = predict("Llama-3.1-70B", "qlora", 1, 512)
+    table = prediction.table()
+    assert list(table.index) == [*prediction.parts, "total"]
+    assert table["GiB"]["total"] == pytest.approx(prediction.total / GIB)
+    assert table["GiB"].iloc[:-1].sum() == pytest.approx(table["GiB"]["total"])
+    assert table["share"].iloc[:-1].sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("total", "fits"),
+    [
+        (13 * GIB, "gpu-16gb, gpu-24gb, gpu-80gb"),
+        (13 * GIB + 1, "gpu-24gb, gpu-80gb"),
+        (70 * GIB, "gpu-80gb"),
+        (70 * GIB + 1, "no profile"),
+    ],
+)
+def test_fits_is_the_free_memory_of_the_profiles(total, fits):
+    prediction = memory.Prediction("title", "notes", {"weights": total})
+    assert prediction.verdict() == f"Fits on: {fits}"
+
+
+def test_the_profiles_fit_their_own_gpus():
+    """Each GPU profile trains what it says, on the free memory that it asks for."""
+    models = {"microsoft/Phi-3-mini-4k-instruct": "Phi-3-mini"}
+    models |= {"meta-llama/Llama-3.1-8B-Instruct": "Llama-3.1-8B"}
+    for name, entry in read_profiles().items():
+        training = entry["training_config"]
+        if entry["needs"]:
+            for method, model in (("lora", "model"), ("qlora", "qlora_model")):
+                prediction = predict(
+                    models[entry[model]],
+                    method,
+                    training["per_device_train_batch_size"],
+                    training["max_length"],
+                    checkpointing=training["activation_checkpointing"],
+                    padded=True,
+                )
+                assert prediction.fits[name], prediction
+
+
+def test_text_and_html_hold_every_part():
+    prediction = predict("Phi-3-mini", "qlora", 1, 512, rank=64)
+    assert "NF4 with double quantisation" in prediction.assumptions
+    for text in (repr(prediction), prediction._repr_html_()):
+        for part in ("Phi-3-mini", "rank 64", "weights", "total", "GiB", "Fits on"):
+            assert part in text
+    hostile = dataclasses.replace(prediction, title="<script>")
+    assert "<script>" not in hostile._repr_html_()
+
+
+BAD = {
+    "unknown model": ({"config": "Phi-9"}, "no model configuration at Phi-9.*Phi-3"),
+    "unknown method": ({"method": "dora"}, "unknown method 'dora': use one of full,"),
+    "unknown dtype": ({"dtype": "int4"}, "unknown dtype 'int4': use one of float32"),
+    "no rank": ({"rank": 0}, "rank must be 1 or more, got 0"),
+    "no rows": ({"batch": 0}, "batch must be 1 or more, got 0"),
+    "too long": ({"length": 4097}, "Phi-3-mini reads 4096 tokens at most, got .*4097"),
+    "another type": ({"config": transformers.GPT2Config()}, "type 'gpt2': only llama"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD)
+def test_a_wrong_request_is_refused_in_one_line(changes, message):
+    request = {"config": "Phi-3-mini", "method": "lora", "batch": 1, "length": 64}
+    with pytest.raises(ValueError, match=message) as error:
+        predict(**request | changes)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is no JSON"),
+        ("[]", "needs a model_type of llama"),
+        ('{"model_type": "gpt2"}', "needs a model_type of llama"),
+        ('{"model_type": "llama", "hidden_size": "x"}', "is no model configuration"),
+    ],
+)
+def test_a_broken_file_is_refused_in_one_line(text, message, tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        predict(file, "lora", 1, 8)
+    assert "\n" not in str(error.value) and "config.json" in str(error.value)
+
+
+def test_name_folder_file_and_configuration_agree():
+    folder = ROOT / "data" / "checkpoints" / "tiny-phi3"
+    config = transformers.AutoConfig.from_pretrained(folder)
+    sources = (folder, str(folder), folder / "config.json", config)
+    totals = {predict(source, "lora", 1, 64).total for source in sources}
+    assert len(totals) == 1
+
+
+def test_the_command_prints_the_table(capsys):
+    memory.main("--model Llama-3.1-8B --method qlora --batch 4 --length 2048".split())
+    printed = capsys.readouterr().out
+    assert printed.strip() == repr(predict("Llama-3.1-8B", "qlora", 4, 2048))
+    options = "--dtype float16 --no-double-quant --checkpointing --padded --plain-loss"
+    memory.main(f"--model Phi-3-mini --batch 1 --rank 8 {options}".split())
+    notes = capsys.readouterr().out.splitlines()[1]
+    assert notes == (
+        "base in NF4, the rest float16, rank 8 on all linear layers in float32, AdamW, "
+        "with activation checkpointing, rows padded, plain loss"
+    )
+
+
+@pytest.mark.parametrize("options", ["--model nope", "--model Phi-3-mini --rank 0"])
+def test_the_command_refuses_in_one_line_with_exit_code_2(options, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        memory.main(options.split())
+    said = capsys.readouterr()
+    assert stopped.value.code == 2 and said.out == ""
+    assert said.err.startswith("memory: ") and said.err.count("\n") == 1
+
+
+def test_the_calculator_follows_its_controls():
+    start = memory_widget.START | {"config": "Phi-3-mini"}
+    *controls, view = memory_widget.build(predict, memory.METHODS, start).children
+    boxes = {box.description: box for box in controls}
+    assert set(boxes) == set(start)
+    assert (
+        view.value == predict(config="Phi-3-mini", **memory_widget.START)._repr_html_()
+    )
+    boxes["method"].value, boxes["batch"].value = "full", 1
+    assert "Phi-3-mini, full, 1 x 2048 tokens" in view.value
+    boxes["length"].value = 8192
+    assert "reads 4096 tokens at most" in view.value and "table" not in view.value
+
+
+def test_the_calculator_is_a_plain_table_in_a_run(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda x, **k: shown.append(x))
+    monkeypatch.setenv(MARK, "run")
+    memory.calculator("Phi-3-mini", batch=2)
+    monkeypatch.delenv(MARK)
+    memory.calculator("Phi-3-mini", batch=2)
+    plain, widget = shown
+    assert plain.title == "Phi-3-mini, qlora, 2 x 2048 tokens"
+    assert widget["text/html"] == plain._repr_html_()
+    assert widget["text/plain"] == repr(plain)
+    assert "application/vnd.jupyter.widget-view+json" in widget
+    with pytest.raises(ValueError, match="Phi-9"):
+        memory.calculator("Phi-9")
+
+
+def test_the_benchmark_writes_its_ledger(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        benchmark_memory, "probe_device", lambda: Device("cpu", "CPU"), raising=True
+    )
+    monkeypatch.setitem(benchmark_memory.LENGTHS, "cpu", (16, 40))
+    benchmark_memory.main(["--output", str(tmp_path)])
+    [file] = tmp_path.iterdir()
+    entry = json.loads(file.read_text(encoding="utf-8"))
+    assert file.name == f"memory.{entry['machine']['name']}.json"
+    # A build's local label (+cu130) is not always part of the installed version.
+    said = entry["versions"]["torch"].split("+")[0]
+    assert said == torch.__version__.split("+")[0]
+    rows = entry["rows"]
+    assert len(rows) == 2 * 2 * 2 * 2 == len(capsys.readouterr().out.splitlines())
+    for row in rows:
+        assert row["what"] == "activations" and row["error"] == 0
+        assert (
+            row["predicted"] == row["measured"] == row["predicted_parts"][row["what"]]
+        )

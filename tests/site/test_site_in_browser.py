@@ -1,0 +1,297 @@
+"""The site as a reader meets it: every language built, then looked at in Chromium.
+
+Screenshots go to the folder COURSE_SCREENSHOTS, if that is set, to look at.
+"""
+
+import functools
+import http.server
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from helpers.files import ROOT
+from tests.house import gates
+from translations.checking import COMPLETE
+from translations.edition import languages
+from translations.site import SiteError, vendor, wording
+
+pytestmark = pytest.mark.slow
+LANGUAGES = ["en", *(name for name in COMPLETE if name in languages(ROOT))]
+LESSONS = [f"notebooks/{path.stem}" for path in gates.notebooks()]
+PAGES = ["index", "search", *LESSONS]
+START, MATHS, CONTROLS = (LESSONS[n] for n in (0, 1, 4))
+PHONE = {"viewport": {"width": 390, "height": 844}}
+# What is audited in each theme: its language and pages. The audit of a lesson takes
+# several seconds, so each kind of output is seen once.
+AUDITED = {
+    "light": (LANGUAGES[0], ["index", "search", MATHS]),
+    "dark": (LANGUAGES[-1], ["index", LESSONS[2], LESSONS[5]]),
+}
+# What the site says around the text of a page, to the eye and to a screen reader.
+SAID = """
+[...document.querySelectorAll('body *')].filter(e => !e.closest('article, nav li'))
+.flatMap(e => [e.ariaLabel, e.title, e.placeholder, e.dataset.bsOriginalTitle,
+               e.children.length ? '' : e.textContent])
+.filter(Boolean).map(text => text.trim())
+"""
+# How much wider than its place the page is, and the column that the theme scrolls.
+WIDER = """
+Math.max(...['html', '.bd-main', '.bd-article-container'].map(s =>
+  document.querySelector(s)).filter(Boolean).map(e => e.scrollWidth - e.clientWidth))
+"""
+BROKEN = "[...document.querySelectorAll('article img')].filter(i => !i.naturalWidth)"
+FOCUSED = "document.activeElement.closest('{}') !== null"
+
+
+@pytest.fixture(scope="module")
+def packages(browser):
+    """{name: folder} of what npm brings. Without npm: skipped, as without Chromium."""
+    cache = ROOT / "build" / "vendor"
+    try:
+        return {name: vendor.package(name, cache) for name in vendor.PACKAGES}
+    except SiteError as error:
+        required = os.environ.get("COURSE_BROWSER") == "required"
+        (pytest.fail if required else pytest.skip)(str(error))
+
+
+@pytest.fixture(scope="module")
+def built(packages, course_run, tmp_path_factory):
+    """The folder of the site, built from the outputs of the suite's own run."""
+    place = tmp_path_factory.mktemp("site") / "site"
+    run = next(iter(course_run.notebooks.values())).parent.parent
+    command = [sys.executable, "-m", "translations.site.build", "--languages"]
+    command += [*LANGUAGES, "--run", run, "--output", place]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.fail(f"the site was not built:\n{done.stderr}\n{done.stdout}")
+    return place
+
+
+@pytest.fixture(scope="module")
+def address(built):
+    """Where a server of this machine shows the site, as a web server would."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Quiet, directory=built)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def visit(open_page, address):
+    """visit(language, page, ...) -> Watched, the page loaded; options of a context."""
+
+    def visit(language, page, query="", **options):
+        watched = open_page(**options)
+        go(watched, address, language, page, query)
+        return watched
+
+    return visit
+
+
+def go(watched, address, language, page, query=""):
+    url = f"{address}/{language}/{page}.html{query}"
+    watched.page.goto(url, wait_until="networkidle")
+
+
+def picture(page, name):
+    """Keep what a page shows, where someone wants to look."""
+    if folder := os.environ.get("COURSE_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=Path(folder) / f"site-{name}.png")
+
+
+@pytest.mark.parametrize("language", sorted({LANGUAGES[0], LANGUAGES[-1]}))
+def test_every_page_fits_a_phone_and_asks_nobody_else(open_page, address, language):
+    watched = open_page(**PHONE)
+    too_wide = {}
+    for page in PAGES:
+        go(watched, address, language, page)
+        if (pixels := watched.page.evaluate(WIDER)) > 0:
+            too_wide[page] = pixels
+        assert watched.page.evaluate(f"{BROKEN}.length") == 0, page
+        if page == START:
+            picture(watched.page, f"phone-{language}")
+    assert too_wide == {}
+    assert watched.errors == [] and watched.foreign == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_search_finds_a_lesson_by_a_word_of_its_title(visit, language):
+    title = visit(language, LESSONS[2]).page.locator("article h1").inner_text()
+    word = max(re.findall(r"\w+", title), key=len)
+    page = visit(language, "search", f"?q={word}").page
+    found = page.locator(f'#search-results a[href*="{Path(LESSONS[2]).name}"]')
+    found.first.wait_for(timeout=10_000)
+    said = page.locator("#search-results .search-summary", has_text=re.compile(r"\d"))
+    said.wait_for(timeout=10_000)  # how many pages were found
+    assert page.locator("html").get_attribute("lang") == language
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_the_site_speaks_the_language_of_the_page(visit, language):
+    english = set(visit("en", START).page.evaluate(SAID))
+    page = visit(language, START).page
+    copy = page.locator("button.copybtn").first.get_attribute("data-tooltip")
+    assert copy == wording.strings(language)["copy"]
+    names = {"Ctrl", *map(wording.own_name, LANGUAGES)}
+    both = english & set(page.evaluate(SAID)) - names
+    assert {text for text in both if re.search(r"\w{2}", text)} == set()
+
+
+def test_paper_is_white_and_the_screen_stays_dark(visit):
+    page = visit("en", START, color_scheme="dark").page
+    theme = lambda: page.locator("html").get_attribute("data-theme")  # noqa: E731
+    assert theme() == "dark"
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert theme() == "light"
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert theme() == "dark"
+
+
+@pytest.mark.parametrize("page", ["index", "search", START])
+def test_the_switch_of_languages_keeps_the_page(open_page, built, page):
+    """From the disk: the switch needs no server and no script."""
+    watched = open_page(java_script_enabled=False)
+    watched.page.goto((built / "en" / f"{page}.html").as_uri())
+    for language in [*LANGUAGES[1:], "en"]:
+        switch = watched.page.locator("header .languages")
+        switch.locator("summary").click()
+        names = switch.locator("a").all_inner_texts()
+        assert names == [wording.own_name(code) for code in LANGUAGES]
+        switch.get_by_text(wording.own_name(language), exact=True).last.click()
+        assert watched.page.url.endswith(f"/{language}/{page}.html")
+    assert watched.foreign == []
+
+
+@pytest.mark.parametrize(("wanted", "given"), [("ro-RO", "ro"), ("ja", "en")])
+def test_the_start_page_leads_to_the_language_of_the_reader(
+    open_page, address, wanted, given
+):
+    if given not in LANGUAGES:
+        pytest.skip(f"no complete translation into {given!r}")
+    page = open_page(locale=wanted).page
+    page.goto(f"{address}/index.html")
+    page.wait_for_url(f"**/{given}/index.html")
+
+
+def test_the_start_page_is_a_list_of_languages_without_a_script(open_page, address):
+    page = open_page(java_script_enabled=False).page
+    page.goto(f"{address}/index.html")
+    links = page.locator("main a").all()
+    assert [link.get_attribute("hreflang") for link in links] == LANGUAGES
+    links[-1].click()
+    assert page.url == f"{address}/{LANGUAGES[-1]}/index.html"
+
+
+def test_formulas_are_set_and_not_shown_as_source(visit):
+    page = visit(LANGUAGES[-1], MATHS).page
+    page.locator("mjx-container").first.wait_for(timeout=30_000)
+    formulas = page.locator(".math").count()
+    page.wait_for_function(
+        f"document.querySelectorAll('.math mjx-container').length >= {formulas}"
+    )
+    assert formulas > 10 and page.locator("mjx-merror").count() == 0
+    prose = page.evaluate(
+        "[...document.querySelectorAll('article p, article li, article td')]"
+        ".map(p => { p = p.cloneNode(true);"
+        " p.querySelectorAll('code, pre').forEach(c => c.remove());"
+        " return p.textContent }).join(' ')"
+    )
+    assert not re.search(r"\$\S|\\[(\[]|\\frac", prose)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_landing_page_shows_the_ledger_as_plots_with_their_text(visit, language):
+    page = visit(language, "index").page
+    texts = {
+        Path(image.get_attribute("src")).stem: image.get_attribute("alt")
+        for image in page.locator("article img").all()
+    }
+    assert {"before_after", "accuracy", "seconds", "peak-memory"} <= set(texts)
+    assert all("03 " in texts[name] for name in ("accuracy", "seconds", "peak-memory"))
+    assert page.evaluate(f"{BROKEN}.length") == 0
+    picture(page, f"landing-{language}")
+
+
+def test_plots_of_a_lesson_say_which_section_they_belong_to(visit):
+    page = visit(LANGUAGES[1] if LANGUAGES[1:] else "en", CONTROLS).page
+    images = page.locator(".cell_output img").all()
+    headings = page.locator("article :is(h1, h2, h3)").all_inner_texts()
+    headings = [text.removesuffix("#").strip() for text in headings]
+    assert len(images) >= 4
+    for image in images:
+        text = image.get_attribute("alt")
+        assert any(heading in text for heading in headings), text
+
+
+def test_what_was_a_control_is_a_figure_or_a_table_without_a_kernel(built):
+    for lesson in LESSONS:
+        text = (built / "en" / f"{lesson}.html").read_text(encoding="utf-8")
+        assert not re.search(r"\b(VBox|HBox|IntProgress|SelectionSlider)\(", text)
+        assert not re.search(r"<script[^>]*(widget|require)", text)
+    text = (built / "en" / f"{CONTROLS}.html").read_text(encoding="utf-8")
+    assert "<td>activations</td>" in text  # the calculator's table
+
+
+def test_the_keyboard_reaches_the_text_and_the_switch_of_languages(visit):
+    page = visit("en", START).page
+    page.keyboard.press("Tab")
+    assert page.evaluate(FOCUSED.format("#pst-skip-link"))
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#main-content")
+    page.goto(page.url.partition("#")[0], wait_until="networkidle")
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if page.evaluate(FOCUSED.format("header .languages summary")):
+            break
+    page.keyboard.press("Enter")
+    for _ in LANGUAGES:
+        page.keyboard.press("Tab")
+    assert page.evaluate(FOCUSED.format("header .languages li:last-child"))
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/{LANGUAGES[-1]}/{START}.html")
+
+
+def test_the_reader_chooses_light_or_dark_and_the_next_page_keeps_it(visit, address):
+    watched = visit("en", START, color_scheme="light")
+    html = watched.page.locator("html")
+    watched.page.locator("header .theme-switch-button").click()
+    watched.page.locator('header [data-mode="dark"].theme-change-button').click()
+    assert html.get_attribute("data-theme") == "dark"
+    go(watched, address, LANGUAGES[-1], "index")
+    assert html.get_attribute("data-theme") == "dark"
+    assert watched.errors == []
+
+
+@pytest.mark.parametrize("scheme", AUDITED)
+def test_no_serious_barrier_and_no_weak_contrast(open_page, address, packages, scheme):
+    axe = (packages["axe-core"] / "axe.min.js").read_text(encoding="utf-8")
+    watched, found, answers = open_page(color_scheme=scheme), [], []
+    watched.page.on("response", lambda answer: answers.append(answer))
+    language, pages = AUDITED[scheme]
+    for page in pages:
+        answers.clear()
+        go(watched, address, language, page)
+        size = sum(int(a.headers.get("content-length", 0)) for a in answers)
+        print(f"{scheme} {page}: {len(answers)} requests, {size / 1024:.0f} KiB")
+        assert watched.page.locator("html").get_attribute("data-theme") == scheme
+        watched.page.evaluate(axe)
+        for violation in watched.page.evaluate("axe.run()")["violations"]:
+            print(f"  {violation['id']}: {violation['impact']}")
+            if violation["impact"] in ("serious", "critical"):
+                nodes = [node["html"][:200] for node in violation["nodes"][:3]]
+                found.append((page, violation["id"], nodes))
+        if page == pages[-1]:
+            picture(watched.page, f"{scheme}-{language}")
+    assert found == []

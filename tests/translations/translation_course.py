@@ -1,0 +1,129 @@
+"""A small course to translate, and what tests do to its translated pages."""
+
+import json
+
+from nbformat import v4
+
+from tests.translations.pseudo_translation import LANGUAGE, run
+from translations.checking import check_page
+from translations.edition import Edition
+from translations.pages import read_pages
+
+README = """# A course
+
+Clone it. [First](notebooks/00_first.ipynb), then [the data](data/README.md#fields), or
+straight to [the figures](#what-it-costs).
+
+## What it costs
+
+<!-- results: python -m helpers.ledger -->
+| lesson | seconds |
+|---|---|
+| 00 | 72 |
+<!-- end of results -->
+
+The table is measured.
+"""
+TITLE = """# 00 First: a title
+
+A goal. See [the maths](#the-maths-of-it) and [the next](01_second.ipynb#its-end).
+
+**Measured**: `tiny` on a 2-core CPU: 72 s, 720 MiB."""
+MATHS = r"""## The maths of it
+
+The change is $W' = W + \frac{\alpha}{r} B A$, with `r` at most 16 of 1,109 rows[^1].
+
+| key | value |
+|---|---|
+| `rank` of the adapter | 3.8 |
+
+> [!NOTE]
+> A loss of 0 is *not* the aim.
+
+[^1]: Counted by hand."""
+EXERCISE = """### Exercise 1
+
+How many steps does the run make in one epoch of the shop's training messages?
+
+<details><summary>Solution</summary>
+
+```python
+answer = 100 * 4
+```
+
+One batch is read in every step of the run.
+</details>"""
+PLAIN = "The adapter is small, and the base model stays as it was before training."
+
+
+def notebook(*cells):
+    made = [
+        v4.new_code_cell(text, id=name)
+        if name.startswith("code")
+        else v4.new_markdown_cell(text, id=name)
+        for name, text in cells
+    ]
+    for cell in made:
+        if cell.id == "code-setup":
+            cell.metadata["tags"] = ["setup"]
+    return json.dumps(v4.new_notebook(cells=made), indent=1, ensure_ascii=False)
+
+
+FIRST = {
+    "title": TITLE,
+    "code-setup": "import os\n\nprint(os.name)  # once",
+    "maths": MATHS,
+    "plain": PLAIN,
+    "code-run": "answer = 42",
+    "exercise-1": EXERCISE,
+}
+SECOND = {"title": "# 01 Second\n\nMore of the same.", "end": "## Its end\n\nThe end."}
+
+
+def make_course(root):
+    """Write the small course, without translations, into an empty folder."""
+    for folder in ("notebooks", "data"):
+        (root / folder).mkdir()
+    (root / "README.md").write_text(README, encoding="utf-8")
+    (root / "data" / "README.md").write_text("# Data\n\n## Fields\n")
+    write_lesson(root, "00_first", FIRST)
+    write_lesson(root, "01_second", SECOND)
+
+
+def write_lesson(root, name, cells):
+    path = root / "notebooks" / f"{name}.ipynb"
+    path.write_text(notebook(*cells.items()), encoding="utf-8")
+
+
+def file(root, name="00_first", language=LANGUAGE):
+    return root / "translations" / language / f"{name}.md"
+
+
+def text(root, name="00_first", language=LANGUAGE):
+    return file(root, name, language).read_text(encoding="utf-8")
+
+
+def edit(root, old, new, name="00_first", language=LANGUAGE):
+    """Exchange a piece of a translated page that it holds once."""
+    content = text(root, name, language)
+    assert content.count(old) == 1, content
+    path = file(root, name, language)
+    path.write_text(content.replace(old, new), encoding="utf-8")
+
+
+def errors(root, language=LANGUAGE):
+    edition = Edition(root, read_pages(root), language)
+    return [e for page in edition.pages.values() for e in check_page(edition, page)[0]]
+
+
+def counts(root, name="00_first", language=LANGUAGE):
+    pages = read_pages(root)
+    [page] = [page for page in pages if page.name == name]
+    return Edition(root, pages, language).counts(page)
+
+
+def said(root, *arguments, capsys):
+    """Return (exit code, stdout, stderr) of a command."""
+    capsys.readouterr()
+    code = run(root, *arguments)
+    return code, *capsys.readouterr()
