@@ -1,6 +1,7 @@
 """What a run stands on: device and package versions; on Colab also what is missing."""
 
 import importlib
+import os
 import platform
 import re
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 from helpers.config import probe_device
 from helpers.files import ROOT
 
+# The environment variable that marks a run of the course, without a reader before it.
+HEADLESS = "LORA_COURSE_RUN"
 SHOWN = ("torch", "transformers", "peft", "trl", "datasets", "bitsandbytes")
 # Colab has its own builds of these two, tied to its driver: replacing them in a running
 # session breaks it.
@@ -22,6 +25,11 @@ NOT_FOR_COLAB = "# Notebooks"
 # Colab had an older transformers than lessons need: activation_checkpointing of
 # training_config came with 5.16. What is older than this counts as missing.
 OLDEST = {"transformers": "5.16.0"}
+
+
+def is_headless() -> bool:
+    """Whether the course runs by itself, so that widgets stay static pictures."""
+    return HEADLESS in os.environ
 
 
 def report(profile):
