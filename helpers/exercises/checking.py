@@ -3,7 +3,7 @@
     from helpers import exercises
     exercises.check("03.1", answer)
 
-The exercises of lesson NN stand in `helpers/exercises_NN.py`, in a dictionary
+The exercises of lesson NN stand in `lesson_NN.py`, in a dictionary
 `EXERCISES` of `{"NN.1": Exercise(...), ...}`.
 """
 
@@ -130,7 +130,7 @@ def find(name: str) -> Exercise:
     parts = re.fullmatch(r"(\d\d)\.\d", name) if isinstance(name, str) else None
     if not parts:
         raise ValueError(f'an exercise is named like "03.1", got {name!r}')
-    module = f"helpers.exercises_{parts[1]}"
+    module = f"helpers.exercises.lesson_{parts[1]}"
     try:
         known = importlib.import_module(module).EXERCISES
     except ModuleNotFoundError as error:

@@ -24,7 +24,7 @@ def lesson(monkeypatch):
 
     def put(expected="a number", right=lambda a: close(a, 16, within=0), *mistakes):
         exercise = Exercise(expected, right, "Well done.", "Think again.", mistakes)
-        module = types.ModuleType("helpers.exercises_99")
+        module = types.ModuleType("helpers.exercises.lesson_99")
         module.EXERCISES = {"99.1": exercise}
         monkeypatch.setitem(sys.modules, module.__name__, module)
 

@@ -108,8 +108,8 @@ def test_a_lesson_has_three_exercises_and_their_checks(lesson):
 
 
 def test_every_module_of_checks_has_its_lesson():
-    modules = {p.stem[-2:] for p in (ROOT / "helpers").glob("exercises_*.py")}
-    tests = {p.stem[-2:] for p in (ROOT / "tests" / "exercises").glob("wrong_answers_*.py")}
+    modules = {p.stem[-2:] for p in (ROOT / "helpers/exercises").glob("lesson_*.py")}
+    tests = {p.stem[-2:] for p in (ROOT / "tests/exercises").glob("wrong_answers_*.py")}
     assert modules == tests == LESSONS.keys()
 
 
