@@ -44,7 +44,7 @@ site: setup ## build the site of the course in build/site, in every language
 	@exec $(PY) -m translations.site.build $(ARGS)
 
 pages: setup ## write measured figures and the public address into every page that quotes them
-	@$(PY) -m helpers.ledger --pages
+	@$(PY) -m helpers.course.ledger --pages
 	@$(PY) translations/lessons.py sync
 
 lint: setup ## check style, spelling and stripped notebooks

@@ -8,7 +8,9 @@ them up to date. While it is unset they hold none, and nothing needs one.
 import re
 import subprocess
 import tomllib
+from pathlib import Path
 
+from helpers import UserError
 from helpers.files import ROOT
 
 SITE_BRANCH = "gh-pages"  # Colab opens notebooks from a branch of a repository only
@@ -20,34 +22,34 @@ IN_BADGES = re.compile(f"{BEGIN}\n.*?{END}", re.DOTALL)
 IN_CITATION = re.compile(r"^(?:# )?repository-code:.*$", re.MULTILINE)
 
 
-def declared(root=ROOT):
-    """Return the address in pyproject.toml, "" while there is none.
+def declared(root: Path = ROOT) -> str:
+    """The address in pyproject.toml, "" while there is none.
 
-    Raises ValueError where it is not the address of a repository on GitHub.
+    Raises UserError where it is not the address of a repository on GitHub.
     """
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     address = project["project"].get("urls", {}).get("Repository", "")
     if address and not _github(address):
         message = f"{address!r} is not an address https://github.com/OWNER/NAME"
-        raise ValueError(f"pyproject.toml: [project.urls] Repository: {message}")
+        raise UserError(f"pyproject.toml: [project.urls] Repository: {message}")
     return _github(address)
 
 
-def repository(root=ROOT):
-    """Return the declared address, else that of the checkout's remote, else ""."""
+def repository(root: Path = ROOT) -> str:
+    """The declared address, else that of the checkout's remote, else ""."""
     return declared(root) or _github(_remote(root))
 
 
-def site(address):
-    """Return where GitHub publishes the site of a repository; "" without address."""
+def site(address: str) -> str:
+    """Where GitHub publishes the site of a repository; "" without address."""
     if not address:
         return ""
     owner, name = GITHUB.fullmatch(address).groups()
     return f"https://{owner.lower()}.github.io/{name}/"
 
 
-def colab(language, lesson, address):
-    """Return the address that opens a lesson in Colab; "" without address.
+def colab(language: str, lesson: str, address: str) -> str:
+    """The address that opens a lesson in Colab; "" without address.
 
     language: "en" or a folder of translations; lesson: such as "00_start_here".
     """
@@ -58,24 +60,21 @@ def colab(language, lesson, address):
     return f"https://colab.research.google.com/{where}"
 
 
-def badges(address):
-    """Return README's line of badges, in Markdown; "" without address."""
+def badges(address: str) -> str:
+    """README's line of badges, in Markdown; "" without address."""
     if not address:
         return ""
     tests = f"{address}/actions/workflows/tests.yml"
     start = colab("en", "00_start_here", address)
-    return " ".join(
-        [
-            f"[![Tests]({tests}/badge.svg)]({tests})",
-            f"[![Open in Colab](https://colab.research.google.com/assets/"
-            f"colab-badge.svg)]({start})",
-            f"[Read it as a site]({site(address)})",
-        ]
+    image = "https://colab.research.google.com/assets/colab-badge.svg"
+    return (
+        f"[![Tests]({tests}/badge.svg)]({tests}) [![Open in Colab]({image})]({start}) "
+        f"[Read it as a site]({site(address)})"
     )
 
 
-def stamped(text, address):
-    """Return the text of README, CITATION.cff or a set-up cell with this address."""
+def stamped(text: str, address: str) -> str:
+    """The text of README, CITATION.cff or a set-up cell with this address."""
     block = "\n".join(part for part in (BEGIN, badges(address), END) if part)
     text = IN_BADGES.sub(lambda found: block, text)
     line = f"repository-code: {address}" if address else "# repository-code: not yet"
@@ -83,15 +82,16 @@ def stamped(text, address):
     return IN_SETUP_CELL.sub(lambda found: f'ADDRESS = "{address}"', text)
 
 
-def _github(address):
-    """Return https://github.com/OWNER/NAME of a repository's address, else ""."""
+def _github(address: str) -> str:
+    """https://github.com/OWNER/NAME of a repository's address, else ""."""
     found = GITHUB.fullmatch(address.strip())
     if not found:
         return ""
     return f"https://github.com/{found[1]}/{found[2].removesuffix('.git')}"
 
 
-def _remote(root):
+def _remote(root: Path) -> str:
+    """What git holds as the address of the checkout's origin, "" for none."""
     command = ["git", "-C", str(root), "config", "--get", "remote.origin.url"]
     try:
         done = subprocess.run(command, capture_output=True, text=True)

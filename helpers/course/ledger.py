@@ -1,6 +1,6 @@
-"""Keep the measured figures of a run: the ledger, and what pages quote from it.
+"""The measured figures of runs: the ledger, and what pages quote from it.
 
-    python -m helpers.ledger [--run build] [--pages]
+    python -m helpers.course.ledger [--run build] [--pages]
 
 Reads the run's course.json and executed notebooks. Writes data/results/ (one JSON a
 lesson, profile and machine, and the pictures), the "Measured" line at the head of each
@@ -8,30 +8,31 @@ lesson, and the table of results in README.md. Nothing of these is written by ha
 --pages only brings the pages up to date, with the public address of the course too.
 """
 
-import argparse
 import base64
 import json
 import os
 import platform
 import re
+import sys
 from pathlib import Path
 
+from helpers import Parser, UserError, run_command
 from helpers.config import probe_device
 from helpers.course import address
 from helpers.environment import SHOWN, version
-from helpers.files import ROOT
+from helpers.files import ROOT, write_json, write_text
 
 RESULTS = ROOT / "data" / "results"
 # The cell whose figure is kept as a picture, and the picture's name.
 PICTURES = {("03_finetune_with_lora", "after-figure"): "before_after.png"}
-BEGIN, END = "<!-- results: python -m helpers.ledger -->", "<!-- end of results -->"
+BEGIN, END = "<!-- results: make pages -->", "<!-- end of results -->"
 RESULTS_TABLE = re.compile(f"{BEGIN}\n.*?{END}", re.DOTALL)
 AN = re.compile(r"(8\d*|11|18)-core|NVIDIA|AMD")  # spoken with a vowel at the start
 MEASURED = re.compile(r"^\*\*Measured\*\*.*$|^<!-- cost -->$", re.MULTILINE)
 
 
-def machine():
-    """Return {"name": short name for files, "device": text, "cores": int}."""
+def machine() -> dict[str, str]:
+    """{"name": short name for files, "device": text, "system": text}."""
     device, cores = probe_device(), os.cpu_count()
     name = f"cpu-{cores}-cores" if device.kind == "cpu" else device.name
     name = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
@@ -39,31 +40,29 @@ def machine():
     return {"name": name, "device": text, "system": platform.system()}
 
 
-def read_ledger(folder=RESULTS):
-    """Return the entries of the ledger, sorted by file name; one dict a JSON file."""
+def read_ledger(folder=RESULTS) -> list[dict]:
+    """The entries of the ledger, sorted by file name; one dict a JSON file."""
     files = sorted(Path(folder).glob("[0-9][0-9]_*.json"))
     return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
 
-def store(rows, folder=RESULTS):
-    """Write one ledger file for each row of course.json; an older one is replaced."""
-    folder.mkdir(parents=True, exist_ok=True)
+def store(rows: list[dict], folder=RESULTS) -> None:
+    """Writes one ledger file for each row of course.json; an older one is replaced."""
     here, versions = machine(), {name: version(name) for name in SHOWN}
     for row in rows:
         entry = row | {"machine": here, "versions": versions}
         name = f"{row['lesson']}.{row['profile']}.{here['name']}.json"
-        _write(folder / name, json.dumps(entry, indent=1) + "\n")
+        write_json(folder / name, entry)
 
 
-def measured_line(lesson, entries, url=""):
-    """Return a lesson's line of measured cost, one part a profile and machine.
+def measured_line(lesson: str, entries: list[dict], url: str = "") -> str:
+    """A lesson's line of measured cost, one part a profile and machine.
 
     url: the public address of the course; with one, the line ends in a link to Colab.
     """
     parts = [
         f"`{e['profile']}` on {_with_article(e['machine']['device'])}: "
-        f"{e['seconds']:.0f} s, "
-        f"{e['peak_rss_mib']:,.0f} MiB"
+        f"{e['seconds']:.0f} s, {e['peak_rss_mib']:,.0f} MiB"
         for e in entries
         if e["lesson"] == lesson
     ]
@@ -72,12 +71,12 @@ def measured_line(lesson, entries, url=""):
     return f"{line} [Open in Colab]({link})" if link else line
 
 
-def _with_article(device):
+def _with_article(device: str) -> str:
     return f"{'an' if AN.match(device) else 'a'} {device}"
 
 
-def results_table(entries):
-    """Return README's table: a lesson's cost, and exact match before and after."""
+def results_table(entries: list[dict]) -> str:
+    """README's table: a lesson's cost, and exact match before and after."""
     lines = [
         "| lesson | profile, machine | seconds | peak memory | exact match before "
         "| after | training |",
@@ -95,18 +94,18 @@ def results_table(entries):
     return "\n".join(lines)
 
 
-def _shown(figures, name, form, unit=""):
-    """Return a figure as text; nothing where the lesson has no such figure."""
+def _shown(figures: dict, name: str, form: str, unit: str = "") -> str:
+    """A figure as text; nothing where the lesson has no such figure."""
     return f"{figures[name]:{form}}{unit}" if name in figures else ""
 
 
-def quote(entries, root=ROOT):
-    """Bring what the pages quote up to date: the ledger, and the public address."""
+def quote(entries: list[dict], root=ROOT) -> None:
+    """Brings what pages quote up to date: the ledger, and the public address."""
     url = address.declared(root)
     table = f"{BEGIN}\n{results_table(entries)}\n{END}"
     for path in (root / "README.md", root / "CITATION.cff"):
         text = RESULTS_TABLE.sub(lambda found: table, path.read_text(encoding="utf-8"))
-        _write(path, address.stamped(text, url))
+        write_text(path, address.stamped(text, url))
     for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         notebook = json.loads(path.read_text(encoding="utf-8"))
         line = measured_line(path.stem, entries, url)
@@ -117,13 +116,13 @@ def quote(entries, root=ROOT):
             elif "setup" in cell["metadata"].get("tags", []):
                 source = address.stamped(source, url)
             cell["source"] = source.splitlines(keepends=True)
-        _write(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+        write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
-def keep_pictures(run, folder=RESULTS):
-    """Copy the figures that README shows out of the executed notebooks."""
+def keep_pictures(run: Path, folder=RESULTS) -> None:
+    """Copies the figures that README shows out of the executed notebooks."""
     for (lesson, cell_id), name in PICTURES.items():
-        path = Path(run) / "notebooks" / f"{lesson}.ipynb"
+        path = run / "notebooks" / f"{lesson}.ipynb"
         if path.exists():
             cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
             outputs = next(c["outputs"] for c in cells if c["id"] == cell_id)
@@ -131,36 +130,27 @@ def keep_pictures(run, folder=RESULTS):
             (folder / name).write_bytes(base64.b64decode(found[-1]))
 
 
-def _write(path, text):
-    """Write a text file that appears whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(part, path)
-
-
-def keep(run):
-    """Store a run's figures and pictures; raise ValueError where it is no run."""
+def keep(run: Path) -> None:
+    """Stores a run's figures and pictures. Raises UserError where it is no run."""
     try:
         rows = json.loads((run / "course.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         message = f"{run / 'course.json'}: {error}; run `make course` first"
-        raise ValueError(message) from None
+        raise UserError(message) from None
     store(rows)
     keep_pictures(run)
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser("python -m helpers.ledger", description=__doc__)
+def main(argv=None) -> None:
+    """Runs the command. Raises UserError."""
+    parser = Parser("python -m helpers.course.ledger", description=__doc__)
     parser.add_argument("--run", type=Path, default=ROOT / "build", help="a run")
     parser.add_argument("--pages", action="store_true", help="only quote the ledger")
     options = parser.parse_args(argv)
-    try:
-        if not options.pages:
-            keep(options.run)
-        quote(read_ledger())
-    except ValueError as error:
-        parser.error(str(error))
+    if not options.pages:
+        keep(options.run)
+    quote(read_ledger())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command("ledger", main))

@@ -27,7 +27,7 @@ the [helpers](helpers) are code, `[not](data/README.md)` a link.
 
 ![What it learns](data/results/picture.png)
 
-<!-- results: python -m helpers.ledger -->
+<!-- results: make pages -->
 | lesson | seconds |
 |---|---|
 | 00 | 72 |

@@ -16,7 +16,7 @@ straight to [the figures](#what-it-costs).
 
 ## What it costs
 
-<!-- results: python -m helpers.ledger -->
+<!-- results: make pages -->
 | lesson | seconds |
 |---|---|
 | 00 | 72 |
