@@ -5,7 +5,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "slider": ["live", "slider"],
+        "showing": ["show"],
+        "sliders": ["slider"],
         "tokens": ["browse", "token_view"],
         "chat_box": ["chat"],
         "failure_browser": ["browse_failures"],

@@ -4,69 +4,43 @@ A front end with a kernel gets a box to type in; without one the same table is p
 HTML. All text of people and models is escaped.
 """
 
-import os
-from html import escape
+from collections.abc import Iterator
 
-from helpers.course import MARK
-from helpers.widgets.slider import live
+import pandas as pd
+from IPython.display import HTML
 
-CELL = "border:1px solid #9e9e9e;padding:4px 8px;text-align:left;vertical-align:top;"
-TEXT = f"{CELL}white-space:pre-wrap;overflow-wrap:anywhere;font-family:monospace;"
-NOTHING = "<i>(nothing)</i>"
+from helpers.widgets.showing import show, table
 
-
-class ChatView:
-    """A table of messages and answers. Jupyter shows it; `html` is its text."""
-
-    def __init__(self, html: str):
-        self.html = html
-
-    def _repr_html_(self):
-        return self.html
+NOTHING = "(nothing)"
 
 
-def chat_view(turns) -> ChatView:
+def chat_view(turns: list) -> HTML:
     """The table of some turns: a row a message, a column a model.
 
     turns: [(message, {label: answer, ...}), ...], the same labels in every turn.
     """
     labels = list(turns[0][1]) if turns else []
-    head = "".join(
-        f'<th scope="col" style="{CELL}">{escape(label)}</th>'
-        for label in ["message", *labels]
-    )
-    rows = "".join(
-        f"<tr>{_cell(message)}{''.join(map(_cell, answers.values()))}</tr>"
-        for message, answers in turns
-    )
-    table = '<table style="border-collapse:collapse;width:100%">'
-    return ChatView(f"{table}<tr>{head}</tr>{rows}</table>")
+    rows = [[message, *answers.values()] for message, answers in turns]
+    texts = pd.DataFrame(rows, columns=["message", *labels]).replace("", NOTHING)
+    wide = table(texts).hide().set_table_attributes('style="width:100%"')
+    return HTML(wide.to_html())
 
 
-def chat(askers: dict, messages) -> None:
+def chat(askers: dict, messages: list[str]) -> None:
     """Shows the answers to some messages, with a box for more where there is a kernel.
 
     askers: {label: ask}, where ask(message) returns a text or yields its pieces.
-    A run of `helpers.course` gets the table alone, so that no widget state enters the
-    executed notebook. A front end without widgets shows that same table.
     """
-    from IPython.display import display
-
     turns = [(message, last(askers, message)) for message in messages]
-    if MARK in os.environ:
-        display(chat_view(turns))
-        return
-    box = build(askers, turns)
-    page = {"text/html": chat_view(turns).html}
-    display(live(box) | page, raw=True)
+    show(chat_view(turns), lambda: build(askers, turns))
 
 
-def build(askers: dict, turns):
+def build(askers: dict, turns: list):
     """The widget of `chat`: the table, a line to type in, a button."""
     import ipywidgets
 
     turns = list(turns)
-    table = ipywidgets.HTML(chat_view(turns).html)
+    view = ipywidgets.HTML(chat_view(turns).data)
     line = ipywidgets.Text(placeholder="a message", layout={"width": "80%"})
     send = ipywidgets.Button(description="Send")
 
@@ -79,15 +53,15 @@ def build(askers: dict, turns):
         try:
             for said in stream(askers, message):
                 turns[-1] = (message, said)
-                table.value = chat_view(turns).html
+                view.value = chat_view(turns).data
         finally:
             send.disabled = False
 
     send.on_click(ask_all)
-    return ipywidgets.VBox([table, ipywidgets.HBox([line, send])])
+    return ipywidgets.VBox([view, ipywidgets.HBox([line, send])])
 
 
-def stream(askers: dict, message: str):
+def stream(askers: dict, message: str) -> Iterator[dict[str, str]]:
     """Yields {label: what it has said so far}, one asker after the other.
 
     An asker that raises, a stopped server say, has said so in one line.
@@ -108,8 +82,3 @@ def stream(askers: dict, message: str):
 def last(askers: dict, message: str) -> dict[str, str]:
     """{label: the whole answer}."""
     return [{}, *stream(askers, message)][-1]
-
-
-def _cell(text: str) -> str:
-    """One cell of the table."""
-    return f'<td style="{TEXT}">{escape(text) or NOTHING}</td>'

@@ -5,29 +5,18 @@ text of data and models is escaped.
 """
 
 import json
-import os
 from html import escape
 
-from helpers.course import MARK
+import pandas as pd
+from IPython.display import HTML
+
 from helpers.evaluation import json_object
-from helpers.widgets.slider import live
+from helpers.widgets.showing import show, table
 
-CELL = "border:1px solid #9e9e9e;padding:2px 8px;text-align:left;vertical-align:top;"
-TEXT = f"{CELL}white-space:pre-wrap;overflow-wrap:anywhere;font-family:monospace;"
-WRONG = f"{TEXT}font-weight:bold;text-decoration:underline;"
-WRONG += "background:#ffebee;color:#b71c1c;"
 ANY = "any"
+CROSS = "✗"
+WHOLE = None  # the column of answers as a whole: no field has its name
 STATIC = 5  # how many failures a page without a kernel shows
-
-
-class FailureView:
-    """A view of one or more failures. Jupyter shows it; `html` is its text."""
-
-    def __init__(self, html: str):
-        self.html = html
-
-    def _repr_html_(self):
-        return self.html
 
 
 def failures(reports: dict, wrong: str = ANY) -> list[int]:
@@ -45,27 +34,19 @@ def failures(reports: dict, wrong: str = ANY) -> list[int]:
     return [i for i, row in enumerate(last) if _is_wrong(row, wrong)]
 
 
-def failure_view(reports: dict, numbers) -> FailureView:
+def failure_view(reports: dict, numbers) -> HTML:
     """The view of some rows, one block each. numbers: their places in the reports."""
     blocks = [_block(reports, number) for number in numbers]
-    return FailureView("<hr>".join(blocks) or "<p>No failure.</p>")
+    return HTML("<hr>".join(blocks) or "<p>No failure.</p>")
 
 
 def browse_failures(reports: dict) -> None:
-    """Shows the failures of the last report, one at a time, by field.
+    """Shows the failures of the last report: one at a time, by field, or the first.
 
-    A run of `helpers.course` gets the first ones alone, so that no widget state enters
-    the executed notebook. A front end without widgets shows that same page.
     Raises ValueError as `failures` does.
     """
-    from IPython.display import display
-
     page = failure_view(reports, failures(reports)[:STATIC])
-    if MARK in os.environ:
-        display(page)
-        return
-    box = build(reports)
-    display(live(box) | {"text/html": page.html}, raw=True)
+    show(page, lambda: build(reports))
 
 
 def build(reports: dict):
@@ -80,7 +61,7 @@ def build(reports: dict):
 
     def redraw(_=None):
         rows = found[field.value]
-        view.value = failure_view(reports, rows[place.value - 1 : place.value]).html
+        view.value = failure_view(reports, rows[place.value - 1 : place.value]).data
 
     def choose(_):
         place.max = max(1, len(found[field.value]))
@@ -107,48 +88,34 @@ def _block(reports: dict, number: int) -> str:
     """One failure: its message, and a table with a line for each answer."""
     rows = {label: report.rows[number] for label, report in reports.items()}
     first = next(iter(rows.values()))
-    right = {"fields": dict.fromkeys(first["fields"], True), "exact_match": True}
+    fields = list(first["fields"])
+    right = {"fields": dict.fromkeys(fields, True), "exact_match": True}
     rows = {"expected": {"answer": first["expected"], **right}, **rows}
     message = first["prompt"][-1]["content"] if first["prompt"] else ""
-    head = "".join(
-        f'<th scope="col" style="{CELL}">{escape(f)}</th>' for f in right["fields"]
-    )
-    lines = "".join(_answer(label, row) for label, row in rows.items())
+    lines = [_line(row) for row in rows.values()]
+    columns = [*fields, WHOLE] if any(WHOLE in line for line in lines) else fields
+    cells = [[line.get(name, "") for name in columns] for line in lines]
+    texts = pd.DataFrame(cells, index=list(rows), columns=columns)
+    classes = texts[fields].map(lambda text: "wrong" if text[:1] == CROSS else "")
     return (
         f"<div><b>row {number}</b></div>"
         f'<div style="white-space:pre-wrap">{escape(message)}</div>'
-        f'<table style="border-collapse:collapse">'
-        f'<tr><th style="{CELL}"></th>{head}</tr>{lines}</table>'
+        f"{table(texts, classes).to_html()}"
     )
 
 
-def _answer(label: str, row: dict) -> str:
-    """An answer: a cell a field, or one wide cell where that would say too little."""
+def _line(row: dict) -> dict:
+    """The texts of an answer by field, or whole where that would say too little."""
     got, hits = json_object(row["answer"]), row["fields"]
     if hits and got is not None and (row["exact_match"] or not all(hits.values())):
-        return _line(label, got, hits)
+        return {name: _value(got, name, hit) for name, hit in hits.items()}
     if row["exact_match"]:
-        return _wide(label, row["answer"])
+        return {WHOLE: row["answer"]}
     why = "no JSON object: " if got is None else "another text: "
-    return _wide(label, f"✗ {why if hits else ''}{row['answer']}", len(hits) or 1)
+    return {WHOLE: f"{CROSS} {why if hits else ''}{row['answer']}"}
 
 
-def _line(label: str, got: dict, hits: dict) -> str:
-    """The fields of an object, each in its cell, the wrong ones marked."""
-    cells = []
-    for name in hits:
-        shown = json.dumps(got[name], ensure_ascii=False) if name in got else "(none)"
-        mark, look = ("", TEXT) if hits[name] else ("✗ ", WRONG)
-        cells.append(f'<td style="{look}">{mark}{escape(shown)}</td>')
-    return f"<tr>{_head(label)}{''.join(cells)}</tr>"
-
-
-def _wide(label: str, text: str, width: int = 1) -> str:
-    """A line whose text takes the place of that many cells."""
-    cell = f'<td colspan="{width}" style="{TEXT}">{escape(text)}</td>'
-    return f"<tr>{_head(label)}{cell}</tr>"
-
-
-def _head(label: str) -> str:
-    """Whose answer a line holds."""
-    return f'<th scope="row" style="{CELL}">{escape(label)}</th>'
+def _value(got: dict, name: str, right: bool) -> str:
+    """A field of an answer as JSON, marked where it is wrong."""
+    shown = json.dumps(got[name], ensure_ascii=False) if name in got else "(none)"
+    return shown if right else f"{CROSS} {shown}"

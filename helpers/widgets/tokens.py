@@ -9,9 +9,11 @@ import os
 from collections import Counter
 from html import escape
 
-from helpers.course import MARK
-from helpers.widgets.slider import live
+from IPython.display import HTML
 
+from helpers.widgets.showing import show
+
+NEEDED = ("input_ids", "labels", "attention_mask")
 IGNORED = -100  # the label that the loss passes over (torch.nn.CrossEntropyLoss)
 LOOKS = {
     "prompt": "margin:1px;background:#eceff1;color:#37474f;",
@@ -22,16 +24,6 @@ LOOKS = {
 }
 FRAME = "outline:1px solid currentColor;outline-offset:-1px;"
 LINE = "font-family:monospace;line-height:2;white-space:pre-wrap;"
-
-
-class TokenView:
-    """A view of one or more rows of tokens. Jupyter shows it; `html` is its text."""
-
-    def __init__(self, html: str):
-        self.html = html
-
-    def _repr_html_(self):
-        return self.html
 
 
 def token_kinds(tokenizer, input_ids, labels, attention_mask=None) -> list[str]:
@@ -50,7 +42,7 @@ def token_kinds(tokenizer, input_ids, labels, attention_mask=None) -> list[str]:
     return kinds
 
 
-def token_view(tokenizer, rows: dict) -> TokenView:
+def token_view(tokenizer, rows: dict) -> HTML:
     """The view of rows of tokens, each below its title.
 
     rows: {title: {"input_ids": [...], "labels": [...], "attention_mask": [...]}}, the
@@ -69,25 +61,12 @@ def token_view(tokenizer, rows: dict) -> TokenView:
         ]
         head = f"<div><b>{escape(title)}</b> {_legend(kinds)}</div>"
         parts.append(f'{head}<div style="{LINE}">{"".join(spans)}</div>')
-    return TokenView(f"<div>{'<br>'.join(parts)}</div>")
-
-
-NEEDED = ("input_ids", "labels", "attention_mask")
+    return HTML(f"<div>{'<br>'.join(parts)}</div>")
 
 
 def browse(draw, count: int, label: str = "example") -> None:
-    """Shows draw(0), a TokenView, with a slider up to draw(count - 1).
-
-    A run of `helpers.course` gets draw(0) alone, so that no widget state enters the
-    executed notebook. A front end without widgets shows that same view.
-    """
-    from IPython.display import display
-
-    if MARK in os.environ:
-        display(draw(0))
-        return
-    box = build(draw, count, label)
-    display(live(box) | {"text/html": draw(0).html}, raw=True)
+    """Shows draw(i), a `token_view`, with a slider over count of them, or draw(0)."""
+    show(draw(0), lambda: build(draw, count, label))
 
 
 def build(draw, count: int, label: str):
@@ -95,10 +74,12 @@ def build(draw, count: int, label: str):
     import ipywidgets
 
     choice = ipywidgets.IntSlider(max=count - 1, description=label)
-    view = ipywidgets.HTML(draw(0).html)
-    choice.observe(
-        lambda change: setattr(view, "value", draw(change["new"]).html), names="value"
-    )
+    view = ipywidgets.HTML(draw(0).data)
+
+    def redraw(change):
+        view.value = draw(change["new"]).data
+
+    choice.observe(redraw, names="value")
     return ipywidgets.VBox([choice, view])
 
 

@@ -4,8 +4,8 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import v4
 
-from helpers.course.worker import MARK
-from helpers.widgets import chat_box as chat_view
+from helpers.environment import HEADLESS
+from helpers.widgets import chat_box
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 EVIL = "<script>alert('x')</script>&"
@@ -24,44 +24,44 @@ ASKERS = {"base": str.upper, "tuned": pieces}
 
 
 def test_a_row_a_message_a_column_a_model():
-    html = chat_view.chat_view([("hi", {"base": "1", "tuned": ""})]).html
-    assert html.count("<tr>") == 2 and html.count("<td") == html.count("<th") == 3
+    html = chat_box.chat_view([("hi", {"base": "1", "tuned": ""})]).data
+    assert html.count("<tr>") == 2 and html.count("<td") == html.count("<th ") == 3
     heads = [html.index(f">{label}</th>") for label in ("message", "base", "tuned")]
-    assert heads == sorted(heads) and chat_view.NOTHING in html
+    assert heads == sorted(heads) and chat_box.NOTHING in html
 
 
 def test_no_turn_is_an_empty_table():
-    assert "<td" not in chat_view.chat_view([]).html
+    assert "<td" not in chat_box.chat_view([]).data
 
 
 @pytest.mark.parametrize("where", ["message", "label", "answer"])
 def test_all_text_is_escaped(where):
     texts = dict.fromkeys(("message", "label", "answer"), "x") | {where: EVIL}
-    html = chat_view.chat_view(
+    html = chat_box.chat_view(
         [(texts["message"], {texts["label"]: texts["answer"]})]
-    ).html
+    ).data
     assert "<script" not in html and "&lt;script&gt;" in html and "&amp;" in html
 
 
 def test_answers_grow_piece_by_piece():
-    seen = list(chat_view.stream(ASKERS, "hi"))
+    seen = list(chat_box.stream(ASKERS, "hi"))
     assert [said["tuned"] for said in seen if said["tuned"]][:3] == [
         "so ",
         "so you say ",
         "so you say hi",
     ]
     assert seen[0] == {"base": "HI", "tuned": ""}
-    assert chat_view.last(ASKERS, "hi") == {"base": "HI", "tuned": "so you say hi"}
+    assert chat_box.last(ASKERS, "hi") == {"base": "HI", "tuned": "so you say hi"}
 
 
 def test_an_asker_that_fails_does_not_silence_the_others():
-    said = chat_view.last({"broken": broken, **ASKERS}, "hi")
+    said = chat_box.last({"broken": broken, **ASKERS}, "hi")
     assert said["broken"] == "I began[no answer: RuntimeError gone <b>]"
     assert said["base"] == "HI" and said["tuned"] == "so you say hi"
 
 
 def test_typing_adds_a_turn():
-    box = chat_view.build(ASKERS, [("first", {"base": "1", "tuned": "2"})])
+    box = chat_box.build(ASKERS, [("first", {"base": "1", "tuned": "2"})])
     table, (line, send) = box.children[0], box.children[1].children
     before = table.value
     line.value = "  "
@@ -74,7 +74,7 @@ def test_typing_adds_a_turn():
 
 
 def test_the_button_works_again_after_an_error():
-    box = chat_view.build({"broken": broken}, [])
+    box = chat_box.build({"broken": broken}, [])
     line, send = box.children[1].children
     line.value = "hi"
     send.click()
@@ -82,18 +82,18 @@ def test_the_button_works_again_after_an_error():
 
 
 def test_a_front_end_without_widgets_has_the_table(displayed, monkeypatch):
-    monkeypatch.delenv(MARK, raising=False)
-    chat_view.chat(ASKERS, ["hi"])
+    monkeypatch.delenv(HEADLESS, raising=False)
+    chat_box.chat(ASKERS, ["hi"])
     [(shown, options)] = displayed
     assert options == {"raw": True} and VIEW in shown
     assert "so you say hi" in shown["text/html"]
 
 
 def test_a_headless_run_shows_the_table_alone(displayed, monkeypatch):
-    monkeypatch.setenv(MARK, "a run")
-    chat_view.chat(ASKERS, ["hi"])
+    monkeypatch.setenv(HEADLESS, "a run")
+    chat_box.chat(ASKERS, ["hi"])
     [(shown, _)] = displayed
-    assert "so you say hi" in shown._repr_html_()
+    assert "so you say hi" in shown["text/html"] and VIEW not in shown
 
 
 @pytest.mark.slow
@@ -101,10 +101,10 @@ def test_a_headless_run_shows_the_table_alone(displayed, monkeypatch):
 def test_in_a_kernel(headless, monkeypatch):
     """The executed notebook holds the table, and widget state only with a widget."""
     if headless:
-        monkeypatch.setenv(MARK, "a run")
+        monkeypatch.setenv(HEADLESS, "a run")
     else:
-        monkeypatch.delenv(MARK, raising=False)
-    code = "from helpers.chat_view import chat\nchat({'base': str.upper}, ['hi'])"
+        monkeypatch.delenv(HEADLESS, raising=False)
+    code = "from helpers.widgets import chat\nchat({'base': str.upper}, ['hi'])"
     book = v4.new_notebook(cells=[v4.new_code_cell(code)])
     NotebookClient(book, resources={"metadata": {"path": "."}}).execute()
     [output] = [o for o in book.cells[0].outputs if o.output_type == "display_data"]

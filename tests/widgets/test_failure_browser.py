@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from helpers.course.worker import MARK
+from helpers.environment import HEADLESS
 from helpers.evaluation.scoring import score
 from helpers.widgets import failure_browser
 
@@ -40,27 +40,37 @@ def test_reports_of_other_rows_are_refused(reports):
 
 
 def test_a_wrong_value_is_marked_without_colour(reports):
-    html = failure_browser.failure_view(reports, [1]).html
+    html = failure_browser.failure_view(reports, [1]).data
     assert html.count("✗") == 2  # the base's no object, the tuned order
-    cell = re.search(r'<td style="([^"]*)">✗ 7</td>', html)[1]
-    assert "font-weight:bold" in cell and "underline" in cell
+    assert re.search(r'<td class="[^"]* wrong" >✗ 7</td>', html)
+    assert html.count(' wrong"') == 1  # the base's answer is shown whole
+    look = re.search(r"#T_texts td\.wrong {([^}]*)}", html)[1]
+    assert "font-weight: bold" in look and "text-decoration: underline" in look
     assert ">null</td>" in html and "✗ no JSON object: [1]" in html
-    assert "✗ (none)" in failure_browser.failure_view(reports, [2]).html
+    assert "✗ (none)" in failure_browser.failure_view(reports, [2]).data
 
 
 def test_all_text_is_escaped(reports):
     html = failure_browser.failure_view(reports, range(3))._repr_html_()
     tags = set(re.findall(r"<\s*/?\s*(\w+)", html))
-    assert tags == {"div", "b", "table", "tr", "th", "td", "hr"}
+    made = {"style", "table", "thead", "tbody", "tr", "th", "td"}  # by pandas
+    assert tags == {"div", "b", "hr"} | made
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
     assert "&lt;b&gt;tuned" in html
     attributes = set(re.findall(r"\s([\w-]+)=\"", html))
-    assert attributes <= {"style", "scope", "colspan"}
+    assert attributes <= {"style", "type", "id", "class"}
+
+
+def test_field_names_are_escaped_too():
+    wanted, got = json.dumps({ATTACK: "a"}), json.dumps({ATTACK: "b"})
+    html = failure_browser.failure_view({"m": score([wanted], [got])}, [0]).data
+    assert ">&lt;script&gt;alert(1)&lt;/script&gt;</th>" in html
+    assert "<script" not in html
 
 
 def test_text_that_is_no_json_is_shown_whole():
     reports = {"m": score(["yes"], ["no <i>"])}
-    html = failure_browser.failure_view(reports, [0]).html
+    html = failure_browser.failure_view(reports, [0]).data
     assert ">yes</td>" in html and "no &lt;i&gt;" in html
 
 
@@ -68,12 +78,12 @@ def test_the_right_fields_in_another_text_are_told():
     wanted = '{"a": 1, "b": 2}'
     reports = {"m": score([wanted], ['{"b": 2, "a": 1}'])}
     assert failure_browser.failures(reports) == [0]
-    html = failure_browser.failure_view(reports, [0]).html
-    assert html.count("✗") == 1 and "✗ another text: {&quot;b&quot;" in html
+    html = failure_browser.failure_view(reports, [0]).data
+    assert html.count("✗") == 1 and "✗ another text: {&#34;b&#34;" in html
 
 
 def test_no_failure_says_so(reports):
-    assert "No failure" in failure_browser.failure_view(reports, []).html
+    assert "No failure" in failure_browser.failure_view(reports, []).data
     right = {"right": score(EXPECTED, EXPECTED, PROMPTS)}
     controls, view = failure_browser.build(right).children
     assert "No failure" in view.value
@@ -82,7 +92,7 @@ def test_no_failure_says_so(reports):
 def test_the_widget_follows_its_controls(reports):
     controls, view = failure_browser.build(reports).children
     field, place = controls.children
-    show = lambda n: failure_browser.failure_view(reports, [n]).html  # noqa: E731
+    show = lambda n: failure_browser.failure_view(reports, [n]).data  # noqa: E731
     assert view.value == show(1) and place.max == 2
     place.value = 2
     assert view.value == show(2)
@@ -92,13 +102,12 @@ def test_the_widget_follows_its_controls(reports):
     assert labels == ["any (2)", "queue (1)", "order (2)"]
 
 
-def test_a_headless_run_gets_the_plain_page(reports, monkeypatch):
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda x, **k: shown.append(x))
-    monkeypatch.setenv(MARK, "run")
+def test_a_headless_run_gets_the_plain_page(reports, displayed, monkeypatch):
+    monkeypatch.setenv(HEADLESS, "run")
     failure_browser.browse_failures(reports)
-    monkeypatch.delenv(MARK)
+    monkeypatch.delenv(HEADLESS)
     failure_browser.browse_failures(reports)
-    page = failure_browser.failure_view(reports, [1, 2]).html
-    assert shown[0].html == page
-    assert shown[1]["text/html"] == page and VIEW in shown[1]
+    page = failure_browser.failure_view(reports, [1, 2]).data
+    (plain, _), (live, _) = displayed
+    assert plain["text/html"] == page and VIEW not in plain
+    assert live["text/html"] == page and VIEW in live

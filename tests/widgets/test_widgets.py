@@ -7,8 +7,8 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import v4
 
-from helpers.course.worker import MARK
-from helpers.widgets import slider as widgets
+from helpers.environment import HEADLESS
+from helpers.widgets import show, sliders
 
 PNG = b"\x89PNG\r\n\x1a\n"
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -22,33 +22,39 @@ def draw(value):
 
 
 def test_moving_the_slider_redraws_the_picture():
-    box = widgets.build(draw, [1, 2, 3], 2, "rank")
+    box = sliders.build(draw, [1, 2, 3], 2, "rank")
     choice, picture = box.children
-    assert choice.value == 2 and picture.value == widgets.png(draw(2))
+    assert choice.value == 2 and picture.value == sliders.png(draw(2))
     choice.value = 3
-    assert picture.value == widgets.png(draw(3)) != widgets.png(draw(2))
+    assert picture.value == sliders.png(draw(3)) != sliders.png(draw(2))
 
 
 def test_a_front_end_without_widgets_has_the_figure(displayed, monkeypatch):
-    monkeypatch.delenv(MARK, raising=False)
-    widgets.slider(draw, range(1, 4), 2, "rank")
+    monkeypatch.delenv(HEADLESS, raising=False)
+    sliders.slider(draw, range(1, 4), 2, "rank")
     [(shown, options)] = displayed
     assert options == {"raw": True} and VIEW in shown
-    assert base64.b64decode(shown["image/png"]) == widgets.png(draw(2))
-    assert widgets.png(draw(2)).startswith(PNG)
+    assert base64.b64decode(shown["image/png"]) == sliders.png(draw(2))
+    assert sliders.png(draw(2)).startswith(PNG)
 
 
 def test_a_headless_run_shows_the_figure_alone(displayed, monkeypatch):
-    monkeypatch.setenv(MARK, "a run")
-    widgets.slider(draw, [1, 2], 1, "rank")
+    monkeypatch.setenv(HEADLESS, "a run")
+    sliders.slider(draw, [1, 2], 1, "rank")
     [(shown, _)] = displayed
     assert shown.keys() == {"image/png", "text/plain"}
-    assert base64.b64decode(shown["image/png"]) == widgets.png(draw(1))
+    assert base64.b64decode(shown["image/png"]) == sliders.png(draw(1))
+
+
+def test_a_headless_run_makes_no_widget(displayed, monkeypatch):
+    monkeypatch.setenv(HEADLESS, "a run")
+    show({"text/plain": "still"}, lambda: pytest.fail("a widget was made"))
+    assert displayed == [({"text/plain": "still"}, {"raw": True})]
 
 
 def test_a_start_that_is_no_value_is_refused():
     with pytest.raises(ValueError, match="starts at one of its values, got 5"):
-        widgets.slider(draw, [1, 2], 5, "rank")
+        sliders.slider(draw, [1, 2], 5, "rank")
 
 
 @pytest.mark.slow
@@ -56,9 +62,9 @@ def test_a_start_that_is_no_value_is_refused():
 def test_in_a_kernel(headless, monkeypatch):
     """The executed notebook holds a picture, and widget state only with a widget."""
     if headless:
-        monkeypatch.setenv(MARK, "a run")
+        monkeypatch.setenv(HEADLESS, "a run")
     else:
-        monkeypatch.delenv(MARK, raising=False)
+        monkeypatch.delenv(HEADLESS, raising=False)
     code = """
 import matplotlib.pyplot as plt
 from helpers.widgets import slider

@@ -1,0 +1,43 @@
+"""A figure that follows a slider."""
+
+import base64
+import io
+
+from helpers.widgets.showing import show
+
+
+def slider(draw, values, start, label: str) -> None:
+    """Shows draw(value), a Figure, with a slider over the values, or draw(start) alone.
+
+    Raises ValueError where start is not one of the values.
+    """
+    values = list(values)
+    if start not in values:
+        raise ValueError(f"a slider starts at one of its values, got {start!r}")
+    picture = base64.b64encode(png(draw(start))).decode("ascii")
+    static = {"text/plain": f"{label} {start}", "image/png": picture}
+    show(static, lambda: build(draw, values, start, label))
+
+
+def build(draw, values: list, start, label: str):
+    """The widget of `slider`: a box of a slider and the picture that follows it."""
+    import ipywidgets
+
+    choice = ipywidgets.SelectionSlider(
+        options=values, value=start, description=label, continuous_update=False
+    )
+    picture = ipywidgets.Image(value=png(draw(start)), format="png")
+
+    def redraw(change):
+        picture.value = png(draw(change["new"]))
+
+    choice.observe(redraw, names="value")
+    # Not stretched to the width of the page, which would blur the picture.
+    return ipywidgets.VBox([choice, picture], layout={"align_items": "flex-start"})
+
+
+def png(figure) -> bytes:
+    """A Figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()
