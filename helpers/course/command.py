@@ -1,4 +1,4 @@
-"""Run the notebooks of the course headlessly, and keep the figures they measure.
+"""Runs the notebooks of the course headlessly, and keeps the figures they measure.
 
     python -m helpers.course                      every lesson, profile tiny
     python -m helpers.course 03 04 --jobs 1       two lessons, one after the other
@@ -12,40 +12,53 @@ failed, 2 the request was wrong, 130 interrupted.
 import argparse
 import ast
 import os
+import signal
+import sys
 from pathlib import Path
 
-from helpers.course.figures import read_figures, record
-
-ROOT = Path(__file__).resolve().parent.parent
-__all__ = ["main", "read_figures", "record"]
-
-
-class CourseError(ValueError):
-    """The request cannot be carried out; the message is one line for the reader."""
+from helpers import Parser, UserError, config
+from helpers.course import runner
+from helpers.course.report import table
+from helpers.files import ROOT
 
 
-def choose_lessons(names, folder):
-    """Return the notebooks that `names` ask for, in order; all for no name.
+def main(argv=None) -> int:
+    """Runs the lessons asked for; the exit code. Raises UserError."""
+    args, notebooks, parameters = parse(argv)
+    # SIGINT too: a shell leaves it ignored in a background job.
+    runner.on_signals(signal.default_int_handler)
+    try:
+        rows = runner.run(args, notebooks, parameters)
+    except KeyboardInterrupt:
+        print("course: interrupted, every lesson was stopped", file=sys.stderr)
+        return 130
+    if rows:
+        print(table(rows))
+    return 0 if len(rows) == len(notebooks) else 1
 
-    A name is a number (`3`, `03`) or how the file name begins. Raises CourseError
-    for a name that fits no notebook.
+
+def choose_lessons(names: list[str], folder: Path) -> list[Path]:
+    """The notebooks that `names` ask for, in order; all for no name.
+
+    A name is a number (`3`, `03`) or how the file name begins. Raises UserError for a
+    name that fits no notebook.
     """
-    lessons = sorted(Path(folder).glob("[0-9][0-9]_*.ipynb"))
+    lessons = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     chosen = set()
     for name in names:
         start = f"{int(name):02}_" if name.isdecimal() else Path(name).stem
         found = [path for path in lessons if path.stem.startswith(start)]
         if not found:
             there = ", ".join(path.stem for path in lessons) or "none"
-            raise CourseError(f"no lesson {name!r} in {folder}; there are: {there}")
+            raise UserError(f"no lesson {name!r} in {folder}; there are: {there}")
         chosen.update(found)
     if not lessons:
-        raise CourseError(f"no notebooks in {folder}")
+        raise UserError(f"no notebooks in {folder}")
     return sorted(chosen) if names else lessons
 
 
-def check_parameters(notebook, parameters):
-    """Raise CourseError unless the notebook's parameters cell sets each name.
+def check_parameters(notebook: Path, parameters: dict) -> None:
+    """Raises UserError unless the notebook's parameters cell sets each name.
 
     Papermill itself only warns about an unknown name, and overwrites the value
     with the default where no cell is tagged: both would run the wrong thing.
@@ -56,30 +69,19 @@ def check_parameters(notebook, parameters):
     try:
         content = nbformat.read(notebook, as_version=4)
     except Exception as error:  # JSON, encoding and schema errors alike
-        raise CourseError(f"{notebook.name}: not a notebook ({error!r:.80})") from error
+        raise UserError(f"{notebook.name}: not a notebook ({error!r:.80})") from error
     content.metadata.setdefault("kernelspec", {}).update(name="python3")
     content.metadata["language_info"] = {"name": "python"}
     known = sorted(papermill.inspect_notebook(content))
     if not known:
-        raise CourseError(f"{notebook.name}: no cell tagged 'parameters' sets any")
-    for name in parameters:
-        if name not in known:
-            there = ", ".join(known)
-            raise CourseError(
-                f"{notebook.name}: no parameter {name!r}; there are: {there}"
-            )
+        raise UserError(f"{notebook.name}: no cell tagged 'parameters' sets any")
+    if unknown := [name for name in parameters if name not in known]:
+        what = f"no parameter {unknown[0]!r}; there are: {', '.join(known)}"
+        raise UserError(f"{notebook.name}: {what}")
 
 
-def parse(argv):
-    """Return the checked request: (arguments, notebooks, parameters).
-
-    Raises CourseError.
-    """
-
-    class Parser(argparse.ArgumentParser):
-        def error(self, message):
-            raise CourseError(message)
-
+def parse(argv) -> tuple[argparse.Namespace, list[Path], dict]:
+    """The checked request: (arguments, notebooks, parameters). Raises UserError."""
     parser = Parser(
         "python -m helpers.course",
         description=__doc__,
@@ -98,20 +100,18 @@ def parse(argv):
     return args, *check_request(args)
 
 
-def check_request(args):
-    """Return (notebooks, parameters) of parsed arguments; raise CourseError."""
-    from helpers import config
-
+def check_request(args) -> tuple[list[Path], dict]:
+    """(notebooks, parameters) of parsed arguments. Raises UserError."""
     if args.profile not in config.profile_names():
         there = ", ".join(config.profile_names())
-        raise CourseError(f"no profile {args.profile!r}; there are: {there}")
+        raise UserError(f"no profile {args.profile!r}; there are: {there}")
     if args.jobs is None:
         args.jobs = min(2, os.cpu_count() or 1) if args.profile == "tiny" else 1
     if args.jobs < 1:
-        raise CourseError(f"--jobs must be 1 or more, got {args.jobs}")
+        raise UserError(f"--jobs must be 1 or more, got {args.jobs}")
     parameters = {name: _value(text) for name, text in args.p}
     if "PROFILE" in parameters:
-        raise CourseError("the profile is chosen with --profile, not with -p")
+        raise UserError("the profile is chosen with --profile, not with -p")
     parameters["PROFILE"] = args.profile
     notebooks = choose_lessons(args.lessons, args.notebooks.resolve())
     for notebook in notebooks:
@@ -119,8 +119,8 @@ def check_request(args):
     return notebooks, parameters
 
 
-def _value(text):
-    """Read a parameter as a Python literal, or else as the text it is."""
+def _value(text: str):
+    """A parameter read as a Python literal, or else the text it is."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

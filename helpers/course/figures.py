@@ -5,8 +5,8 @@ import json
 MIME = "application/vnd.lora-course.figures+json"
 
 
-def record(lesson, **figures):
-    """Show a lesson's measured figures and store them in the executed notebook.
+def record(lesson: str, **figures) -> None:
+    """Shows a lesson's measured figures and stores them in the executed notebook.
 
     `lesson` is the notebook's name without suffix. A figure is a number, string,
     bool, None, or a list or dictionary of them; numpy and torch scalars become
@@ -21,8 +21,8 @@ def record(lesson, **figures):
     display({MIME: payload, "text/plain": text}, raw=True)
 
 
-def _plain(name, value):
-    """Return `value` as JSON gives it back."""
+def _plain(name: str, value):
+    """`value` as JSON gives it back."""
 
     def scalar(item):
         if hasattr(item, "item"):
@@ -35,8 +35,8 @@ def _plain(name, value):
         raise ValueError(f"figure {name!r} is not a finite number: {value}") from error
 
 
-def read_figures(notebook_path):
-    """Return the figures recorded in an executed notebook, {} if there are none."""
+def read_figures(notebook_path) -> dict:
+    """The figures recorded in an executed notebook, {} if there are none."""
     import nbformat
 
     figures = {}
@@ -48,8 +48,8 @@ def read_figures(notebook_path):
     return figures
 
 
-def figure_lines(figures):
-    """Return one line a figure, names padded to one width."""
+def figure_lines(figures: dict) -> list[str]:
+    """One line a figure, names padded to one width."""
     width = max(map(len, figures), default=0)
     shown = {n: f"{v:.4g}" if type(v) is float else v for n, v in figures.items()}
     return [f"{name:<{width}}  {value}" for name, value in shown.items()]

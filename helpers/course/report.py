@@ -1,15 +1,13 @@
-"""What a run of the course tells: progress, failures, the closing table, results."""
+"""What a run of the course tells: progress, failures, the closing table."""
 
-import json
-import os
 import sys
 from pathlib import Path
 
 from helpers.course.figures import figure_lines
 
 
-def table(rows):
-    """Return the closing table: lesson, seconds, peak memory, then its figures."""
+def table(rows: list[dict]) -> str:
+    """The closing table: lesson, seconds, peak memory, then its figures."""
     width = max([len("lesson"), *(len(row["lesson"]) for row in rows)])
     lines = [f"{'lesson':<{width}}  seconds  peak MiB  figures"]
     for row in rows:
@@ -21,8 +19,8 @@ def table(rows):
     return "\n".join(lines)
 
 
-def failure_text(lesson, event, target, log):
-    """Say where a lesson failed, with what error, and what it printed last."""
+def failure_text(lesson: str, event: dict, target: Path, log: Path) -> str:
+    """Where a lesson failed, with what error, and what it printed last."""
     if event["event"] == "lost":
         what = f"its process ended with code {event['code']} (out of memory?)"
         output = log.read_text(encoding="utf-8", errors="replace").splitlines()[-10:]
@@ -35,20 +33,13 @@ def failure_text(lesson, event, target, log):
     return "\n".join(lines + where)
 
 
-def write_json(path, content):
-    """Write a file that is either complete or absent."""
-    part = Path(f"{path}.part")
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
-
-
 class Progress:
     """A bar over the cells of all lessons; a line as each lesson ends.
 
     Without a terminal (a log file, CI) only the lines are written.
     """
 
-    def __init__(self, notebooks):
+    def __init__(self, notebooks: list[Path]):
         import nbformat
         from tqdm import tqdm
 
@@ -64,16 +55,16 @@ class Progress:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_) -> None:
         self.bar.close()
 
-    def cell(self, lesson, index):
-        """Show that the cell with this index (from 0) starts."""
+    def cell(self, lesson: str, index: int) -> None:
+        """Shows that the cell with this index (from 0) starts."""
         self.bar.set_description(f"{lesson} cell {index + 1}/{self.cells[lesson]}")
         self.bar.update(index - self.seen[lesson])
         self.seen[lesson] = index
 
-    def end(self, lesson, text):
-        """Count a lesson as ended and print a line (or several) about it."""
+    def end(self, lesson: str, text: str) -> None:
+        """Counts a lesson as ended and prints a line (or several) about it."""
         self.bar.update(self.cells[lesson] - self.seen[lesson])
         self.bar.write(text, file=sys.stderr)

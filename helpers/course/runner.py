@@ -1,7 +1,7 @@
-"""The run behind `helpers.course`: worker processes, progress, results.
+"""The run behind `python -m helpers.course`: worker processes, progress, results.
 
-Each lesson is executed by a worker of its own (`helpers.course_worker`), so memory
-is measured by lesson and a cancelled lesson leaves nothing behind.
+Each lesson is executed by a worker of its own (`helpers.course.worker`), so memory is
+measured by lesson and a cancelled lesson leaves nothing behind.
 """
 
 import json
@@ -14,20 +14,23 @@ import sys
 import threading
 from pathlib import Path
 
-from helpers.course import worker as course_worker
-from helpers.course.figures import read_figures
-from helpers.course.report import Progress, failure_text, write_json
+import psutil
 
-ROOT = Path(__file__).resolve().parent.parent
+from helpers.course.figures import read_figures
+from helpers.course.report import Progress, failure_text
+from helpers.course.worker import end_processes
+from helpers.environment import HEADLESS
+from helpers.files import ROOT, write_json
+
 KERNEL = "lora-course"
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
-def run(args, notebooks, parameters):
-    """Execute notebooks, write build/course.json, return its rows.
+def run(args, notebooks: list[Path], parameters: dict) -> list[dict]:
+    """Executes notebooks and writes build/course.json; its rows.
 
-    `args` are the parsed arguments of `helpers.course`. Every process of the run
-    has ended when this returns or raises; KeyboardInterrupt passes through.
+    args: the parsed arguments of `helpers.course.command`. Every process of the run has
+    ended when this returns or raises; KeyboardInterrupt passes through.
     """
     work = prepare(args.output, notebooks)
     try:
@@ -36,23 +39,21 @@ def run(args, notebooks, parameters):
         on_signals(signal.SIG_IGN)  # a second Ctrl-C must not cut the end short
         raise
     finally:
-        course_worker.end_processes(f"{work}{os.sep}")
+        end_processes(f"{work}{os.sep}")
         shutil.rmtree(work, ignore_errors=True)
-    write_json(args.output / "course.json", rows)
+    write_json(args.output / "course.json", rows, indent=2)
     return rows
 
 
-def on_signals(handler):
-    """Set the handler of every signal that asks the run to end."""
+def on_signals(handler) -> None:
+    """Sets the handler of every signal that asks the run to end."""
     for name in SIGNALS:
         if hasattr(signal, name):  # Windows has no SIGHUP
             signal.signal(getattr(signal, name), handler)
 
 
-def prepare(output, notebooks):
-    """Clear earlier results of these lessons; return this run's working folder."""
-    import psutil
-
+def prepare(output: Path, notebooks: list[Path]) -> Path:
+    """Clears earlier results of these lessons; this run's working folder."""
     for folder in ("notebooks", "failed"):
         (output / folder).mkdir(parents=True, exist_ok=True)
         for notebook in notebooks:
@@ -67,8 +68,8 @@ def prepare(output, notebooks):
     return work
 
 
-def write_kernel(folder):
-    """Write the kernel specification of this very Python.
+def write_kernel(folder: Path) -> None:
+    """Writes the kernel specification of this very Python.
 
     The reader may have none, or one called python3 that belongs elsewhere.
     """
@@ -78,17 +79,16 @@ def write_kernel(folder):
         "display_name": "Python 3",
         "language": "python",
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
+    write_json(folder / "kernel.json", spec)
 
 
-def mark(work, lesson):
-    """Return what every process of this run's lesson carries in its environment."""
+def mark(work: Path, lesson: str) -> str:
+    """What every process of this run's lesson carries in its environment."""
     return f"{work}{os.sep}{lesson}{os.sep}"
 
 
-def environment(profile, work, lesson):
-    """Return the environment of a lesson's worker and kernel."""
+def environment(profile: str, work: Path, lesson: str) -> dict[str, str]:
+    """The environment of a lesson's worker and kernel."""
     env = dict(os.environ)
     env.pop("MPLBACKEND", None)  # the kernel then draws into the notebook
     defaults = {
@@ -100,7 +100,7 @@ def environment(profile, work, lesson):
     if profile == "tiny":
         defaults["HF_HUB_OFFLINE"] = "1"
     own = {
-        course_worker.MARK: mark(work, lesson),
+        HEADLESS: mark(work, lesson),
         "JUPYTER_PATH": str(work / "jupyter"),
         "JUPYTER_RUNTIME_DIR": str(work / lesson / "runtime"),
         "IPYTHONDIR": str(work / lesson / "ipython"),
@@ -108,8 +108,8 @@ def environment(profile, work, lesson):
     return defaults | env | own
 
 
-def start_worker(notebook, args, parameters, work, events):
-    """Start a lesson; its reports arrive in the queue `events` as (name, dict)."""
+def start_worker(notebook: Path, args, parameters: dict, work: Path, events) -> None:
+    """Starts a lesson; its reports arrive in the queue `events` as (name, dict)."""
     lesson = notebook.stem
     folder = work / lesson
     folder.mkdir()
@@ -122,7 +122,7 @@ def start_worker(notebook, args, parameters, work, events):
     }
     with open(folder / "log.txt", "w", encoding="utf-8") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "helpers.course_worker", json.dumps(task)],
+            [sys.executable, "-m", "helpers.course.worker", json.dumps(task)],
             cwd=ROOT,
             env=environment(args.profile, work, lesson),
             stdin=subprocess.DEVNULL,
@@ -134,8 +134,8 @@ def start_worker(notebook, args, parameters, work, events):
     threading.Thread(target=listen, args=(lesson, process, events), daemon=True).start()
 
 
-def listen(lesson, process, events):
-    """Pass on a worker's reports, and that it ended if it did so without one."""
+def listen(lesson: str, process: subprocess.Popen, events: queue.Queue) -> None:
+    """Passes on a worker's reports, and that it ended if it did so without one."""
     reported = False
     for line in process.stdout:
         event = json.loads(line)
@@ -146,8 +146,8 @@ def listen(lesson, process, events):
         events.put((lesson, {"event": "lost", "code": code}))
 
 
-def run_all(args, notebooks, parameters, work):
-    """Keep `args.jobs` workers busy until every notebook ended; return the rows."""
+def run_all(args, notebooks: list[Path], parameters: dict, work: Path) -> list[dict]:
+    """Keeps `args.jobs` workers busy until every notebook has ended; the rows."""
     waiting, running, rows = list(notebooks), {}, []
     events, parent = queue.Queue(), os.getppid()
     with Progress(notebooks) as progress:
@@ -171,13 +171,13 @@ def run_all(args, notebooks, parameters, work):
     return sorted(rows, key=lambda row: row["lesson"])
 
 
-def finish(notebook, event, args, work, progress):
-    """Move the executed notebook to its place; return its row, None if it failed."""
+def finish(notebook: Path, event: dict, args, work: Path, progress) -> dict | None:
+    """Moves an executed notebook to its place; its row, None where it failed."""
     lesson, ran = notebook.stem, work / notebook.stem / notebook.name
     done = event["event"] == "done"
     target = args.output / ("notebooks" if done else "failed") / notebook.name
     if event["event"] == "lost":
-        course_worker.end_processes(mark(work, lesson))  # its kernel may still run
+        end_processes(mark(work, lesson))  # its kernel may still run
     if ran.exists():
         os.replace(ran, target)
     if not done:

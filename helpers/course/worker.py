@@ -1,9 +1,9 @@
-"""One lesson in one process: started by `helpers.course`, never by hand.
+"""One lesson in one process: started by `helpers.course.runner`, never by hand.
 
 The worker executes a notebook with papermill and reports on its standard output,
 one JSON object a line: `cell` as each cell starts, then `done` or `failed`. Every
-process of a lesson inherits `MARK` in its environment; that is how all of them,
-also those a notebook started itself, are found again when they must end.
+process of a lesson inherits the mark `HEADLESS` in its environment; that is how all of
+them, also those a notebook started itself, are found again when they must end.
 """
 
 import contextlib
@@ -13,32 +13,32 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-MARK = "LORA_COURSE_RUN"
+import psutil
+
+from helpers.environment import HEADLESS
+
 MIB = 2**20
 SAMPLE_SECONDS = 0.2
 OUTPUT_LINES = 10
 
 
-def marked_processes(mark):
-    """Return the processes whose `MARK` starts with `mark`, without this one."""
-    import psutil
-
+def marked_processes(mark: str) -> list[psutil.Process]:
+    """The processes whose mark starts with this one, without the caller's."""
     found = []
     for process in psutil.process_iter():
         # Another user's process, or one that has just ended, cannot be read.
         with contextlib.suppress(psutil.Error, OSError):
             if process.pid != os.getpid():
-                if process.environ().get(MARK, "").startswith(mark):
+                if process.environ().get(HEADLESS, "").startswith(mark):
                     found.append(process)
     return found
 
 
-def end_processes(mark, rounds=20):
-    """Kill every process marked with `mark`; look again until none is left."""
-    import psutil
-
+def end_processes(mark: str, rounds: int = 20) -> None:
+    """Kills every process marked so; looks again until none is left."""
     for _ in range(rounds):
         left = marked_processes(mark)
         if not left:
@@ -50,18 +50,18 @@ def end_processes(mark, rounds=20):
 
 
 class Watch(threading.Thread):
-    """Measure the peak memory of this worker's kernel; end with the runner.
+    """Measures the peak memory of this worker's kernel; ends with the runner.
 
     `peak_rss_mib` is the highest sum seen of the resident memory of all
     descendants. A runner that was killed cannot stop its workers, so each worker
     looks for itself whether its parent is still the one that started it.
     """
 
-    def __init__(self, parent, mark):
+    def __init__(self, parent: int, mark: str):
         super().__init__(daemon=True)
         self.parent, self.mark, self.peak_rss_mib = parent, mark, 0.0
 
-    def run(self):
+    def run(self) -> None:
         while True:
             if os.getppid() != self.parent:
                 end_processes(self.mark)
@@ -70,9 +70,7 @@ class Watch(threading.Thread):
             time.sleep(SAMPLE_SECONDS)
 
     @staticmethod
-    def _rss_mib():
-        import psutil
-
+    def _rss_mib() -> float:
         total = 0
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
@@ -80,8 +78,8 @@ class Watch(threading.Thread):
         return total / MIB
 
 
-def last_output(cell):
-    """Return the last printed lines of a cell, without colours."""
+def last_output(cell) -> list[str]:
+    """The last printed lines of a cell, without colours."""
     streams = [o.text for o in cell.get("outputs", []) if o.output_type == "stream"]
     # A progress bar rewrites its line: only what stood there last is of use.
     text = re.sub(r"[^\n]*\r(?!\n)", "", "".join(streams))
@@ -89,11 +87,11 @@ def last_output(cell):
     return text.rstrip().splitlines()[-OUTPUT_LINES:]
 
 
-def describe_failure(error, source, executed, cell_id):
-    """Say in a dictionary which cell failed, why, and what it printed last.
+def describe_failure(error, source: str, executed: str, cell_id: str | None) -> dict:
+    """Which cell failed, why, and what it printed last.
 
-    `source` and `executed` are paths; the number counts the cells of `source`
-    from 1, and is None for a cell that only the run has (injected parameters).
+    source, executed: paths. cell: counts the cells of the source from 1; None for one
+    that only the run has (injected parameters).
     """
     import nbformat
 
@@ -111,8 +109,8 @@ def describe_failure(error, source, executed, cell_id):
     }
 
 
-def execute(task, emit):
-    """Run the notebook of `task`; return None or the description of its failure."""
+def execute(task: dict, emit: Callable[..., None]) -> dict | None:
+    """Runs the notebook of `task`; the description of its failure, None for none."""
     import papermill
 
     current = {"id": None}
@@ -137,11 +135,11 @@ def execute(task, emit):
     return None
 
 
-def main(task):
-    """Run one lesson and report it.
+def main(task: dict) -> None:
+    """Runs one lesson and reports it.
 
-    `task` holds `notebook`, `output` (paths), `parameters`, `kernel` (a kernel
-    specification's name) and `parent` (the runner's process id).
+    task: `notebook`, `output` (paths), `parameters`, `kernel` (a kernel specification's
+    name) and `parent` (the runner's process id).
     """
     # The kernel inherits file descriptors 1 and 2; reports go where it cannot write.
     reports = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
@@ -150,7 +148,7 @@ def main(task):
     def emit(**event):
         reports.write(json.dumps(event) + "\n")
 
-    mark = os.environ[MARK]
+    mark = os.environ[HEADLESS]
     watch = Watch(task["parent"], mark)
     watch.start()
     start = time.perf_counter()

@@ -1,24 +1,31 @@
 """The course runner on small notebooks that need no model."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
 from nbformat import v4, write
 
-from helpers import config, course
-from helpers.course import figures as course_figures
-from helpers.course import report as course_report
-from helpers.course import worker as course_worker
+from helpers import UserError, config, run_command
+from helpers.course import read_figures, record
+from helpers.course.command import choose_lessons, main
+from helpers.course.figures import figure_lines
+from helpers.course.report import table
+from helpers.course.worker import last_output
 from helpers.files import ROOT
 
 PARAMETERS = 'PROFILE = "auto"\nN = 1'
-IMPORT = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom helpers import course\n"
+IMPORT = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+IMPORT += "from helpers.course import record\n"
+LIKE_MAKE = "import subprocess, sys; subprocess.run(sys.argv[1:])"
 SLOW = """import os, pathlib, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
 pathlib.Path("pids.part").write_text(f"{os.getppid()} {os.getpid()} {child.pid}")
@@ -55,12 +62,101 @@ def run(folder, *arguments):
     )
 
 
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def running(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+class Started(NamedTuple):
+    """A run in the middle of a cell."""
+
+    folder: Path
+    process: subprocess.Popen
+
+    def pids(self):
+        """Return the ids of the worker, its kernel, and what the cell started."""
+        return [int(pid) for pid in (self.folder / "pids").read_text().split()]
+
+
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory):
+def started(tmp_path_factory):
+    """{how it will end: Started} of three runs, begun at once to wait once."""
+    runs, options = {}, {"cwd": ROOT, "stderr": subprocess.PIPE, "text": True}
+    with contextlib.ExitStack() as stack:
+        for how in ("interrupt", "kill", "make"):
+            folder = tmp_path_factory.mktemp(how)
+            make_notebook(folder / "00_slow.ipynb", SLOW)
+            call = command(folder)
+            if how == "make":
+                call = [sys.executable, "-c", LIKE_MAKE, *call, "--end-with-parent"]
+            process = stack.enter_context(subprocess.Popen(call, **options))
+            stack.callback(process.kill)
+            runs[how] = Started(folder, process)
+        for run in runs.values():
+            assert wait_until((run.folder / "pids").exists)
+        yield runs
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for a child")
+def test_interrupt_leaves_nothing_running(started):
+    (folder, process), pids = started["interrupt"], started["interrupt"].pids()
+    assert all(map(running, pids))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    assert not any(map(running, pids))
+    assert process.stderr.read().count("\n") == 1
+    assert not list((folder / "build").glob(".run-*"))
+    assert not (folder / "build" / "course.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps a dead parent's id")
+def test_run_started_by_make_ends_with_make(started):
+    (folder, make), pids = started["make"], started["make"].pids()
+    assert all(map(running, pids))
+    make.kill()
+    make.wait()
+    assert wait_until(lambda: not any(map(running, pids)), seconds=10)
+    build = folder / "build"
+    assert wait_until(lambda: not list(build.glob(".run-*")), seconds=10)
+
+
+@pytest.fixture(scope="module")
+def killed(started):
+    """A run whose runner has just been killed."""
+    run = started["kill"]
+    run.process.kill()
+    run.process.wait()
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps a dead parent's id")
+def test_killed_runner_leaves_nothing_running(killed):
+    """But a folder, which the next run clears: `mixed` is that one."""
+    assert wait_until(lambda: not any(map(running, killed.pids())), seconds=10)
+    assert list((killed.folder / "build").glob(".run-*"))
+
+
+@pytest.fixture(scope="module")
+def mixed(killed):
     """One run of five lessons: two work, one raises, two lose a process."""
-    folder = tmp_path_factory.mktemp("mixed")
+    folder = killed.folder
+    (folder / "00_slow.ipynb").unlink()
     block = "block = bytearray(200 * 2**20)\nimport time; time.sleep(0.7)"
-    last = IMPORT + 'course.record("00_works", base=0, after=N / 8, chosen=PROFILE)'
+    last = IMPORT + 'record("00_works", base=0, after=N / 8, chosen=PROFILE)'
     make_notebook(folder / "00_works.ipynb", block, last)
     lines = "for i in range(30):\n    print('line', i)\n"
     make_notebook(folder / "01_raises.ipynb", "", lines + "raise ValueError('boom')")
@@ -122,85 +218,16 @@ def test_notebooks_lie_where_their_outcome_says(mixed):
     assert not list(build.glob(".run-*"))
 
 
-def wait_until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def running(pid):
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-@pytest.fixture
-def slow_run(tmp_path):
-    """A run in the middle of a cell: (process, the pids of all it started)."""
-    make_notebook(tmp_path / "00_slow.ipynb", SLOW)
-    process = subprocess.Popen(
-        command(tmp_path), cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert wait_until((tmp_path / "pids").exists)
-        yield process, [int(pid) for pid in (tmp_path / "pids").read_text().split()]
-    finally:
-        process.kill()
-        process.communicate()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for a child")
-def test_interrupt_leaves_nothing_running(slow_run, tmp_path):
-    process, pids = slow_run
-    assert all(map(running, pids))
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) == 130
-    assert not any(map(running, pids))
-    assert process.stderr.read().count("\n") == 1
-    assert not list((tmp_path / "build").glob(".run-*"))
-    assert not (tmp_path / "build" / "course.json").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="Windows keeps a dead parent's id")
-def test_killed_runner_leaves_nothing_running_and_no_stale_state(slow_run, tmp_path):
-    process, pids = slow_run
-    process.kill()
-    process.wait()
-    assert wait_until(lambda: not any(map(running, pids)), seconds=10)
-    make_notebook(tmp_path / "00_slow.ipynb", "print(N)")
-    assert run(tmp_path).returncode == 0
-    assert not list((tmp_path / "build").glob(".run-*"))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="Windows keeps a dead parent's id")
-def test_run_started_by_make_ends_with_make(tmp_path):
-    make_notebook(tmp_path / "00_slow.ipynb", SLOW)
-    like_make = "import subprocess, sys; subprocess.run(sys.argv[1:])"
-    call = [*command(tmp_path), "--end-with-parent"]
-    make = subprocess.Popen([sys.executable, "-c", like_make, *call], cwd=ROOT)
-    try:
-        assert wait_until((tmp_path / "pids").exists)
-    finally:
-        make.kill()
-        make.wait()
-    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
-    assert wait_until(lambda: not any(map(running, pids)), seconds=10)
-    left = (tmp_path / "build").glob(".run-*")
-    assert wait_until(lambda: not list(left), seconds=10)
-
-
 @pytest.fixture
 def folder(tmp_path):
     make_notebook(tmp_path / "00_start.ipynb", "1")
     make_notebook(tmp_path / "03_lora.ipynb", "1")
     return tmp_path
+
+
+def refuse(folder, *arguments):
+    """Return the exit code of the command, run in this process."""
+    return run_command("course", main, command(folder, *arguments)[3:])
 
 
 REFUSED = [
@@ -219,7 +246,7 @@ REFUSED = [
 def test_wrong_request_is_one_line_and_exit_code_2(
     folder, capsys, arguments, said, there_are
 ):
-    assert course.main(command(folder, *arguments)[3:]) == 2
+    assert refuse(folder, *arguments) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.count("\n") == 1
     assert said in printed.err and there_are in printed.err
@@ -237,7 +264,7 @@ UNFIT = {
 @pytest.mark.parametrize("unfit", UNFIT)
 def test_unfit_notebook_is_one_line_and_exit_code_2(folder, capsys, unfit):
     UNFIT[unfit](folder / "05_unfit.ipynb")
-    assert course.main(command(folder)[3:]) == 2
+    assert refuse(folder) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith("course: 05_unfit.ipynb: ")
     assert printed.err.count("\n") == 1
@@ -253,17 +280,17 @@ def test_unfit_notebook_is_one_line_and_exit_code_2(folder, capsys, unfit):
     ],
 )
 def test_lessons_are_chosen_by_number_or_name(folder, names, chosen):
-    assert [p.stem for p in course.choose_lessons(names, folder)] == chosen
+    assert [p.stem for p in choose_lessons(names, folder)] == chosen
 
 
 def test_folder_without_lessons_is_refused(tmp_path):
-    with pytest.raises(course.CourseError, match="no notebooks in"):
-        course.choose_lessons([], tmp_path)
+    with pytest.raises(UserError, match="no notebooks in"):
+        choose_lessons([], tmp_path)
 
 
 def test_profile_names_come_from_the_profiles(folder, monkeypatch, capsys):
     monkeypatch.setattr(config, "profile_names", lambda: ["auto", "mine"])
-    assert course.main(command(folder, "--profile", "tiny")[3:]) == 2
+    assert refuse(folder, "--profile", "tiny") == 2
     assert "no profile 'tiny'; there are: auto, mine" in capsys.readouterr().err
 
 
@@ -281,7 +308,7 @@ def test_record_displays_and_read_figures_reads_in_the_order_given(
     monkeypatch.setattr(
         "IPython.display.display", lambda data, raw: shown.append((data, raw))
     )
-    course.record("00_start", exact=Scalar(), before={"b": 1}, after=[True, None, "x"])
+    record("00_start", exact=Scalar(), before={"b": 1}, after=[True, None, "x"])
     (data, raw), *_ = shown
     assert raw and data["text/plain"].splitlines()[1] == "  exact   0.25"
     path = make_notebook(tmp_path / "a.ipynb", "1")
@@ -290,7 +317,7 @@ def test_record_displays_and_read_figures_reads_in_the_order_given(
     book["cells"][-1]["outputs"] = [out]
     # As nbformat writes it: keys sorted.
     path.write_text(json.dumps(book, sort_keys=True), encoding="utf-8")
-    figures = course.read_figures(path)
+    figures = read_figures(path)
     assert list(figures.items()) == [
         ("exact", 0.25),
         ("before", {"b": 1}),
@@ -299,42 +326,32 @@ def test_record_displays_and_read_figures_reads_in_the_order_given(
 
 
 def test_notebook_without_figures_reads_as_none(tmp_path):
-    assert course.read_figures(make_notebook(tmp_path / "a.ipynb", "1")) == {}
+    assert read_figures(make_notebook(tmp_path / "a.ipynb", "1")) == {}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [1, float("nan")]])
 def test_figure_must_be_finite(value):
     with pytest.raises(ValueError, match="figure 'loss' is not a finite number"):
-        course.record("00_start", loss=value)
+        record("00_start", loss=value)
 
 
 def test_figure_must_be_a_number_or_plain():
     with pytest.raises(TypeError, match="figure 'loss' is a object"):
-        course.record("00_start", loss=object())
+        record("00_start", loss=object())
 
 
 def test_last_output_drops_rewritten_progress_and_colours():
     text = "1%\r50%\r100%\n\x1b[31mred\x1b[0m\r\nend\n"
     cell = v4.new_code_cell("1", outputs=[v4.new_output("stream", text=text)])
-    assert course_worker.last_output(cell) == ["100%", "red", "end"]
+    assert last_output(cell) == ["100%", "red", "end"]
 
 
 def test_table_of_no_rows_is_its_heading():
-    assert course_report.table([]) == "lesson  seconds  peak MiB  figures"
-
-
-def test_results_file_is_complete_or_absent(tmp_path):
-    path = tmp_path / "course.json"
-    with pytest.raises(TypeError):
-        course_report.write_json(path, [object()])
-    assert not path.exists()
-    course_report.write_json(path, [{"lesson": "a"}])
-    assert json.loads(path.read_text()) == [{"lesson": "a"}]
-    assert [p.name for p in tmp_path.iterdir()] == ["course.json"]
+    assert table([]) == "lesson  seconds  peak MiB  figures"
 
 
 def test_figure_lines_align():
-    assert course_figures.figure_lines({"a": 1 / 3, "long": "x"}) == [
+    assert figure_lines({"a": 1 / 3, "long": "x"}) == [
         "a     0.3333",
         "long  x",
     ]

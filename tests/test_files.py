@@ -1,0 +1,33 @@
+"""Files that appear whole or not at all, and paths as others know them."""
+
+import json
+
+import pytest
+
+from helpers.files import ROOT, shown, whole, write_json
+
+
+def test_a_file_is_complete_or_absent(tmp_path):
+    path = tmp_path / "made" / "course.json"
+    with pytest.raises(TypeError):
+        write_json(path, [object()])
+    assert not path.exists()
+    write_json(path, [{"lesson": "ä"}])
+    assert json.loads(path.read_text("utf-8")) == [{"lesson": "ä"}]
+    assert [p.name for p in path.parent.iterdir()] == ["course.json"]
+
+
+@pytest.mark.parametrize(("mode", "half"), [("w", "half"), ("wb", b"half")])
+def test_an_error_midway_leaves_the_old_file(tmp_path, mode, half):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), whole(path, mode) as stream:
+        stream.write(half)
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
+
+
+def test_a_path_is_shown_without_the_folders_of_this_machine(tmp_path):
+    assert shown(ROOT / "data" / "tickets") == "data/tickets"
+    assert shown(tmp_path / "mine") == "mine"
+    assert shown("owner/name") == "owner/name"
