@@ -16,6 +16,8 @@ STAMP := $(VENV)/installed-requirements.txt
 # One thread a notebook: two of them side by side are faster than one with two.
 HEADLESS := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 OFFLINE  := HF_HUB_OFFLINE=1
+# Tests run on every core, four at most: each process holds one to two GiB.
+PARALLEL := -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 STRIP    := --keep-id --extra-keys "metadata.language_info"
 
 .DEFAULT_GOAL := help
@@ -35,10 +37,10 @@ course: setup ## run every notebook headlessly, end in a table of measured figur
 	  $(if $(JOBS),--jobs $(JOBS)) --end-with-parent $(ARGS)
 
 test: setup ## run the whole test suite, notebooks included
-	@exec env $(HEADLESS) $(OFFLINE) $(PY) -m pytest $(ARGS)
+	@exec env $(HEADLESS) $(OFFLINE) $(PY) -m pytest $(PARALLEL) $(ARGS)
 
-lab: setup ## open JupyterLab at notebooks/
-	@exec $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks $(ARGS)
+lab: setup ## open JupyterLab at lesson 00
+	@exec $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)
 
 site: setup ## build the site of the course in build/site, in every language
 	@exec $(PY) -m translations.site.build $(ARGS)

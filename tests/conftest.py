@@ -1,4 +1,8 @@
-"""What several test modules share."""
+"""What several test modules share, and how the suite uses every core.
+
+`make test` runs several processes (pytest-xdist, --dist loadgroup). A module is one
+group, so that what its fixtures make is made once; the dearest modules come first.
+"""
 
 import json
 import os
@@ -9,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from helpers.files import ROOT
 
@@ -23,6 +28,55 @@ for name, value in {
 }.items():
     os.environ.setdefault(name, value)
 
+# The modules that take longest, the longest first: begun last, they would end alone.
+# The first one executes every notebook (`course_run`).
+LONGEST = (
+    "lessons/test_notebooks.py",
+    "translations/test_localized_notebooks.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Makes each module a group; the longest go first, who waits for them last."""
+    ranks = {name: rank - len(LONGEST) for rank, name in enumerate(LONGEST)}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_module(item)))
+        if "course_run" in item.fixturenames:
+            ranks.setdefault(_module(item), 1)
+    items.sort(key=lambda item: ranks.get(_module(item), 0))
+
+
+def _module(item) -> str:
+    """The file of a test, relative to tests/."""
+    return item.path.relative_to(ROOT / "tests").as_posix()
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory, worker_id):
+    """made_once(name, make) -> folder: make(folder), in one of the test processes.
+
+    The others wait, and find the folder. What raises in make raises in each of them.
+    """
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent  # shared by all workers
+
+    def once(name, make):
+        folder, failed = base / name, base / f"{name}.failed"
+        with FileLock(base / f"{name}.lock"):
+            if failed.exists():
+                pytest.fail(failed.read_text(encoding="utf-8"))
+            if not folder.exists():
+                folder.mkdir()
+                try:
+                    make(folder)
+                except BaseException as error:
+                    failed.write_text(str(error), encoding="utf-8")
+                    raise
+        return folder
+
+    return once
+
 
 @dataclass(frozen=True)
 class CourseRun:
@@ -35,6 +89,41 @@ class CourseRun:
     rows: dict[str, dict]
     notebooks: dict[str, Path]
     printed: str
+
+
+@pytest.fixture(scope="session")
+def run_notebooks(worker_id):
+    """run_notebooks(*arguments): the command, on the cores that are left to it.
+
+    Returns what it printed; fails the test where a lesson fails.
+    """
+
+    def run(*arguments) -> str:
+        command = [sys.executable, "-m", "helpers.course", "--end-with-parent"]
+        jobs = [] if worker_id == "master" else ["--jobs", "1"]
+        done = subprocess.run(
+            [*command, *jobs, *arguments], cwd=ROOT, capture_output=True, text=True
+        )
+        if done.returncode != 0:
+            pytest.fail(f"the course did not run:\n{done.stderr}\n{done.stdout}")
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def course_run(made_once, run_notebooks):
+    """Execute every notebook once on the tiny profile; fail where a lesson fails."""
+
+    def make(folder):
+        printed = run_notebooks("--profile", "tiny", "--output", folder)
+        (folder / "printed.txt").write_text(printed, encoding="utf-8")
+
+    output = made_once("course", make)
+    rows = json.loads((output / "course.json").read_text(encoding="utf-8"))
+    executed = {path.stem: path for path in (output / "notebooks").glob("*.ipynb")}
+    printed = (output / "printed.txt").read_text(encoding="utf-8")
+    return CourseRun({row["lesson"]: row for row in rows}, executed, printed)
 
 
 @pytest.fixture
@@ -56,17 +145,3 @@ def displayed(monkeypatch):
     show = lambda shown, **options: calls.append((shown, options))  # noqa: E731
     monkeypatch.setattr("IPython.display.display", show)
     return calls
-
-
-@pytest.fixture(scope="session")
-def course_run(tmp_path_factory):
-    """Execute every notebook once on the tiny profile; fail where a lesson fails."""
-    output = tmp_path_factory.mktemp("course")
-    command = [sys.executable, "-m", "helpers.course", "--profile", "tiny"]
-    command += ["--output", str(output), "--end-with-parent"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.fail(f"the course did not run:\n{done.stderr}\n{done.stdout}")
-    rows = json.loads((output / "course.json").read_text(encoding="utf-8"))
-    executed = {path.stem: path for path in (output / "notebooks").glob("*.ipynb")}
-    return CourseRun({row["lesson"]: row for row in rows}, executed, done.stdout)

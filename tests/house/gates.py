@@ -116,11 +116,13 @@ def parameters(path):
 
 
 def setup(path, reference=None):
-    """One cell is tagged `setup`, with the same text as in the notebook `reference`."""
+    """One cell is tagged `setup`, folded, with the text that `reference` has there."""
     found = tagged(path, "setup")
     if len(found) != 1:
         return [f"{path.name}:0: {len(found)} cells tagged 'setup', not 1"]
     number, cell = found[0]
+    if not cell.metadata.get("jupyter", {}).get("source_hidden"):
+        return [f"{path.name}:{number}: the set-up cell is not folded (source_hidden)"]
     if reference and cell.source != tagged(reference, "setup")[0][1].source:
         return [f"{path.name}:{number}: set-up cell differs from {reference.name}"]
     return []

@@ -101,8 +101,14 @@ def code_in(page):
     return lines
 
 
+def runnable(name):
+    """Whether `python -m NAME` finds a module, or a package with a __main__."""
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
+
+
 def targets():
-    """Return the Makefile's documented targets."""
+    """The Makefile's documented targets."""
     return set(re.findall(r"^([a-z]+):.*## ", MAKEFILE, flags=re.MULTILINE))
 
 
@@ -110,10 +116,10 @@ def targets():
 def test_commands_of_a_page_exist(page):
     code = "\n".join(code_in(ROOT / page))
     makes = set(re.findall(r"\bmake ([a-z]+)", code))
-    modules = set(re.findall(r"-m (helpers|data)\.(\w+)", code))
+    modules = set(re.findall(r"-m ((?:helpers|data|tests)\.[\w.]+\w)", code))
     scripts = set(re.findall(r"\bpython ([\w/]+\.py)", code))
     assert makes and makes <= targets()
-    assert all((ROOT / package / f"{m}.py").is_file() for package, m in modules)
+    assert [name for name in modules if not runnable(name)] == []
     assert all((ROOT / script).is_file() for script in scripts)
 
 

@@ -56,13 +56,13 @@ def picture(tmp_path):
     return lambda page, name: page.screenshot(path=folder / f"jupyterlab-{name}.png")
 
 
-def test_make_lab_opens_at_the_notebooks(lab, open_page, picture):
+def test_make_lab_opens_lesson_00_beside_the_others(lab, open_page, picture):
     _, address, token = lab
     watched = open_page()
     watched.page.goto(f"{address}?token={token}")
     listed = watched.page.locator(".jp-DirListing-itemText")
     listed.first.wait_for()
-    assert watched.page.url == f"{address}lab/tree/notebooks"
+    assert watched.page.url == f"{address}lab/tree/notebooks/{LESSONS[0]}.ipynb"
     assert listed.all_inner_texts() == [path.name for path in gates.notebooks()]
     picture(watched.page, "first-view")
     assert watched.errors == [] and watched.foreign == []

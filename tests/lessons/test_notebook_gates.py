@@ -58,6 +58,7 @@ def healthy():
         code("print(PROFILE)"),
         code('course.record("00_lesson", base=0)', "figures"),
     ]
+    book.cells[1].metadata["jupyter"] = {"source_hidden": True}
     return book
 
 
@@ -93,6 +94,10 @@ def without_tag(tag):
                 del cell.metadata["tags"]
 
     return change
+
+
+def unfolded(book):
+    del book.cells[1].metadata["jupyter"]
 
 
 def same_id(book):
@@ -152,6 +157,7 @@ BROKEN = [
     ("parameters", append("STEPS = 1", "parameters"), "2 cells"),
     ("parameters", other_parameter, "PROFILE"),
     ("setup", without_tag("setup"), "0 cells"),
+    ("setup", unfolded, "not folded"),
     ("figures", without_tag("figures"), "not tagged"),
     ("figures", cell_after_the_figures, "not tagged"),
     ("figures", other_lesson, "00_lesson"),

@@ -34,29 +34,25 @@ def dealt(seed):
 
 
 @pytest.fixture(scope="session")
-def localized_run():
+def localized_run(run_notebooks):
     """{"lesson.language": figures} of the localized notebooks that the commit deals.
 
     They run below the course's folder, where a reader builds them.
     """
     (ROOT / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ROOT / "build", prefix="localized-") as folder:
-        return run_drawn(Path(folder))
+        return run_drawn(Path(folder), run_notebooks)
 
 
-def run_drawn(folder):
-    """Build every localized notebook in a folder, run the drawn ones."""
+def run_drawn(folder, run_notebooks):
+    """{"lesson.language": figures}: builds all in a folder, runs the drawn ones."""
     build = [sys.executable, "translations/lessons.py", "build", *LANGUAGES]
     subprocess.run([*build, "--output", folder], cwd=ROOT, check=True)
     (folder / "drawn").mkdir()
     for language, lesson in dealt(commit()):
         built = folder / language / "notebooks" / f"{lesson}.ipynb"
         shutil.copy(built, folder / "drawn" / f"{lesson}.{language}.ipynb")
-    command = [sys.executable, "-m", "helpers.course", "--end-with-parent"]
-    command += ["--notebooks", folder / "drawn", "--output", folder / "run"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.fail(f"a localized lesson did not run:\n{done.stderr}\n{done.stdout}")
+    run_notebooks("--notebooks", folder / "drawn", "--output", folder / "run")
     rows = json.loads((folder / "run" / "course.json").read_text("utf-8"))
     return {row["lesson"]: row["figures"] for row in rows}
 
