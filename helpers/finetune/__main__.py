@@ -1,30 +1,44 @@
-"""`python -m helpers.finetune`."""
+"""Fine-tune a model on your data with LoRA or QLoRA.
+
+    python -m helpers.finetune --data data/tickets --output out
+    python -m helpers.finetune --data my.csv --output out --qlora --config my.yaml
+    python -m helpers.finetune --data data/tickets --output out --resume
+
+data: a folder with train, validation and test, or one file that is split 80/10/10, in
+any format of `helpers.formatting`. Several processes: `torchrun --nproc_per_node 2 -m
+helpers.finetune ...`; the first one writes.
+
+Exit codes: 0 done; 2 a mistake of the user or of the machine, one line on stderr;
+143 SIGTERM and 130 Ctrl-C, saved so that --resume goes on with the next update.
+"""
 
 import sys
 
 from tqdm import tqdm
 
-MISTAKES = (ConfigError, DataError, ModelError, RunError)  # each says it in one line
+from helpers import finetune, run_command
+from helpers.finetune.errors import Stopped
+from helpers.finetune.settings import parse
 
 
-def main(argv=None) -> int:
-    """The command; returns its exit code."""
-    options = vars(run_config.parser(__doc__.splitlines()[0]).parse_args(argv))
-    config = options.pop("config")
+def command(argv: list[str] | None) -> int:
+    """Trains as the flags say, and prints the scores before and after."""
+    settings = parse(argv, __doc__.splitlines()[0])
     try:
-        if config is not None:
-            options["overrides"] = run_config.read_overrides(config)
-        metrics = run(Settings(**options))
-    except MISTAKES as error:
-        line = " ".join(str(error).replace("pass model=", "pass --model=").split())
-        tqdm.write(f"finetune: {line}", file=sys.stderr)
-        return 2
+        metrics = finetune.run(settings)
     except Stopped as stopped:
         tqdm.write(f"finetune: {stopped}", file=sys.stderr)
         return stopped.exit_code
     if metrics:
-        print(model_card.summary(metrics))
+        from helpers.finetune.model_card import summary
+
+        print(summary(metrics))
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return run_command("finetune", command, argv)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from pathlib import Path
 
 import torch
 from transformers import TrainerCallback
@@ -17,11 +18,11 @@ class Clock(TrainerCallback, ExportableState):
     Read them from `trainer.state.stateful_callbacks["Clock"]`.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seconds = 0.0
         self.since = time.perf_counter()
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
         self.since = time.perf_counter() - self.seconds
 
     def state(self) -> dict:
@@ -36,31 +37,31 @@ class StopOnSignal(TrainerCallback):
     the number of the signal, None before one came.
     """
 
-    def __init__(self, output):
+    def __init__(self, output: Path) -> None:
         self.output, self.received, self.training = output, None, False
         self.before = {}
 
-    def __enter__(self):
+    def __enter__(self) -> "StopOnSignal":
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self.before[number] = signal.signal(number, self._receive)
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
         self.training = True
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(self, args, state, control, **kwargs) -> None:
         self.training = False
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, args, state, control, **kwargs) -> None:
         if self._seen_by_any(args):
             control.should_save = control.should_training_stop = True
 
-    def _receive(self, number, frame):
+    def _receive(self, number: int, frame) -> None:
         if self.received is not None:  # asked twice: at once, and unsaved
             raise KeyboardInterrupt
         self.received = number

@@ -7,34 +7,58 @@ from pathlib import Path
 from helpers.models import read_whole
 
 
-def last_checkpoint(folder) -> Path | None:
+def last_checkpoint(folder: str | Path) -> Path | None:
     """The newest whole training checkpoint of a run folder, None where there is none.
 
     A killed run may leave its newest folder half written: transformers' Trainer writes
     weights, optimizer, schedule and random state first, trainer_state.json last. Give
     the result to `trainer.train(resume_from_checkpoint=...)`, which takes None too.
     """
-    steps = {
-        int(match[1]): path
+    numbered = [
+        path
         for path in Path(folder).glob("checkpoint-*")
-        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))
-    }
-    newest_first = sorted(steps, reverse=True)
-    return next((steps[s] for s in newest_first if _is_whole(steps[s], s)), None)
-
-
-def _is_whole(folder: Path, step: int) -> bool:
-    """Whether a training checkpoint of that step can be resumed from."""
-    saved = [
-        *folder.glob("*.json"),
-        *folder.glob("*.safetensors"),
-        *folder.glob("*.pt"),
+        if re.fullmatch(r"checkpoint-\d+", path.name)
     ]
+    newest_first = sorted(numbered, key=step_of, reverse=True)
+    return next(filter(_is_whole, newest_first), None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The update after which a checkpoint was saved."""
+    return int(checkpoint.name.partition("-")[2])
+
+
+def trainer_state(checkpoint: Path):
+    """The transformers.TrainerState that a checkpoint holds."""
+    from transformers import TrainerState
+
+    return TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+
+
+def finished(checkpoint: Path, patience: int | None) -> bool:
+    """Whether a checkpoint is that of a training's last update.
+
+    Resumed from there, transformers' Trainer would make one update more.
+    """
+    state = trainer_state(checkpoint)
+    if state.global_step >= state.max_steps:
+        return True
+    if patience is None:
+        return False
+    kept = state.stateful_callbacks["EarlyStoppingCallback"]["attributes"]
+    return kept["early_stopping_patience_counter"] >= patience
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether a training checkpoint can be resumed from."""
+    needed = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt")
     try:
-        for file in (*saved, *folder.glob("*.pth")):
-            read_whole(file)
-        state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        for suffix in ("json", "safetensors", "pt", "pth"):
+            for file in checkpoint.glob(f"*.{suffix}"):
+                read_whole(file)
+        text = (checkpoint / "trainer_state.json").read_text(encoding="utf-8")
+        step = json.loads(text)["global_step"]
     except Exception:  # whatever is wrong with a file, the checkpoint is not whole
         return False
-    needed = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt")
-    return state["global_step"] == step and all((folder / n).exists() for n in needed)
+    here = step == step_of(checkpoint)
+    return here and all((checkpoint / name).exists() for name in needed)

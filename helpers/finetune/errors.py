@@ -4,6 +4,10 @@ import contextlib
 import errno
 import re
 import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from helpers import UserError
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # torch and safetensors report a failed write as errors of their own.
@@ -15,7 +19,7 @@ LESS_MEMORY = (
 )
 
 
-class RunError(ValueError):
+class RunError(UserError):
     """A run that cannot start or go on. One line: the rule, the value, the remedy."""
 
 
@@ -25,7 +29,7 @@ class Stopped(BaseException):
     Like KeyboardInterrupt no Exception, so that no library takes it for an error.
     """
 
-    def __init__(self, number: int, output, step: int | None = None):
+    def __init__(self, number: int, output: Path, step: int | None = None) -> None:
         saved = f"saved at step {step}" if step is not None else "outside of training"
         name, where = signal.Signals(number).name, f"--output {output} --resume"
         super().__init__(f"stopped by {name}, {saved}: go on with {where}")
@@ -33,22 +37,21 @@ class Stopped(BaseException):
 
 
 @contextlib.contextmanager
-def explained(output, clean):
+def explained(folder) -> Iterator[None]:
     """Turns a full disk and too little memory into a RunError; passes on the rest.
 
-    output: the run's folder, for the line. clean: called with it first, to remove what
-        was left half written.
+    folder: the RunFolder; a checkpoint that was left half written is removed first.
     """
     try:
         yield
     except Exception as error:
-        if (line := _explanation(error, output)) is None:
+        if (line := _explanation(error, folder.path)) is None:
             raise
-        clean(output)
+        folder.newest_whole()
         raise RunError(line) from error
 
 
-def _explanation(error: Exception, output) -> str | None:
+def _explanation(error: Exception, output: Path) -> str | None:
     """One line on an error of the machine, None for any other."""
     said = str(error)
     number = getattr(error, "errno", None)

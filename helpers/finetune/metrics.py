@@ -1,15 +1,19 @@
 """What metrics.json says of a training run."""
 
+import hashlib
+import json
 import platform
 import sys
 from pathlib import Path
 
 import torch
+from datasets import DatasetDict
 
-from helpers.config import probe_device
+from helpers.config import Profile, probe_device
 from helpers.environment import SHOWN, version
-from helpers.evaluation import prompt_ids
-from helpers.finetune.settings import Settings, shown
+from helpers.evaluation import Report, prompt_ids
+from helpers.files import shown, write_json
+from helpers.finetune.settings import Settings
 
 MIB = 2**20
 SETTINGS = (
@@ -19,7 +23,7 @@ SETTINGS = (
 SPARE = 8  # tokens: an answer may be a little longer than the longest expected one
 
 
-def longest_answer(tokenizer, splits) -> int:
+def longest_answer(tokenizer, splits: DatasetDict) -> int:
     """Tokens that an answer may take: the longest expected one, and some to spare."""
     longest = 0
     for name in ("validation", "test"):
@@ -31,11 +35,11 @@ def longest_answer(tokenizer, splits) -> int:
     return longest + SPARE
 
 
-def scores(validation_loss: float, report) -> dict:
+def scores(validation_loss: float, report: Report) -> dict:
     """{name: value} of one model: its loss in nats a token, shares from 0 to 1.
 
-    report: an evaluation.Report. Field shares, and that of valid JSON, only where the
-        expected answers are JSON objects. "intervals" holds {name: [low, high]}, 95 %.
+    Field shares, and that of valid JSON, only where the expected answers are JSON
+    objects. "intervals" holds {name: [low, high]}, 95 %.
     """
     shares = {"exact_match": report.exact_match, "stopped": report.stopped}
     if report.field_accuracy:
@@ -78,7 +82,48 @@ def describe(trainer, settings: Settings, identity: dict, scores: dict) -> dict:
     }
 
 
-def history(log) -> list[dict]:
+def describe_adapter(
+    folder: Path,
+    profile: Profile,
+    fingerprint: str,
+    data: str,
+    splits: DatasetDict,
+    before: tuple[float, Report],
+    after: tuple[float, Report],
+) -> dict:
+    """Writes metrics.json of an adapter that was scored by hand; returns its content.
+
+    What the folder's metrics.json says of the training stays.
+    fingerprint: that of the base. data: the name of the splits. before, after: the
+        validation loss, in nats a token, and the test report, without and with adapter.
+    """
+    file, config = folder / "metrics.json", folder / "adapter_config.json"
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    peft_config = json.loads(config.read_text(encoding="utf-8"))
+    settings = {"qlora": False, "dtype": profile.dtype, "peft_config": peft_config}
+    rows = {name: len(split) for name, split in splits.items()}
+    metrics = {"settings": settings, "versions": versions()} | known
+    metrics |= {
+        "before": scores(*before),
+        "after": scores(*after),
+        "base": {"model": shown(profile.model), "fingerprint": fingerprint},
+        "data": {"name": data, "sha256": digest(splits), "rows": rows},
+    }
+    write_json(file, metrics)
+    return metrics
+
+
+def digest(splits: DatasetDict) -> str:
+    """The sha256 of every example, in hex."""
+    found = hashlib.sha256()
+    for name, rows in splits.items():
+        found.update(f"{name} {len(rows)}\n".encode())
+        for row in rows:
+            found.update(json.dumps(row, sort_keys=True).encode())
+    return found.hexdigest()
+
+
+def history(log: list[dict]) -> list[dict]:
     """The losses of a log history, by update step, each once."""
     keep, found = ("step", "loss", "eval_loss"), {}
     for entry in log:

@@ -1,17 +1,7 @@
 """Fine-tune a model on your data with LoRA or QLoRA: the whole recipe, one page.
 
-    python -m helpers.finetune --data data/tickets --output out
-    python -m helpers.finetune --data my.csv --output out --qlora --config my.yaml
-    python -m helpers.finetune --data data/tickets --output out --resume
-
-data: a folder with train, validation and test, or one file that is split 80/10/10, in
-any format of `helpers.formatting`. The profile holds the settings; a YAML file may
-replace some (`helpers.run_config`). The output folder gets the adapter, the tokenizer,
-metrics.json and a model card (README.md). Several processes: `torchrun
---nproc_per_node 2 -m helpers.finetune ...`; the first one writes.
-
-Exit codes: 0 done; 2 a mistake of the user or of the machine, one line on stderr;
-143 SIGTERM and 130 Ctrl-C, saved so that --resume goes on with the next update.
+The profile holds the settings; a YAML file may replace some (`settings`). The output
+folder gets the adapter, the tokenizer, metrics.json and a model card (README.md).
 """
 
 import json
@@ -19,18 +9,16 @@ import math
 from functools import partial
 from pathlib import Path
 
-from helpers.finetune import (
-    metrics as run_metrics,
-)
-from helpers.finetune import (
-    model_card,
-    run_folder,
-)
-from helpers.finetune import (
-    settings as run_config,
-)
+from datasets import DatasetDict
+
+from helpers.config import Profile
+from helpers.files import shown, write_json, write_text
+from helpers.finetune.checkpoints import finished, trainer_state
 from helpers.finetune.errors import Stopped, explained
-from helpers.finetune.settings import Settings, build, shown
+from helpers.finetune.metrics import describe, digest, longest_answer, scores
+from helpers.finetune.model_card import card
+from helpers.finetune.run_folder import RunFolder
+from helpers.finetune.settings import Settings, build, complete
 from helpers.formatting import load_splits
 
 
@@ -47,36 +35,36 @@ def run(settings: Settings) -> dict:
     quiet()
     from helpers.finetune.callbacks import StopOnSignal
 
-    output = Path(settings.output)
-    run_folder.check_free(output, settings.resume)
-    profile = run_config.complete(settings)
-    with explained(output, run_folder.newest_whole), StopOnSignal(output) as stop:
+    folder = RunFolder(settings.output)
+    folder.check_free(settings.resume)
+    profile = complete(settings)
+    with explained(folder), StopOnSignal(folder.path) as stop:
         splits = choose_rows(load_splits(settings.data), settings)
         identity = identify(settings, profile, splits)
-        run_folder.check_same(output, identity)
-        if run_folder.is_complete(output):
-            print(f"{output} is complete: nothing to do")
-            return json.loads((output / run_folder.METRICS).read_text("utf-8"))
+        folder.check_same(identity)
+        if folder.is_complete:
+            print(f"{folder.path} is complete: nothing to do")
+            return json.loads(folder.metrics.read_text(encoding="utf-8"))
 
         trainer, identity["base"] = make_trainer(settings, profile, splits)
         trainer.add_callback(stop)
-        run_folder.check_same(output, identity)
-        writes = trainer.args.process_index == 0
-        if writes and not (output / run_folder.RUN).exists():
-            run_folder.write_json(output / run_folder.RUN, identity)
-        before = first_scores(trainer, splits, output) if writes else {}
-        trainer.args.distributed_state.wait_for_everyone()
-        train(trainer, output, stop, settings.patience)
-        metrics = {}
+        folder.check_same(identity)
+        metrics, writes = {}, trainer.args.process_index == 0
         if writes:
-            scores = {"before": before, "after": measure(trainer, splits)}
-            metrics = run_metrics.describe(trainer, settings, identity, scores)
-            run_folder.publish(output, partial(save, trainer, metrics))
+            folder.begin(identity)
+            # B is zero: the model is still exactly the base.
+            before = folder.kept("before.json", partial(measure, trainer, splits))
+        trainer.args.distributed_state.wait_for_everyone()
+        train(trainer, folder, stop, settings.patience)
+        if writes:
+            measured = {"before": before, "after": measure(trainer, splits)}
+            metrics = describe(trainer, settings, identity, measured)
+            folder.publish(partial(save, trainer, metrics))
         end(trainer)
     return metrics
 
 
-def choose_rows(splits, settings: Settings):
+def choose_rows(splits: DatasetDict, settings: Settings) -> DatasetDict:
     """The splits, validation and test cut to as many rows as the settings allow."""
     for name in ("validation", "test"):
         most = min(getattr(settings, f"{name}_rows"), len(splits[name]))
@@ -84,7 +72,7 @@ def choose_rows(splits, settings: Settings):
     return splits
 
 
-def identify(settings: Settings, profile, splits) -> dict:
+def identify(settings: Settings, profile: Profile, splits: DatasetDict) -> dict:
     """What a run is: of a resumed one all of it must be the same."""
     config = dict(profile.training_config)
     del config["output_dir"]  # a folder may be moved
@@ -95,14 +83,14 @@ def identify(settings: Settings, profile, splits) -> dict:
         "dtype": profile.dtype,
         "patience": settings.patience,
         "rows": {name: len(rows) for name, rows in splits.items()},
-        "data_sha256": run_folder.digest(splits),
+        "data_sha256": digest(splits),
         "training_config": config,
         "peft_config": profile.peft_config,
         "quantization_config": profile.quantization_config if settings.qlora else None,
     }
 
 
-def make_trainer(settings: Settings, profile, splits):
+def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> tuple:
     """(SFTTrainer, fingerprint of the base) of a run; nothing is trained yet."""
     from peft import LoraConfig
     from transformers import EarlyStoppingCallback
@@ -137,16 +125,7 @@ def make_trainer(settings: Settings, profile, splits):
     return trainer, base
 
 
-def first_scores(trainer, splits, output: Path) -> dict:
-    """The base model's scores, kept in the folder: a resumed run reads them there."""
-    kept = output / run_folder.WORK / "before.json"
-    if not kept.exists():
-        # B is zero: the model is still exactly the base.
-        run_folder.write_json(kept, measure(trainer, splits))
-    return json.loads(kept.read_text(encoding="utf-8"))
-
-
-def measure(trainer, splits) -> dict:
+def measure(trainer, splits: DatasetDict) -> dict:
     """Validation loss and test scores of the model as it is, by name.
 
     Not with trainer.evaluate(): called before train() it marks the model as prepared,
@@ -157,32 +136,32 @@ def measure(trainer, splits) -> dict:
     model, tokenizer = trainer.model, trainer.processing_class
     batch_size = trainer.args.per_device_eval_batch_size
     options = {
-        "max_new_tokens": run_metrics.longest_answer(tokenizer, splits),
+        "max_new_tokens": longest_answer(tokenizer, splits),
         "batch_size": 2 * batch_size,
         "progress": not trainer.args.disable_tqdm,
     }
     loss = math.log(perplexity(model, tokenizer, splits["validation"], batch_size))
     report = evaluate(model, tokenizer, splits["test"], **options)
-    return run_metrics.scores(loss, report)
+    return scores(loss, report)
 
 
-def train(trainer, output: Path, stop, patience: int | None) -> None:
+def train(trainer, folder: RunFolder, stop, patience: int | None) -> None:
     """Trains to the end from the newest whole checkpoint, or from the start.
 
     Raises Stopped where a signal ended the training; its last update is saved.
     """
     from transformers import set_seed
 
-    newest = run_folder.newest_whole(output)
-    if newest is None or not run_folder.finished(newest, patience):
+    newest = folder.newest_whole()
+    if newest is None or not finished(newest, patience):
         # Dropout must not depend on whether this session has evaluated the base.
         set_seed(trainer.args.seed)
         trainer.train(resume_from_checkpoint=newest and str(newest))
         trainer.args.distributed_state.wait_for_everyone()  # until all is saved
-        newest = run_folder.newest_whole(output)
-        if stop.received and not run_folder.finished(newest, patience):
-            raise Stopped(stop.received, output, trainer.state.global_step)
-    trainer.state = run_folder.trainer_state(newest)
+        newest = folder.newest_whole()
+        if stop.received and not finished(newest, patience):
+            raise Stopped(stop.received, folder.path, trainer.state.global_step)
+    trainer.state = trainer_state(newest)
     best = trainer.state.best_global_step if patience else None
     kept = newest.with_name(f"checkpoint-{best}") if best else newest
     trainer.model.load_adapter(str(kept), "default", is_trainable=True)
@@ -192,9 +171,21 @@ def save(trainer, metrics: dict, folder: Path) -> None:
     """Writes adapter, tokenizer, model card and metrics."""
     trainer.model.save_pretrained(folder)
     trainer.processing_class.save_pretrained(folder)
-    model_card.tidy_config(folder / "adapter_config.json", metrics["base"]["model"])
-    (folder / "README.md").write_text(model_card.card(metrics), encoding="utf-8")
-    run_folder.write_json(folder / run_folder.METRICS, metrics)
+    tidy_config(folder / "adapter_config.json", metrics["base"]["model"])
+    write_text(folder / "README.md", card(metrics))
+    write_json(folder / "metrics.json", metrics)
+
+
+def tidy_config(path: Path, base: str) -> None:
+    """Sorts the layers that an adapter_config.json lists at random; names the base.
+
+    base: relative to the course where it is part of it.
+    """
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()
+    write_json(path, config, indent=2)
 
 
 def end(trainer) -> None:

@@ -8,17 +8,18 @@ name:
     quantization_config: {bnb_4bit_quant_type: fp4}
 """
 
-import argparse
 import dataclasses
 import inspect
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import yaml
 
+from helpers import Parser
 from helpers.config import Profile, load_profile, profile_names
-from helpers.files import ROOT
 from helpers.finetune.errors import RunError
 
 SECTIONS = ("training_config", "peft_config", "quantization_config")
@@ -35,51 +36,52 @@ TAKEN = {
 ROUND = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")  # YAML 1.1 reads 1e-3 as a text
 
 
+def _flag(help: str, default=MISSING, **options):
+    """A field of Settings that is a flag of the command too."""
+    return field(default=default, metadata={"help": help, **options})
+
+
 @dataclass(frozen=True)
 class Settings:
-    """One run of `helpers.finetune`.
+    """One run of `helpers.finetune`; each field with a help text is a flag.
 
-    data: what `formatting.load_splits` takes. output: the run's folder.
-    profile, model: as in `config.load_profile`. qlora: train on the 4-bit base.
-    overrides: {section: {key: value}}, as `read_overrides` returns.
+    data: what `formatting.load_splits` takes. profile, model: as in
+        `config.load_profile`.
     patience: evaluations without a lower validation loss until the run stops and the
         best adapter is kept; None trains to the end.
-    validation_rows, test_rows: how many rows of these splits are used, at most.
-    resume: go on where a run with the same settings stopped, or start.
+    overrides: {section: {key: value}}, as `read_overrides` returns.
     """
 
-    data: Path
-    output: Path
-    profile: str = "auto"
-    qlora: bool = False
-    model: str | None = None
-    overrides: dict = field(default_factory=dict)
-    patience: int | None = None
-    validation_rows: int = 200
-    test_rows: int = 400
-    resume: bool = False
+    data: Path = _flag("a folder of splits, or one file")
+    output: Path = _flag("the run's folder")
+    profile: str = _flag("default: auto", "auto", choices=profile_names())
+    model: str | None = _flag("a folder or Hub id, not the profile's model", None)
+    qlora: bool = _flag("train on the base in 4 bit", False)
+    patience: int | None = _flag("evaluations without progress until it stops", None)
+    validation_rows: int = _flag("rows to evaluate on at most (default: 200)", 200)
+    test_rows: int = _flag("rows to evaluate on at most (default: 400)", 400)
+    resume: bool = _flag("go on with the run in --output, or start it", False)
+    overrides: dict[str, dict] = field(default_factory=dict)
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """The flags; each is a field of Settings, and --config."""
-    parser = _Parser("python -m helpers.finetune", description=description)
-    add, default = parser.add_argument, Settings("", "")
-    add("--data", type=Path, required=True, help="a folder of splits, or one file")
-    add("--output", type=Path, required=True, help="the run's folder")
-    add("--profile", default="auto", choices=profile_names(), help="default: auto")
-    add("--model", help="a folder or Hub id in the place of the profile's model")
-    add("--qlora", action="store_true", help="train on the base in 4 bit")
-    add("--config", type=Path, help="a YAML file laid over the profile's dictionaries")
-    add("--patience", type=int, help="evaluations without progress until it stops")
-    for split in ("validation", "test"):
-        most = getattr(default, f"{split}_rows")
-        text = f"rows to evaluate on (default: {most})"
-        add(f"--{split}-rows", type=int, default=most, help=text)
-    add("--resume", action="store_true", help="go on with the run in --output")
-    return parser
+def parse(argv: list[str] | None, description: str) -> Settings:
+    """The settings that the flags of the command make. Raises UserError."""
+    parser = Parser("python -m helpers.finetune", description=description)
+    for flag in filter(lambda f: f.metadata, dataclasses.fields(Settings)):
+        kind, *_ = get_args(flag.type) or [flag.type]  # int of int | None
+        required = flag.default is MISSING
+        value = {"type": kind, "required": required, "default": flag.default}
+        options = {"action": "store_true"} if kind is bool else value
+        name = flag.name.replace("_", "-")
+        parser.add_argument(f"--{name}", **flag.metadata, **options)
+    text = "a YAML file laid over the profile's dictionaries"
+    parser.add_argument("--config", type=Path, help=text)
+    flags = vars(parser.parse_args(argv))
+    config = flags.pop("config")
+    return Settings(**flags, overrides=read_overrides(config) if config else {})
 
 
-def read_overrides(path) -> dict[str, dict]:
+def read_overrides(path: Path) -> dict[str, dict]:
     """The sections of a YAML file. Raises RunError for one that cannot be read."""
     try:
         loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
@@ -118,21 +120,13 @@ def complete(settings: Settings) -> Profile:
     return dataclasses.replace(profile, **merged)
 
 
-def build(factory, section: str, values: dict):
+def build(factory: Callable, section: str, values: dict):
     """factory(**values), its refusal as a RunError that names the section."""
     try:
         return factory(**values)
     except (TypeError, ValueError, AssertionError, ImportError) as error:
         why = " ".join(str(error).split())[:300]
         raise RunError(f"{section} is refused by {factory.__name__}: {why}") from error
-
-
-def shown(path) -> str:
-    """A path or Hub id as others know it: relative to the course, or its last part."""
-    path = Path(path)
-    if path.is_absolute() and path.is_relative_to(ROOT):
-        return path.relative_to(ROOT).as_posix()
-    return path.name if path.is_absolute() else path.as_posix()
 
 
 def _run_keys(settings: Settings, config: dict) -> dict:
@@ -188,10 +182,3 @@ def _number(value):
     if isinstance(value, str) and ROUND.fullmatch(value):
         return float(value)
     return value
-
-
-class _Parser(argparse.ArgumentParser):
-    """Refuses in one line, without the usage."""
-
-    def error(self, message):
-        self.exit(2, f"finetune: {message}\n")

@@ -3,22 +3,32 @@
 import json
 from pathlib import Path
 
+from helpers import UserError
 from helpers.config import Profile
-from helpers.files import ROOT
+from helpers.files import ROOT, write_text
 
 CONFIG = "adapter_config.json"
+TICKETS = ROOT / "data" / "tickets"
+TRAINED = ROOT / "build" / "adapters"
 
 
-class AdapterError(ValueError):
+class AdapterError(UserError):
     """An adapter that cannot be used. One line: what is wrong, where, the remedy."""
 
 
-def adapter_folder(profile: Profile, folder: str, shipped: str, **training_config):
-    """The Path of an adapter that belongs to the profile's model.
+def adapter_folder(
+    profile: Profile,
+    folder: str,
+    shipped: str,
+    data: Path = TICKETS,
+    **training_config,
+) -> Path:
+    """The folder of an adapter that belongs to the profile's model.
 
-    folder: the reader's own, or "auto": on `tiny` the one of that name that ships with
-        the course; on another profile one that `helpers.finetune` trains on the tickets
-        and keeps below build/adapters. training_config: what that run changes.
+    folder: the reader's own, or "auto": on `tiny` the one of the name `shipped` that
+        comes with the course; on another profile one that `helpers.finetune` trains on
+        the data, once, and keeps below build/adapters. training_config: what that run
+        changes.
     Raises AdapterError for a folder without an adapter or with one of another base.
     """
     if folder != "auto":
@@ -26,12 +36,26 @@ def adapter_folder(profile: Profile, folder: str, shipped: str, **training_confi
     elif profile.name == "tiny":
         path = ROOT / "data" / "checkpoints" / shipped
     else:
-        path = _train(profile, shipped, training_config)
-    check_base(path, profile)
+        path = TRAINED / profile.name / shipped
+        _train(profile, path, data, training_config)
+    _check_base(path, profile)
     return path
 
 
-def check_base(folder: Path, profile: Profile) -> None:
+def item_tickets(folder: Path) -> Path:
+    """Writes the tickets with the product alone as answer; returns their folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in sorted(TICKETS.glob("*.jsonl")):
+        rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+        for row in rows:
+            turn = row["messages"][-1]
+            turn["content"] = json.loads(turn["content"])["item"]
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        write_text(folder / file.name, "".join(lines))
+    return folder
+
+
+def _check_base(folder: Path, profile: Profile) -> None:
     """Raises AdapterError unless a folder's adapter names the profile's model."""
     try:
         named = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -52,14 +76,13 @@ def _place(model: str) -> str:
     return str(local.resolve()) if local.is_dir() else str(model)
 
 
-def _train(profile: Profile, name: str, training_config: dict) -> Path:
-    """Trains an adapter on the tickets, once: a complete run is not repeated."""
-    from helpers.finetune.recipe import run
+def _train(profile: Profile, output: Path, data: Path, training_config: dict) -> None:
+    """Trains an adapter; a complete run is not repeated."""
+    from helpers.finetune import recipe
     from helpers.finetune.settings import Settings
 
-    output = ROOT / "build" / "adapters" / profile.name / name
     settings = Settings(
-        data=ROOT / "data" / "tickets",
+        data=data,
         output=output,
         profile=profile.name,
         overrides={"training_config": training_config},
@@ -67,5 +90,4 @@ def _train(profile: Profile, name: str, training_config: dict) -> Path:
         test_rows=50,
         resume=True,
     )
-    run(settings)
-    return output
+    recipe.run(settings)

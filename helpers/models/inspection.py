@@ -3,9 +3,12 @@
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Iterable
 
 import pandas as pd
 import torch
+
+from helpers.models.shapes import linear_shapes
 
 
 def trainable_table(model) -> pd.DataFrame:
@@ -41,14 +44,8 @@ def unadapted_modules(model) -> dict[str, int]:
     Shows what a list of target names failed to match, such as Phi-3's fused `qkv_proj`
     and `gate_up_proj`. Empty after `target_modules="all-linear"`.
     """
-    adapted, head = _adapted(model), model.get_output_embeddings()
-    inside = tuple(f"{name}." for name in adapted)  # base_layer, lora_A, lora_B
-    linear = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
-    ]
-    return _count([name for name in linear if not name.startswith(inside)])
+    inside = tuple(f"{name}." for name in _adapted(model))  # base_layer, lora_A, lora_B
+    return _count(n for n in linear_shapes(model) if not n.startswith(inside))
 
 
 def fingerprint(model) -> str:
@@ -69,7 +66,7 @@ def _adapted(model) -> list[str]:
     return [name for name, module in model.named_modules() if hasattr(module, "lora_A")]
 
 
-def _count(names) -> dict[str, int]:
+def _count(names: Iterable[str]) -> dict[str, int]:
     """How often each last part of a dotted name occurs, sorted."""
     return dict(sorted(Counter(name.rsplit(".", 1)[-1] for name in names).items()))
 

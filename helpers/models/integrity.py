@@ -7,29 +7,30 @@ from pathlib import Path
 
 from safetensors import safe_open
 
+from helpers import UserError
 from helpers.files import ROOT
 
 
-class ModelError(ValueError):
+class ModelError(UserError):
     """A model that cannot be loaded. One line: what is wrong, where, the remedy."""
 
 
-def check_checkpoint(folder) -> None:
+def check_checkpoint(folder: str | Path) -> None:
     """Raises ModelError unless every JSON and safetensors file of a folder is whole.
 
     Where the folder holds SHA256SUMS, as `sha256sum` writes it, the sums must agree.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ModelError(f"no model folder at {_shown(folder)}: {remedy(folder)}")
+        raise ModelError(f"no model folder at {_place(folder)}: {remedy(folder)}")
     if not any(folder.glob("*.safetensors")):
-        raise ModelError(f"no safetensors file in {_shown(folder)}: {remedy(folder)}")
+        raise ModelError(f"no safetensors file in {_place(folder)}: {remedy(folder)}")
     for file in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
         try:
             read_whole(file)
         except Exception as error:  # safetensors' own error has no public name
             what = f"is truncated or damaged ({error})"
-            raise ModelError(f"{_shown(file)} {what}: {remedy(file)}") from None
+            raise ModelError(f"{_place(file)} {what}: {remedy(file)}") from None
     _check_sums(folder / "SHA256SUMS")
 
 
@@ -39,7 +40,7 @@ def explain(error: Exception, name: str, open_model: str) -> str:
     if "gated" in text.lower():
         return (
             f"{name} is gated and no token of yours has access: accept its licence on "
-            f"huggingface.co and run `hf auth login`, or pass model={open_model!r}, "
+            f"huggingface.co and run `hf auth login`, or use the model {open_model!r}, "
             "which needs neither"
         )
     if "couldn't connect" in text or "offline" in text.lower():
@@ -63,10 +64,10 @@ def _check_sums(sums: Path) -> None:
         expected, name = line.split(maxsplit=1)
         file = sums.parent / name.removeprefix("*")
         if not file.exists():
-            raise ModelError(f"{_shown(file)} is missing: {remedy(file)}")
+            raise ModelError(f"{_place(file)} is missing: {remedy(file)}")
         if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
             what = "is not the file that SHA256SUMS lists"
-            raise ModelError(f"{_shown(file)} {what}: {remedy(file)}")
+            raise ModelError(f"{_place(file)} {what}: {remedy(file)}")
 
 
 def read_whole(file: Path) -> None:
@@ -82,6 +83,6 @@ def read_whole(file: Path) -> None:
             pass
 
 
-def _shown(path: Path) -> str:
-    """A path as a reader of the repository knows it."""
+def _place(path: Path) -> str:
+    """A path in full, or from the course down."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

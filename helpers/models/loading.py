@@ -1,4 +1,4 @@
-"""The tokenizer and model of a profile; what of it is adapted, trained, unchanged."""
+"""The tokenizer and the model of a profile, as a lesson trains them."""
 
 import logging
 import os

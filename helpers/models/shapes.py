@@ -8,6 +8,8 @@ import torch
 import transformers
 from torch import nn
 
+from helpers.models.integrity import ModelError
+
 # What the config.json beside each model's weights says of its architecture.
 # https://huggingface.co/microsoft/Phi-3-mini-4k-instruct/blob/main/config.json
 PHI_3_MINI = {
@@ -70,11 +72,11 @@ CONFIGS = {
 def meta_model(name: str) -> nn.Module:
     """The causal language model of that name on the meta device, without weights.
 
-    Raises ValueError for a name that is not in `CONFIGS`.
+    Raises ModelError for a name that is not in `CONFIGS`.
     """
     if name not in CONFIGS:
         known = ", ".join(CONFIGS)
-        raise ValueError(f"no configuration is written out for {name!r}: use {known}")
+        raise ModelError(f"no configuration is written out for {name!r}: use {known}")
     config = transformers.AutoConfig.for_model(**CONFIGS[name])
     with torch.device("meta"):
         return transformers.AutoModelForCausalLM.from_config(config)
