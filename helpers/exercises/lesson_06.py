@@ -1,6 +1,6 @@
 """The checks of lesson 06's exercises."""
 
-from helpers.exercises.checking import Exercise, Mistake, close
+from helpers.exercises.checking import Exercise, acts_like, numeric
 
 GIB = 2**30
 TOKEN = 2 * 32 * 3072 * 2  # bytes of Phi-3-mini's cache a token: K and V, layers, width
@@ -11,13 +11,7 @@ PAD = 9
 CASES = ([[1, 2, 3], [4], [5, 6]], [[1], [2]], [[1, PAD, 3], [PAD]])
 
 
-def _tried(answer, rows):
-    """(ids, mask) that the answer gives, as lists of lists; the rows stay whole."""
-    ids, mask = answer([list(row) for row in rows], PAD)
-    return [[int(x) for x in row] for row in ids], [[int(x) for x in m] for m in mask]
-
-
-def _padded(rows, pad=PAD, left=True):
+def _padded(rows: list[list[int]], pad: int, left: bool) -> list[list[int]]:
     """Rows of one length."""
     width = max(map(len, rows))
     rest = [[pad] * (width - len(row)) for row in rows]
@@ -25,127 +19,80 @@ def _padded(rows, pad=PAD, left=True):
     return [empty + row if left else row + empty for empty, row in pairs]
 
 
-def _mask(rows, left=True):
-    """1 for a token, 0 for padding."""
-    return _padded([[1] * len(row) for row in rows], pad=0, left=left)
+def _pads(mask=lambda ids, right: right, left: bool = True):
+    """A predicate: whether an answer pads on that side and makes that mask.
 
+    mask: a function of the padded rows and of their right mask.
+    """
 
-def _by_value(rows):
-    """The mask of someone who compares with the pad id."""
-    return [[int(token != PAD) for token in row] for row in _padded(rows)]
+    def rule(rows, pad):
+        ids = _padded(rows, pad, left)
+        return ids, mask(ids, _padded([[1] * len(row) for row in rows], 0, left))
 
+    def same(got, wanted):
+        ids, seen = got
+        return ([[*map(int, r)] for r in ids], [[*map(int, r)] for r in seen]) == wanted
 
-def _gives(ids, mask):
-    """A predicate: the answer pads all cases so. ids, mask: functions of rows."""
-    return lambda a: all(_tried(a, r) == (ids(r), mask(r)) for r in CASES)
+    return acts_like(rule, [(rows, PAD) for rows in CASES], same)
 
 
 EXERCISES = {
-    "06.1": Exercise(
-        expected="a number of GiB",
-        right=lambda a: close(a, CACHE, within=0.02),
+    "06.1": numeric(
+        "a number of GiB",
+        right=CACHE,
+        within=0.02,
         praise="Grouped-query attention shrinks it: Llama-3.1-8B has 8 key-value heads "
         "for its 32 heads, and a quarter of the cache.",
         hint="count the bytes that one token leaves in the cache, then the tokens.",
-        mistakes=(
-            Mistake(
-                "keys without values",
-                lambda a: close(a, CACHE / 2, within=0.02),
-                "attention weighs values by keys; a token leaves both in every layer.",
+        mistakes={
+            "attention weighs values by keys; a token leaves both in every layer.": (
+                CACHE / 2
             ),
-            Mistake(
-                "one conversation",
-                lambda a: close(a, CACHE / 8, within=0.02),
-                "right for one conversation, and each has a cache of its own.",
-            ),
-            Mistake(
-                "one layer",
-                lambda a: close(a, CACHE / 32, within=0.02),
-                "that is one layer's share.",
-            ),
-            Mistake(
-                "four bytes a number",
-                lambda a: close(a, CACHE * 2, within=0.02),
-                "how many bytes does a number take in bf16?",
-            ),
-            Mistake(
-                "bytes",
-                lambda a: close(a, CACHE * GIB, within=1),
-                "the right bytes; the answer is asked for in GiB.",
-            ),
-            Mistake(
-                "billions of bytes",
-                lambda a: close(a, CACHE * GIB / 1e9, within=0.02),
-                "a GiB is a power of two, not of ten.",
-            ),
-        ),
+            "right for one conversation, and each has a cache of its own.": CACHE / 8,
+            "that is one layer's share.": CACHE / 32,
+            "how many bytes does a number take in bf16?": CACHE * 2,
+            "the right bytes; the answer is asked for in GiB.": CACHE * GIB,
+            "a GiB is a power of two, not of ten.": CACHE * GIB / 1e9,
+        },
     ),
-    "06.2": Exercise(
-        expected="a number of tokens a second",
-        right=lambda a: close(a, 4 * PASSES, within=0.5),
+    "06.2": numeric(
+        "a number of tokens a second",
+        right=4 * PASSES,
+        within=0.5,
         praise="The limit grows with the batch until arithmetic takes longer than "
         "reading: the ridge of the roofline.",
         hint="how many passes over the weights fit into a second, and how many tokens "
         "does a pass make?",
-        mistakes=(
-            Mistake(
-                "one conversation",
-                lambda a: close(a, PASSES, within=0.5),
-                "that is what one of the conversations gets.",
+        mistakes={
+            "that is what one of the conversations gets.": PASSES,
+            "the conversations do not share a pass's token: each gets its own.": (
+                PASSES / 4
             ),
-            Mistake(
-                "shared among the conversations",
-                lambda a: close(a, PASSES / 4, within=0.5),
-                "the conversations do not share a pass's token: each gets its own.",
+            "how many bytes does a weight take in bf16?": (8 * PASSES, 2 * PASSES),
+            "the card's speed is in bytes, and so must be the weights.": (
+                PASSES / 2,
+                PASSES / 8,
             ),
-            Mistake(
-                "one byte a weight",
-                lambda a: (
-                    close(a, 8 * PASSES, within=0.5) or close(a, 2 * PASSES, within=0.5)
-                ),
-                "how many bytes does a weight take in bf16?",
-            ),
-            Mistake(
-                "bits for bytes",
-                lambda a: (
-                    close(a, PASSES / 2, within=0.5) or close(a, PASSES / 8, within=0.5)
-                ),
-                "the card's speed is in bytes, and so must be the weights.",
-            ),
-        ),
+        },
     ),
     "06.3": Exercise(
-        expected="a function of rows and pad",
-        right=_gives(_padded, _mask),
+        "a function of rows and pad",
+        right=_pads(),
         praise='`tokenizer.pad(..., padding_side="left")` does the same, and '
         "`generate` finds the positions from the mask.",
         hint="both results have a row for each given one, all as long as the longest; "
         "try it on `[[1, 2, 3], [4]]`.",
-        mistakes=(
-            Mistake(
-                "padded on the right",
-                _gives(
-                    lambda r: _padded(r, left=False), lambda r: _mask(r, left=False)
-                ),
-                "generation goes on at the right end, and there your rows have "
-                "padding.",
+        mistakes={
+            "generation goes on at the right end, and there your rows have "
+            "padding.": _pads(left=False),
+            "a row may hold the pad id as a real token: it lost its place in your "
+            "mask.": _pads(lambda ids, _: [[int(x != PAD) for x in r] for r in ids]),
+            "the mask says what is to be seen.": (
+                _pads(lambda _, right: [[1 - x for x in row] for row in right])
             ),
-            Mistake(
-                "compared with the pad id",
-                _gives(_padded, _by_value),
-                "a row may hold the pad id as a real token: it lost its place in your "
-                "mask.",
+            "with such a mask the model reads the padding as text.": (
+                _pads(lambda ids, _: [[1] * len(row) for row in ids])
             ),
-            Mistake(
-                "inverted the mask",
-                _gives(_padded, lambda r: [[1 - x for x in m] for m in _mask(r)]),
-                "the mask says what is to be seen.",
-            ),
-            Mistake(
-                "masked nothing",
-                _gives(_padded, lambda r: [[1] * len(row) for row in _padded(r)]),
-                "with such a mask the model reads the padding as text.",
-            ),
-        ),
+        },
     ),
 }
