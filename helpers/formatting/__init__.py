@@ -7,13 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "lines": ["DataError"],
         "chats": ["to_messages"],
-        "examples": [
-            "Report",
-            "check_file",
-            "find_repeats",
-            "iter_examples",
-            "read_examples",
-        ],
+        "examples": ["check_file", "find_repeats", "iter_examples", "read_examples"],
         "splits": ["load_splits"],
         "batches": ["collate", "encode"],
     },

@@ -1,11 +1,11 @@
-"""What a plain training loop needs around it: batches, and the bytes of its parts."""
+"""Batches of tokens for a plain training loop."""
 
 import torch
 
 IGNORED = -100  # the label that torch.nn.functional.cross_entropy passes over
 
 
-def encode(tokenizer, row) -> tuple[list[int], list[int]]:
+def encode(tokenizer, row: dict) -> tuple[list[int], list[int]]:
     """(ids, labels) of a row of `formatting.load_splits`; no label on the prompt."""
     chat = tokenizer.apply_chat_template
     prompt = chat(row["prompt"], add_generation_prompt=True, return_dict=False)
@@ -13,7 +13,7 @@ def encode(tokenizer, row) -> tuple[list[int], list[int]]:
     return ids, [IGNORED] * len(prompt) + ids[len(prompt) :]
 
 
-def collate(tokenizer, examples) -> dict[str, torch.Tensor]:
+def collate(tokenizer, examples: list[tuple]) -> dict[str, torch.Tensor]:
     """Examples of `encode` as input_ids and labels, both (batch, width).
 
     Padded on the right: a causal model needs no attention mask there, since no token

@@ -14,7 +14,7 @@ left out; those that would be part of the chat are refused (NEVER_LEFT_OUT).
 
 from collections.abc import Mapping
 
-from helpers.formatting.lines import DataError, shown
+from helpers.formatting.lines import DataError, short
 
 ROLES = ("system", "user", "assistant")
 SPEAKERS = {"system": "system", "human": "user", "gpt": "assistant"}
@@ -27,7 +27,7 @@ def to_messages(example: dict) -> list[dict]:
     Raises DataError, without path and line, for what one could not train on.
     """
     if not isinstance(example, Mapping):
-        raise DataError(f"{shown(example)} is not an object, expected an example")
+        raise DataError(f"{short(example)} is not an object, expected an example")
     messages = _reader(example)(example)
     _check_left_out(example, "")
     _check_messages(messages)
@@ -42,7 +42,7 @@ def _reader(example: Mapping):
         for needed, read in FORMATS.items():
             if fields.issuperset(needed):
                 return read
-    got = ", ".join(shown(field) for field in list(example)[:6]) or "none"
+    got = ", ".join(short(field) for field in list(example)[:6]) or "none"
     *most, last = (" and ".join(map(repr, needed)) for needed in FORMATS)
     raise DataError(f"the fields are {got}, expected {', '.join(most)}, or {last}")
 
@@ -56,14 +56,14 @@ def _share_gpt(example: Mapping) -> list:
     """ShareGPT: human asks, gpt answers."""
     turns = example["conversations"]
     if not isinstance(turns, list):
-        what = f"'conversations' is {shown(turns)}"
+        what = f"'conversations' is {short(turns)}"
         raise DataError(f"{what}, expected a list of turns")
     chat = _system(example)
     for index, turn in enumerate(turns, start=1):
         _check_fields(turn, f"turn {index}", ("from", "value"))
         speaker, known = turn["from"], ", ".join(SPEAKERS)
         if speaker not in SPEAKERS:
-            raise DataError(f"turn {index} is from {shown(speaker)}, expected {known}")
+            raise DataError(f"turn {index} is from {short(speaker)}, expected {known}")
         chat += _turn(SPEAKERS[speaker], turn["value"])
     return chat
 
@@ -82,7 +82,7 @@ def _alpaca(example: Mapping) -> list:
     question, context = example["instruction"], example.get("input")
     for field, value in (("instruction", question), ("input", context or "")):
         if not isinstance(value, str):
-            raise DataError(f"{field!r} is {shown(value)}, expected a string")
+            raise DataError(f"{field!r} is {short(value)}, expected a string")
     if not question.strip():
         raise DataError("'instruction' is empty, expected some text")
     if context and context.strip():
@@ -112,7 +112,7 @@ def _turn(role: str, content) -> list[dict]:
 def _check_messages(messages) -> None:
     """Raises DataError unless there is something to ask and, last, to learn."""
     if not isinstance(messages, list):
-        raise DataError(f"'messages' is {shown(messages)}, expected a list of messages")
+        raise DataError(f"'messages' is {short(messages)}, expected a list of messages")
     for index, message in enumerate(messages, start=1):
         _check_message(message, f"message {index}")
     roles = [message["role"] for message in messages]
@@ -134,7 +134,7 @@ def _check_left_out(fields: Mapping, name: str) -> None:
     """Raises DataError where a field is filled that a chat would need, but not get."""
     for field in NEVER_LEFT_OUT:
         if fields.get(field):
-            what = f"{name}{field!r} is {shown(fields[field])}"
+            what = f"{name}{field!r} is {short(fields[field])}"
             raise DataError(f"{what}, expected none: its text would be left out")
 
 
@@ -145,7 +145,7 @@ def _check_message(message, name: str) -> None:
     role, content = message["role"], message["content"]
     if role not in ROLES:
         raise DataError(
-            f"{name} has the role {shown(role)}, expected {', '.join(ROLES)}"
+            f"{name} has the role {short(role)}, expected {', '.join(ROLES)}"
         )
     if not content.strip():
         raise DataError(f"{name} ({role}) is empty, expected some text")
@@ -159,12 +159,12 @@ def _check_fields(turn, name: str, fields: tuple[str, str]) -> None:
     """Raises DataError unless a turn is an object with these two texts."""
     expected = f"expected {fields[0]!r} and {fields[1]!r}"
     if not isinstance(turn, Mapping):
-        raise DataError(f"{name} is {shown(turn)}, {expected}")
+        raise DataError(f"{name} is {short(turn)}, {expected}")
     for field in fields:
         if field not in turn:
             raise DataError(f"{name} has no {field!r}, {expected}")
         if not isinstance(turn[field], str):
-            value = shown(turn[field])
+            value = short(turn[field])
             raise DataError(f"{name} has {field!r} = {value}, expected a string")
 
 

@@ -1,10 +1,7 @@
-"""From files of examples to chats and splits; every error names its line.
+"""From files to examples that are known to be chats; every error names its line.
 
-`helpers.readers` takes JSON Lines, CSV and TSV apart, `helpers.chats` turns an example
-of any known format into messages; here both become examples, reports and splits.
-
-Splits hold TRL's conversational prompt-completion format (TRL documentation, "Dataset
-formats and types"), whose loss falls on the completion only.
+`readers` takes JSON Lines, CSV and TSV apart, `chats` turns an example of any known
+format into messages; both meet here.
 """
 
 from collections.abc import Iterator
@@ -33,12 +30,7 @@ class Report:
     blank: int = 0
     errors: list[str] = field(default_factory=list)
 
-    @property
-    def ok(self) -> bool:
-        """Whether every record of the file can be trained on."""
-        return not self.errors
-
-    def __str__(self):
+    def __str__(self) -> str:
         counts = f"{self.read:,} read, {self.refused:,} refused, {self.blank:,} blank"
         return "\n".join([f"{self.path}: {counts}", *self.errors])
 

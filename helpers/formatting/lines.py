@@ -5,11 +5,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from helpers import UserError
+
 MAX_RECORD = 16 * 2**20  # bytes; a longer line is refused, and never held whole
 BOM = b"\xef\xbb\xbf"  # the mark that some Windows editors put first
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """Unusable data. str(error): "path:line: what is wrong, what was expected"."""
 
 
@@ -53,7 +55,7 @@ def decode(raw: bytes | None) -> str:
         raise DataError(f"{place} is not UTF-8, expected a UTF-8 file") from None
 
 
-def shown(value) -> str:
+def short(value) -> str:
     """A value in an error, cut to fit the line."""
     try:
         text = json.dumps(value, ensure_ascii=False)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from helpers.formatting import lines
-from helpers.formatting.lines import DataError, decode, shown
+from helpers.formatting.lines import DataError, decode, short
 
 MAX_LINES = 10_000  # of one CSV record: how far to look for the quote that closes it
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -69,7 +69,7 @@ def _parse(raw: bytes | None) -> dict:
     except (ValueError, RecursionError):  # over 4,300 digits, thousands of brackets
         raise DataError(f"JSON that Python cannot hold, {ONE_OBJECT}") from None
     if not isinstance(record, dict):
-        raise DataError(f"{shown(record)} is not an object, {ONE_OBJECT}")
+        raise DataError(f"{short(record)} is not an object, {ONE_OBJECT}")
     return record
 
 
@@ -79,7 +79,7 @@ def _object(pairs: list) -> dict:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise DataError(f"the key {shown(twice)} stands there twice, expected it once")
+        raise DataError(f"the key {short(twice)} stands there twice, expected it once")
     return found
 
 

@@ -15,17 +15,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from helpers import formatting
 from helpers.files import ROOT
 from helpers.formatting import lines
 from helpers.formatting.chats import to_messages
 from helpers.formatting.examples import (
+    ERRORS_KEPT,
     check_file,
     find_repeats,
     iter_examples,
     read_examples,
 )
 from helpers.formatting.lines import DataError
+from helpers.formatting.readers import iter_records
 from helpers.formatting.splits import load_splits
 
 FORMATS = ROOT / "data" / "formats"
@@ -49,7 +50,7 @@ def test_a_sample_has_the_outcome_of_the_readme(name):
     path, (read, refused, error) = FORMATS / name, OUTCOMES[name]
     report = check_file(path)
     assert (report.read, report.refused) == (read, refused)
-    assert report.ok == (not error)
+    assert bool(report.errors) == bool(error)
     if not error:
         assert len(read_examples(path)) == read
         return
@@ -136,7 +137,7 @@ def test_a_line_of_10_mb_is_read(tmp_path):
     }.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
         assert read_examples(tmp_path / name)[0]["prompt"] == long
-        assert check_file(tmp_path / name).ok
+        assert not check_file(tmp_path / name).errors
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
@@ -193,7 +194,7 @@ def test_a_file_of_errors_keeps_the_first_ones_only(tmp_path):
     path.write_bytes(b"{}\n" * 5_000 + GOOD_LINE)
     report, peak = traced(check_file, path)
     assert (report.read, report.refused) == (1, 5_000)
-    assert len(report.errors) == formatting.ERRORS_KEPT and peak < 0.3 * 2**20
+    assert len(report.errors) == ERRORS_KEPT and peak < 0.3 * 2**20
     assert str(report).startswith(f"{path}: 1 read, 5,000 refused, 0 blank\n{path}:1:")
 
 
@@ -207,6 +208,9 @@ def test_a_folder_and_a_missing_file_are_reported(tmp_path):
         what = f"cannot be read ({why}), expected a JSON Lines, CSV or TSV file"
         assert report.errors == [f"{path}:1: {what}"]
         assert (report.read, report.refused, report.blank) == (0, 0, 0)
+        with pytest.raises(DataError) as error:
+            read_examples(path)
+        assert [str(error.value)] == report.errors
 
 
 def test_a_file_that_vanishes_before_it_is_read(tmp_path):
@@ -241,7 +245,7 @@ def test_a_file_that_vanishes_while_it_is_read(tmp_path, monkeypatch):
     path.write_bytes(3 * GOOD_LINE)
     monkeypatch.setattr(Path, "open", lambda self, mode: Vanishing(self, mode))
     report = check_file(path)
-    assert report.read == 2 and not report.ok
+    assert report.read == 2
     what = "cannot be read (Stale file handle)"
     assert report.errors[0].startswith(f"{path}:3: {what}")
     with pytest.raises(DataError, match="Stale file handle"):
@@ -252,7 +256,7 @@ def test_records_of_a_table_have_the_line_they_start_on(tmp_path):
     path = tmp_path / "a.csv"
     text = 'prompt,completion\n"one\n\ntwo",yes\n\n,\nthree\n"a ""b"", c",d\n'
     path.write_text(text, encoding="utf-8")
-    found = list(formatting.iter_records(path))
+    found = list(iter_records(path))
     assert [line for line, _ in found] == [2, 5, 6, 7, 8]
     assert found[0][1] == {"prompt": "one\n\ntwo", "completion": "yes"}
     assert [record for _, record in found[1:3]] == [None, None]
@@ -388,6 +392,6 @@ def test_every_record_of_a_table_is_counted(tmp_path_factory, rows, delimiter):
     blank = [row for row in rows if not row[0].strip() and not row[1].strip()]
     assert (report.read, report.blank) == (len(good), len(blank))
     assert report.refused == len(rows) - len(good) - len(blank)
-    if report.ok:
+    if not report.errors:
         read = [(e["prompt"], e["completion"]) for e in read_examples(path)]
         assert read == good
