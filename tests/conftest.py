@@ -33,6 +33,10 @@ for name, value in {
 LONGEST = (
     "lessons/test_notebooks.py",
     "translations/test_localized_notebooks.py",
+    "finetune/test_finetune.py",
+    "lessons/test_jupyterlab.py",
+    "lessons/test_colab.py",
+    "finetune/test_finetune_resume.py",
 )
 
 

@@ -33,17 +33,19 @@ ENDED = """() => {
 }"""
 
 
-def copy_course(folder: Path, values: dict[str, dict]) -> None:
-    """Copy what the lessons need, with other values in their parameters cells.
+def copy_course(folder: Path, values: dict[str, dict], translated: dict) -> None:
+    """Copies what the lessons need, with other values in their parameters cells.
 
-    values: {how the notebook's name begins: {parameter: value}}.
+    values: {how the notebook's name begins: {parameter: value}}. translated: {lesson:
+        the folder of its notebook in another language, which takes its place}.
     """
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(gates.ROOT / "helpers", folder / "helpers", ignore=ignored)
     (folder / "data").symlink_to(gates.ROOT / "data", target_is_directory=True)
     (folder / "notebooks").mkdir()
     for path in gates.notebooks():
-        book = json.loads(path.read_text(encoding="utf-8"))
+        taken = translated.get(path.stem, path.parent) / path.name
+        book = json.loads(taken.read_text(encoding="utf-8"))
         for name, value in values.get(path.stem[:2], {}).items():
             _set(book, name, value)
         text = json.dumps(book)

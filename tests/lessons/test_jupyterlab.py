@@ -1,5 +1,7 @@
 """Lessons 00 and 04 as a learner meets them: in JupyterLab, in a real browser.
 
+Each is translated into a language that the commit deals to it (tests/translations).
+
 Screenshots go to the folder COURSE_SCREENSHOTS, if that is set, to look at.
 """
 
@@ -15,11 +17,18 @@ from tests.exercises import test_exercises
 from tests.house import gates
 from tests.lessons import jupyter_lab
 from tests.site.browser import watch
+from tests.translations.dealt import (
+    IN_A_BROWSER,
+    build,
+    commit,
+    dealt,
+    scores,
+    scores_of,
+)
 
 pytestmark = pytest.mark.slow
-LESSONS = ["00_start_here", "04_finetune_with_qlora"]
-# Lesson 04 asserts what it learns, and has no steps to spare.
-VALUES = {"00": {"PROFILE": "tiny", "TEST_ROWS": 60}, "04": {"PROFILE": "tiny"}}
+LESSONS = list(IN_A_BROWSER)
+VALUES = {lesson[:2]: {"PROFILE": "tiny"} for lesson in LESSONS}
 SECONDS = 300  # a lesson may take 90 on a free machine, and two run side by side
 CALCULATOR = {"config": "Llama-3.1-8B", "method": "qlora", "length": 1024}
 
@@ -27,8 +36,10 @@ CALCULATOR = {"config": "Llama-3.1-8B", "method": "qlora", "length": 1024}
 @pytest.fixture(scope="module")
 def lab(browser, tmp_path_factory):
     """(folder of the course's copy, address, token) of a running JupyterLab."""
-    course = tmp_path_factory.mktemp("course")
-    jupyter_lab.copy_course(course, VALUES)
+    course, built = tmp_path_factory.mktemp("course"), tmp_path_factory.mktemp("built")
+    build(built)
+    pages = {lesson: built / name / "notebooks" for name, lesson in dealt(commit())}
+    jupyter_lab.copy_course(course, VALUES, {name: pages[name] for name in LESSONS})
     with jupyter_lab.running(course, tmp_path_factory.mktemp("jupyter")) as server:
         yield course, *server
 
@@ -141,3 +152,9 @@ def test_an_exercise_gives_a_hint_and_then_the_tick(lessons, picture, lesson):
 def test_nothing_went_wrong_in_the_browser(lessons, lesson):
     assert lessons[lesson].watched.errors == []
     assert lessons[lesson].watched.foreign == []
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_it_measures_what_the_english_lesson_does(lessons, course_run, lesson):
+    english = scores(course_run.rows[lesson]["figures"])
+    assert english and scores_of(lessons[lesson].path) == english
