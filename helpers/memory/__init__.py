@@ -5,8 +5,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "prediction": ["predict"],
-        "calculator": ["calculator"],
+        "prediction": ["predict", "size"],
+        "controls": ["calculator"],
         "measured": [
             "kept_bytes",
             "measured_activations",

@@ -1,14 +1,17 @@
-"""`python -m helpers.memory`: the prediction of a run, printed."""
+"""The predicted memory of a training run, printed.
 
-import argparse
+python -m helpers.memory --model Llama-3.1-8B --method qlora --batch 4 --length 2048
+"""
+
 import sys
 
+from helpers import Parser, run_command
 from helpers.memory.prediction import predict
 
 
-def main(argv=None):
-    """Print the table of a run; exit code 2 and one line for a wrong request."""
-    parser = argparse.ArgumentParser("python -m helpers.memory", description=__doc__)
+def main(argv: list[str] | None = None) -> None:
+    """Prints the table of a run. Raises UserError for a wrong request."""
+    parser = Parser("python -m helpers.memory", description=__doc__)
     add = parser.add_argument
     add("--model", required=True, help="Phi-3-mini, Llama-3.1-8B, a folder or a file")
     add("--method", default="qlora", help="full, lora or qlora (qlora)")
@@ -21,11 +24,8 @@ def main(argv=None):
     add("--padded", action="store_true", help="rows hold padding, or are packed")
     add("--plain-loss", dest="chunked_loss", action="store_false")
     choices = vars(parser.parse_args(argv))
-    try:
-        print(predict(choices.pop("model"), **choices))
-    except ValueError as error:
-        parser.exit(2, f"memory: {error}\n")
+    print(predict(choices.pop("model"), **choices))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command("memory", main))

@@ -8,10 +8,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from helpers.memory.measured import kept_bytes
 
-
-def measured_bytes(model, optimizer=None) -> dict[str, int]:
+def measured_bytes(
+    model, optimizer: torch.optim.Optimizer | None = None
+) -> dict[str, int]:
     """Bytes of weights, adapter, gradients, optimizer, exactly; tied weights once.
 
     weights: every parameter but PEFT's, a 4-bit one with all of its quantisation state.
@@ -28,13 +28,20 @@ def measured_bytes(model, optimizer=None) -> dict[str, int]:
     return sizes
 
 
-def state_tensors(optimizer) -> list[torch.Tensor]:
+def stored_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """Bytes of the gradients and of the optimizer's own tensors, after a step."""
+    weights = [w for group in optimizer.param_groups for w in group["params"]]
+    gradients = [w.grad for w in weights if w.grad is not None]
+    return sum(tensor.nbytes for tensor in gradients + state_tensors(optimizer))
+
+
+def state_tensors(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
     """The tensors that an optimizer keeps; none before its first step."""
     values = [value for state in optimizer.state.values() for value in state.values()]
     return [value for value in values if torch.is_tensor(value)]
 
 
-def quantisation_tensors(weight) -> list[torch.Tensor]:
+def quantisation_tensors(weight: torch.Tensor) -> list[torch.Tensor]:
     """What bitsandbytes keeps beside a 4-bit weight; nothing for any other weight."""
     state = getattr(weight, "quant_state", None)
     if state is None:
@@ -45,16 +52,35 @@ def quantisation_tensors(weight) -> list[torch.Tensor]:
     return tensors
 
 
+def kept_bytes(model, batch: dict) -> int:
+    """Bytes that one forward pass keeps for the backward pass, weights left out.
+
+    Tensors that share memory count once (torch.autograd.graph.saved_tensors_hooks).
+    """
+    known = {w.untyped_storage().data_ptr() for w in model.parameters()}
+    kept = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage  # kept alive, as in training
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = model(**batch, use_cache=False).loss  # noqa: F841 (holds the graph)
+    return sum(storage.nbytes() for storage in kept.values())
+
+
 class Trunk(nn.Module):
     """A causal language model without its head, in the form that `kept_bytes` takes."""
 
-    def __init__(self, model):
+    def __init__(self, model) -> None:
         super().__init__()
         causal = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.trunk = causal.base_model
         self.dtype = causal.get_input_embeddings().weight.dtype
 
-    def forward(self, **inputs):
+    def forward(self, **inputs) -> SimpleNamespace:
         with autocast(inputs["input_ids"].device, self.dtype):
             hidden = self.trunk(**inputs)
         return SimpleNamespace(loss=hidden.last_hidden_state.sum())
@@ -67,7 +93,7 @@ class Alone(nn.Module):
     kept it already.
     """
 
-    def __init__(self, layer, trunk, batch):
+    def __init__(self, layer: nn.Module, trunk: Trunk, batch: dict) -> None:
         super().__init__()
         seen = {}
         hook = layer.register_forward_pre_hook(
@@ -80,19 +106,19 @@ class Alone(nn.Module):
         self.layer, self.kwargs, self.dtype = layer, seen["kwargs"], trunk.dtype
         self.hidden = nn.Parameter(seen["args"][0])
 
-    def forward(self, use_cache):
+    def forward(self, use_cache: bool) -> SimpleNamespace:
         with autocast(self.hidden.device, self.dtype):
             output = self.layer(self.hidden, **self.kwargs)
         return SimpleNamespace(loss=output.sum())
 
 
-def autocast(device, dtype):
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """Autocast for a 16-bit model, as `SFTConfig(bf16=True)` trains; none for fp32."""
     mixed = dtype in (torch.float16, torch.bfloat16)
     return torch.autocast(device.type, dtype if mixed else None, enabled=mixed)
 
 
-def measured_activations(model, batch) -> int:
+def measured_activations(model, batch: dict) -> int:
     """Bytes that a forward pass keeps for the backward pass, head and loss left out.
 
     batch: a dict with input_ids and maybe attention_mask, both (batch, length).
@@ -120,7 +146,7 @@ class Living(TorchDispatchMode):
     allocates for itself, and rounds nothing up to the allocator's blocks.
     """
 
-    def __init__(self, tensors):
+    def __init__(self, tensors: list[torch.Tensor]) -> None:
         super().__init__()
         self.sizes, self.now, self.peak = {}, 0, 0
         for tensor in tensors:
@@ -133,7 +159,7 @@ class Living(TorchDispatchMode):
                 self.count(value)
         return output
 
-    def count(self, tensor):
+    def count(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
         if (key := storage._cdata) not in self.sizes:
             self.sizes[key] = storage.nbytes()
@@ -141,11 +167,11 @@ class Living(TorchDispatchMode):
             self.peak = max(self.peak, self.now)
             weakref.finalize(storage, self.forget, key)
 
-    def forget(self, key):
+    def forget(self, key: int) -> None:
         self.now -= self.sizes.pop(key)
 
 
-def measured_peak(model, optimizer, step) -> int:
+def measured_peak(model, optimizer: torch.optim.Optimizer, step) -> int:
     """Bytes alive at the worst moment of step(), model and optimizer included.
 
     step: a function without arguments that updates the model. Call it once before, so
@@ -161,31 +187,3 @@ def measured_peak(model, optimizer, step) -> int:
     with Living(known + state_tensors(optimizer)) as living:
         step()
     return living.peak
-
-
-def stored_bytes(optimizer) -> int:
-    """Bytes of the gradients and of the optimizer's own tensors, after a step."""
-    weights = [w for group in optimizer.param_groups for w in group["params"]]
-    stored = [w.grad for w in weights if w.grad is not None]
-    for state in optimizer.state.values():
-        stored += [value for value in state.values() if torch.is_tensor(value)]
-    return sum(tensor.nbytes for tensor in stored)
-
-
-def kept_bytes(model, batch) -> int:
-    """Bytes that one forward pass keeps for the backward pass, weights left out.
-
-    Tensors that share memory count once (torch.autograd.graph.saved_tensors_hooks).
-    """
-    known = {w.untyped_storage().data_ptr() for w in model.parameters()}
-    kept = {}
-
-    def pack(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage  # kept alive, as in training
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = model(**batch, use_cache=False).loss  # noqa: F841 (holds the graph)
-    return sum(storage.nbytes() for storage in kept.values())

@@ -20,7 +20,7 @@ TILE_TOKENS, TILE_WORDS = 4096, 32768
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: the arguments of `memory.predict` after checking."""
+    """One training run: the arguments of `predict` after checking."""
 
     shape: Shape
     method: str
@@ -212,7 +212,7 @@ def overhead(run: Run, loss: int) -> int:
     """Bytes of the gradients inside one layer, as far as they exceed those of the loss.
 
     The loss is over when the backward pass reaches the layers. The widths were found by
-    counting every tensor of a step (memory_measured.Living) over several shapes.
+    counting every tensor of a step (measured.Living) over several shapes.
     """
     hidden, inner = run.shape.hidden, run.shape.inner
     # PEFT's casts put a gradient in fp32 beside each one in 16 bit, and the gradient of

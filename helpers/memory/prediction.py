@@ -2,14 +2,15 @@
 
     python -m helpers.memory --model Llama-3.1-8B --method qlora --batch 4 --length 2048
 
-The formulas stand in `helpers.memory_parts`; `helpers.memory_measured` measures the
-same parts. The total is what tensors take at the peak: it leaves out the CUDA context
-and what the allocator holds without using it.
+The formulas stand in `parts`; `measured` measures the same parts. The total is what
+tensors take at the peak: it leaves out the CUDA context and what the allocator holds
+without using it.
 """
 
 from dataclasses import dataclass
 from html import escape
 
+from helpers import UserError
 from helpers.config import GIB, read_profiles
 
 METHODS = ("full", "lora", "qlora")
@@ -49,19 +50,11 @@ class Prediction:
         names = [name for name, fits in self.fits.items() if fits]
         return f"Fits on: {', '.join(names) or 'no profile'}"
 
-    def table(self):
-        """A pandas DataFrame, one row a part and "total": GiB, and share (0 to 1)."""
-        import pandas as pd
-
-        rows = self.parts | {"total": self.total}
-        table = pd.DataFrame.from_dict(rows, orient="index", columns=["GiB"]) / GIB
-        return table.assign(share=table["GiB"] * GIB / self.total).rename_axis("part")
-
-    def __repr__(self):
+    def __repr__(self) -> str:
         rows = [f"{part:12}{text:>14}" for part, text in self._rows()]
         return "\n".join([self.title, self.assumptions, *rows, self.verdict()])
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         rows = [
             f"<tr><td>{part}</td><td>{text}</td></tr>" for part, text in self._rows()
         ]
@@ -96,38 +89,38 @@ def predict(
     """The memory of one training step on a batch of so many rows of so many tokens.
 
     config: a transformers configuration, a folder or file with one, or a name of
-        `model_shapes.CONFIGS`.
+        `models.CONFIGS`.
     method: "full", "lora" (all linear layers but the head), or "qlora" (NF4).
     dtype: of the base and of what layers compute: "float32", "float16", "bfloat16".
     double_quant, checkpointing: as `bnb_4bit_use_double_quant` and
         `activation_checkpointing`.
     padded: whether rows hold padding, or are packed, so that attention takes a mask.
     chunked_loss: TRL's loss, which never holds all logits.
-    Raises ValueError, one line.
+    Raises UserError, one line.
     """
     check_choice("method", method, METHODS)
     check_choice("dtype", dtype, WIDTHS)
     for what, value in (("batch", batch), ("length", length), ("rank", rank)):
         if value < 1:
-            raise ValueError(f"{what} must be 1 or more, got {value}")
+            raise UserError(f"{what} must be 1 or more, got {value}")
 
-    from helpers.memory import parts as memory_parts
-    from helpers.memory import shape as memory_shape
+    from helpers.memory.parts import Run, parts  # torch, for what is left to check
+    from helpers.memory.shape import read_config, shape_of
 
-    name, config = memory_shape.read_config(config)
+    name, config = read_config(config)
     longest = config.max_position_embeddings
     if length > longest:
-        raise ValueError(f"{name} reads {longest} tokens at most, got length {length}")
-    shape = memory_shape.shape_of(config.to_json_string(use_diff=False))
+        raise UserError(f"{name} reads {longest} tokens at most, got length {length}")
+    shape = shape_of(config.to_json_string(use_diff=False))
     sizes = (shape, method, batch, length, rank, WIDTHS[dtype])
-    run = memory_parts.Run(*sizes, double_quant, checkpointing, padded)
+    run = Run(*sizes, double_quant, checkpointing, padded)
     title = f"{name}, {method}, {batch} x {length} tokens"
     notes = assumptions(run, dtype) + [f"{'chunked' if chunked_loss else 'plain'} loss"]
-    return Prediction(title, ", ".join(notes), memory_parts.parts(run, chunked_loss))
+    return Prediction(title, ", ".join(notes), parts(run, chunked_loss))
 
 
 def assumptions(run, dtype: str) -> list[str]:
-    """What a `memory_parts.Run` takes for granted, in words."""
+    """What a `parts.Run` takes for granted, in words."""
     nested = " with double quantisation" if run.double_quant else ""
     base = f"NF4{nested}, the rest {dtype}" if run.method == "qlora" else dtype
     adapter = f"rank {run.rank} on all linear layers in float32"
@@ -141,6 +134,6 @@ def assumptions(run, dtype: str) -> list[str]:
 
 
 def check_choice(what: str, value, known) -> None:
-    """Raises ValueError unless the value is one of those known."""
+    """Raises UserError unless the value is one of those known."""
     if value not in known:
-        raise ValueError(f"unknown {what} {value!r}: use one of {', '.join(known)}")
+        raise UserError(f"unknown {what} {value!r}: use one of {', '.join(known)}")

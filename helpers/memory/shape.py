@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 import transformers
 
+from helpers import UserError
 from helpers.models import CONFIGS, linear_shapes
 
 SEPARATE = ("llama", "mistral", "qwen2")  # q, k, v, gate, up: one layer each
@@ -40,8 +41,8 @@ class Shape:
     tensors: int
 
 
-def read_config(config):
-    """(name, transformers configuration) of what `predict` takes. Raises ValueError."""
+def read_config(config) -> tuple[str, transformers.PreTrainedConfig]:
+    """(name, transformers configuration) of what `predict` takes. Raises UserError."""
     if not isinstance(config, (str, Path)):
         name = Path(config.name_or_path).name or config.model_type
     elif str(config) in CONFIGS:
@@ -50,32 +51,32 @@ def read_config(config):
         name, config = Path(config).resolve().name, _read_file(Path(config))
     if config.model_type not in TYPES:
         what = f"{name} is of type {config.model_type!r}"
-        raise ValueError(f"{what}: only {', '.join(TYPES)} can be predicted")
+        raise UserError(f"{what}: only {', '.join(TYPES)} can be predicted")
     return name, config
 
 
-def _read_file(path: Path):
-    """The configuration in a folder or file. Raises ValueError."""
+def _read_file(path: Path) -> transformers.PreTrainedConfig:
+    """The configuration in a folder or file. Raises UserError."""
     file = path / "config.json" if path.is_dir() else path
     if not file.is_file():
         known = ", ".join(CONFIGS)
-        raise ValueError(f"no model configuration at {path}: give a folder, or {known}")
+        raise UserError(f"no model configuration at {path}: give a folder, or {known}")
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{file} is no JSON: {error}") from error
+        raise UserError(f"{file} is no JSON: {error}") from error
     if not isinstance(entries, dict) or entries.get("model_type") not in TYPES:
-        raise ValueError(f"{file} needs a model_type of {', '.join(TYPES)}")
+        raise UserError(f"{file} needs a model_type of {', '.join(TYPES)}")
     return _made(entries, file)
 
 
-def _made(entries: dict, source):
-    """The transformers configuration of these entries. Raises ValueError."""
+def _made(entries: dict, source: str | Path) -> transformers.PreTrainedConfig:
+    """The transformers configuration of these entries. Raises UserError."""
     try:
         return transformers.AutoConfig.for_model(**entries)
     except Exception as error:  # which one depends on the check that fails
         reason = " ".join(str(error).split())
-        raise ValueError(f"{source} is no model configuration: {reason}") from error
+        raise UserError(f"{source} is no model configuration: {reason}") from error
 
 
 @lru_cache(maxsize=32)

@@ -6,6 +6,7 @@ HTML. All text of people and models is escaped.
 
 from collections.abc import Iterator
 
+import ipywidgets
 import pandas as pd
 from IPython.display import HTML
 
@@ -35,16 +36,14 @@ def chat(askers: dict, messages: list[str]) -> None:
     show(chat_view(turns), lambda: build(askers, turns))
 
 
-def build(askers: dict, turns: list):
+def build(askers: dict, turns: list) -> ipywidgets.VBox:
     """The widget of `chat`: the table, a line to type in, a button."""
-    import ipywidgets
-
     turns = list(turns)
     view = ipywidgets.HTML(chat_view(turns).data)
     line = ipywidgets.Text(placeholder="a message", layout={"width": "80%"})
     send = ipywidgets.Button(description="Send")
 
-    def ask_all(_):
+    def ask_all(_) -> None:
         message, line.value = line.value.strip(), ""
         if not message or send.disabled:
             return

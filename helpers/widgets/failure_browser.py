@@ -5,8 +5,10 @@ text of data and models is escaped.
 """
 
 import json
+from collections.abc import Iterable
 from html import escape
 
+import ipywidgets
 import pandas as pd
 from IPython.display import HTML
 
@@ -34,7 +36,7 @@ def failures(reports: dict, wrong: str = ANY) -> list[int]:
     return [i for i, row in enumerate(last) if _is_wrong(row, wrong)]
 
 
-def failure_view(reports: dict, numbers) -> HTML:
+def failure_view(reports: dict, numbers: Iterable[int]) -> HTML:
     """The view of some rows, one block each. numbers: their places in the reports."""
     blocks = [_block(reports, number) for number in numbers]
     return HTML("<hr>".join(blocks) or "<p>No failure.</p>")
@@ -49,21 +51,19 @@ def browse_failures(reports: dict) -> None:
     show(page, lambda: build(reports))
 
 
-def build(reports: dict):
+def build(reports: dict) -> ipywidgets.VBox:
     """The widget of `browse_failures`: which field, which failure, the view."""
-    import ipywidgets
-
     found = {name: failures(reports, name) for name in [ANY, *_fields(reports)]}
     options = [(f"{name} ({len(rows)})", name) for name, rows in found.items()]
     field = ipywidgets.Dropdown(options=options, value=ANY, description="wrong")
     place = ipywidgets.IntSlider(min=1, max=max(1, len(found[ANY])), description="row")
     view = ipywidgets.HTML()
 
-    def redraw(_=None):
+    def redraw(_=None) -> None:
         rows = found[field.value]
         view.value = failure_view(reports, rows[place.value - 1 : place.value]).data
 
-    def choose(_):
+    def choose(_) -> None:
         place.max = max(1, len(found[field.value]))
         place.value = 1
         redraw()

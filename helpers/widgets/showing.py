@@ -1,7 +1,10 @@
 """What a cell shows: one form for every front end, a widget where there is a kernel."""
 
+from collections.abc import Callable
+
 import IPython.display
 import pandas as pd
+from ipywidgets import Widget
 from pandas.io.formats.style import Styler
 
 from helpers.environment import is_headless
@@ -13,7 +16,7 @@ WRONG = "font-weight:bold;text-decoration:underline;background:#ffebee;color:#b7
 LOOKS = {"th": CELL, "td": f"{CELL};{TEXT}", "td.wrong": WRONG}
 
 
-def show(static, build) -> None:
+def show(static, build: Callable[[], Widget]) -> None:
     """Shows a widget that can be moved, or its static form where it cannot.
 
     static: {MIME type: data}, or an object with `_repr_html_`. A run of the course gets
@@ -42,7 +45,7 @@ def table(texts: pd.DataFrame, classes: pd.DataFrame | None = None) -> Styler:
     return styler.set_table_styles(looks)
 
 
-def _reference(widget) -> dict:
+def _reference(widget: Widget) -> dict:
     """What names a widget to its front end.
 
     A method of ipywidgets 8 gives the same; version 7, which Colab has, lacks it.

@@ -2,11 +2,15 @@
 
 import base64
 import io
+from collections.abc import Callable
+
+import ipywidgets
+from matplotlib.figure import Figure
 
 from helpers.widgets.showing import show
 
 
-def slider(draw, values, start, label: str) -> None:
+def slider(draw: Callable[..., Figure], values, start, label: str) -> None:
     """Shows draw(value), a Figure, with a slider over the values, or draw(start) alone.
 
     Raises ValueError where start is not one of the values.
@@ -19,16 +23,14 @@ def slider(draw, values, start, label: str) -> None:
     show(static, lambda: build(draw, values, start, label))
 
 
-def build(draw, values: list, start, label: str):
+def build(draw, values: list, start, label: str) -> ipywidgets.VBox:
     """The widget of `slider`: a box of a slider and the picture that follows it."""
-    import ipywidgets
-
     choice = ipywidgets.SelectionSlider(
         options=values, value=start, description=label, continuous_update=False
     )
     picture = ipywidgets.Image(value=png(draw(start)), format="png")
 
-    def redraw(change):
+    def redraw(change: dict) -> None:
         picture.value = png(draw(change["new"]))
 
     choice.observe(redraw, names="value")
@@ -36,7 +38,7 @@ def build(draw, values: list, start, label: str):
     return ipywidgets.VBox([choice, picture], layout={"align_items": "flex-start"})
 
 
-def png(figure) -> bytes:
+def png(figure: Figure) -> bytes:
     """A Figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)

@@ -7,8 +7,10 @@ escaped.
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from html import escape
 
+import ipywidgets
 from IPython.display import HTML
 
 from helpers.widgets.showing import show
@@ -64,19 +66,17 @@ def token_view(tokenizer, rows: dict) -> HTML:
     return HTML(f"<div>{'<br>'.join(parts)}</div>")
 
 
-def browse(draw, count: int, label: str = "example") -> None:
+def browse(draw: Callable[[int], HTML], count: int, label: str = "example") -> None:
     """Shows draw(i), a `token_view`, with a slider over count of them, or draw(0)."""
     show(draw(0), lambda: build(draw, count, label))
 
 
-def build(draw, count: int, label: str):
+def build(draw, count: int, label: str) -> ipywidgets.VBox:
     """The widget of `browse`: a slider, and the view that follows it."""
-    import ipywidgets
-
     choice = ipywidgets.IntSlider(max=count - 1, description=label)
     view = ipywidgets.HTML(draw(0).data)
 
-    def redraw(change):
+    def redraw(change: dict) -> None:
         view.value = draw(change["new"]).data
 
     choice.observe(redraw, names="value")

@@ -1,6 +1,6 @@
-"""Measure the memory of training steps at the true shapes, beside what is predicted.
+"""Measures the memory of training steps at the true shapes, beside what is predicted.
 
-    python tests/benchmark_memory.py [--output data/results] [--batch 2]
+    python -m tests.benchmarks.memory [--output data/results] [--batch 2]
 
 On a CUDA GPU: LoRA and QLoRA of Phi-3-mini and Llama-3.1-8B with random weights, with
 and without activation checkpointing, at three lengths: torch.cuda.max_memory_allocated
@@ -12,31 +12,21 @@ Prints a table; writes memory.MACHINE.json with versions and machine.
 import argparse
 import gc
 import itertools
-import json
-import os
-import sys
 from pathlib import Path
 
-from helpers.files import ROOT
+import bitsandbytes as bnb
+import torch
+import transformers
+from peft import LoraConfig, get_peft_model
+from trl.trainer.utils import add_fused_lm_head
 
-sys.path.insert(0, str(ROOT))
-
-from helpers.models.loading import quiet
-
-quiet()
-
-import bitsandbytes as bnb  # noqa: E402
-import torch  # noqa: E402
-import transformers  # noqa: E402
-from peft import LoraConfig, get_peft_model  # noqa: E402
-from trl.trainer.utils import add_fused_lm_head  # noqa: E402
-
-from helpers.config import GIB, probe_device  # noqa: E402
+from helpers.config import GIB, probe_device
 from helpers.course.ledger import machine
-from helpers.environment import SHOWN, version  # noqa: E402
-from helpers.memory import measured as memory_measured
+from helpers.environment import SHOWN, version
+from helpers.files import ROOT, write_json
+from helpers.memory import measured
 from helpers.memory.prediction import predict
-from helpers.models.shapes import CONFIGS, linear_shapes
+from helpers.models import CONFIGS, linear_shapes, quiet
 
 RANK = 16
 TINY = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 2}
@@ -54,7 +44,9 @@ LENGTHS = {"cuda": (512, 2048, 4096), "cpu": (32, 64, 128)}
 DTYPES = {"cuda": "bfloat16", "cpu": "float32"}
 
 
-def random_model(config, method, dtype="bfloat16", device="cpu", **options):
+def random_model(
+    config, method: str, dtype: str = "bfloat16", device: str = "cpu", **options
+) -> torch.nn.Module:
     """A model with random weights, the loss of TRL's trainer, and `adapted`."""
     with torch.device(device):
         model = transformers.AutoModelForCausalLM.from_config(
@@ -66,7 +58,9 @@ def random_model(config, method, dtype="bfloat16", device="cpu", **options):
         return adapted(model, method, **options)
 
 
-def adapted(model, method, rank=RANK, checkpointing=False):
+def adapted(
+    model, method: str, rank: int = RANK, checkpointing: bool = False
+) -> torch.nn.Module:
     """The model in training mode, for "lora" and "qlora" with an adapter in fp32."""
     base = model
     if method != "full":
@@ -81,12 +75,13 @@ def adapted(model, method, rank=RANK, checkpointing=False):
     return model.train()
 
 
-def trained(model):
+def trained(model) -> list[torch.nn.Parameter]:
+    """The parameters that need a gradient."""
     return [weight for weight in model.parameters() if weight.requires_grad]
 
 
-def quantise(model, device, double_quant=True):
-    """Turn every linear layer but the head into NF4, one after the other."""
+def quantise(model, device: str, double_quant: bool = True) -> None:
+    """Turns every linear layer but the head into NF4, one after the other."""
     for name in linear_shapes(model):
         parent, _, last = name.rpartition(".")
         old = model.get_submodule(name)
@@ -111,14 +106,14 @@ def quantise(model, device, double_quant=True):
     model.is_loaded_in_4bit = True  # PEFT asks this before it takes its 4-bit layers
 
 
-def peak(model, ids, **loss):
+def peak(model, ids: torch.Tensor, **loss) -> int:
     """The peak bytes of a step of two micro-batches. loss: for the model's call."""
     optimizer = torch.optim.AdamW(trained(model), fused=True)
     dtype = model.get_input_embeddings().weight.dtype
 
-    def step():
+    def step() -> None:
         for _ in range(2):
-            with memory_measured.autocast(ids.device, dtype):
+            with measured.autocast(ids.device, dtype):
                 output = model(input_ids=ids, labels=ids, use_cache=False, **loss)
             value = output.loss
             del output  # as in the Trainer, where it goes with the function
@@ -127,10 +122,17 @@ def peak(model, ids, **loss):
         optimizer.zero_grad()
 
     step()
-    return memory_measured.measured_peak(model, optimizer, step)
+    return measured.measured_peak(model, optimizer, step)
 
 
-def compare(entries, method, checkpointing, batch, length, device):
+def compare(
+    entries: dict,
+    method: str,
+    checkpointing: bool,
+    batch: int,
+    length: int,
+    device: str,
+) -> dict:
     """One row of the ledger; without "measured" where the run would not fit."""
     config = transformers.AutoConfig.for_model(**entries)
     prediction = predict(
@@ -156,15 +158,17 @@ def compare(entries, method, checkpointing, batch, length, device):
     ids = torch.randint(3, config.vocab_size, (batch, length), device=device)
     if device == "cuda":
         what, predicted = "peak", prediction.total
-        measured = peak(model, ids, fused_lm_head=True)
+        found = peak(model, ids, fused_lm_head=True)
     else:
         what, predicted = "activations", prediction.parts["activations"]
-        measured = memory_measured.measured_activations(model, {"input_ids": ids})
-    row |= {"what": what, "predicted": predicted, "measured": measured}
-    return row | {"error": predicted / measured - 1}
+        found = measured.measured_activations(model, {"input_ids": ids})
+    row |= {"what": what, "predicted": predicted, "measured": found}
+    return row | {"error": predicted / found - 1}
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Measures every run of the grid and writes the ledger's file."""
+    quiet()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "data" / "results")
     parser.add_argument("--batch", type=int, default=2)
@@ -177,13 +181,10 @@ def main(argv=None):
         print(line(rows[-1]), flush=True)
     entry = {"machine": machine(), "versions": {n: version(n) for n in SHOWN}}
     file = args.output / f"memory.{entry['machine']['name']}.json"
-    part = file.with_name(file.name + ".part")
-    args.output.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps(entry | {"rows": rows}, indent=1) + "\n")
-    os.replace(part, file)
+    write_json(file, entry | {"rows": rows})
 
 
-def line(row):
+def line(row: dict) -> str:
     """A row as text, in MiB."""
     named = f"{row['model']:14} {row['method']:6} {row['length']:5} tokens"
     saves = "checkpointing" if row["checkpointing"] else ""

@@ -13,8 +13,8 @@ from trl.trainer import utils as trl_utils
 
 from helpers.config import load_profile
 from helpers.files import ROOT
-from helpers.memory import measured as memory_measured
-from helpers.memory import parts as memory_parts
+from helpers.memory import measured as gauges
+from helpers.memory import parts as formulas
 from helpers.memory.measured import measured_activations, measured_bytes
 from helpers.memory.prediction import predict
 from helpers.models.loading import load_model
@@ -64,9 +64,7 @@ def after_a_step(model):
     """The measured bytes once gradients and optimizer states exist."""
     optimizer = torch.optim.AdamW(trained(model))
     batch = ids(2, 16)
-    with memory_measured.autocast(
-        batch.device, model.get_input_embeddings().weight.dtype
-    ):
+    with gauges.autocast(batch.device, model.get_input_embeddings().weight.dtype):
         model(input_ids=batch, labels=batch, use_cache=False).loss.backward()
     optimizer.step()
     return measured_bytes(model, optimizer)
@@ -125,7 +123,7 @@ def test_tied_embeddings_count_once():
 def test_bits_a_value_are_those_of_the_paper(double, bits):
     """QLoRA, section 3: scales of 32 / 64 bits, or 8 / 64 + 32 / (64 * 256)."""
     values = 4096 * 4096
-    stored = 8 * memory_parts.nf4_bytes(values, double) / values
+    stored = 8 * formulas.nf4_bytes(values, double) / values
     assert stored == pytest.approx(bits, abs=0.002)
 
 
@@ -240,7 +238,7 @@ def test_checkpointing_is_left_as_it_was():
 
 def test_living_counts_each_memory_once():
     kept = torch.ones(256)  # 1 KiB
-    with memory_measured.Living([kept, kept]) as living:
+    with gauges.Living([kept, kept]) as living:
         view = kept[:10]
         two = torch.ones(512)
         assert living.now == 1024 + 2048 and view.numel() == 10
@@ -263,7 +261,7 @@ def gpu_loss(monkeypatch):
 
     def tile(words):
         monkeypatch.setattr(trl_utils, "_CHUNKED_LOGPROB_CHUNK_SIZE", words)
-        monkeypatch.setattr(memory_parts, "TILE_WORDS", words)
+        monkeypatch.setattr(formulas, "TILE_WORDS", words)
 
     return tile
 

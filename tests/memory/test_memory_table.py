@@ -7,22 +7,14 @@ import pytest
 import torch
 import transformers
 
-from helpers import memory
+from helpers import UserError, memory, run_command
 from helpers.config import GIB, Device, read_profiles
-from helpers.course.worker import MARK
+from helpers.environment import HEADLESS
 from helpers.files import ROOT
-from helpers.memory import calculator as memory_widget
-from helpers.memory.prediction import predict
+from helpers.memory import controls
+from helpers.memory.__main__ import main
+from helpers.memory.prediction import METHODS, Prediction, predict
 from tests.benchmarks import memory as benchmark_memory
-
-
-def test_the_table_adds_up_in_gib():
-    prediction = predict("Llama-3.1-70B", "qlora", 1, 512)
-    table = prediction.table()
-    assert list(table.index) == [*prediction.parts, "total"]
-    assert table["GiB"]["total"] == pytest.approx(prediction.total / GIB)
-    assert table["GiB"].iloc[:-1].sum() == pytest.approx(table["GiB"]["total"])
-    assert table["share"].iloc[:-1].sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +27,7 @@ def test_the_table_adds_up_in_gib():
     ],
 )
 def test_fits_is_the_free_memory_of_the_profiles(total, fits):
-    prediction = memory.Prediction("title", "notes", {"weights": total})
+    prediction = Prediction("title", "notes", {"weights": total})
     assert prediction.verdict() == f"Fits on: {fits}"
 
 
@@ -82,7 +74,7 @@ BAD = {
 @pytest.mark.parametrize(("changes", "message"), BAD.values(), ids=BAD)
 def test_a_wrong_request_is_refused_in_one_line(changes, message):
     request = {"config": "Phi-3-mini", "method": "lora", "batch": 1, "length": 64}
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         predict(**request | changes)
     assert "\n" not in str(error.value)
 
@@ -99,7 +91,7 @@ def test_a_wrong_request_is_refused_in_one_line(changes, message):
 def test_a_broken_file_is_refused_in_one_line(text, message, tmp_path):
     file = tmp_path / "config.json"
     file.write_text(text)
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         predict(file, "lora", 1, 8)
     assert "\n" not in str(error.value) and "config.json" in str(error.value)
 
@@ -113,11 +105,11 @@ def test_name_folder_file_and_configuration_agree():
 
 
 def test_the_command_prints_the_table(capsys):
-    memory.main("--model Llama-3.1-8B --method qlora --batch 4 --length 2048".split())
+    main("--model Llama-3.1-8B --method qlora --batch 4 --length 2048".split())
     printed = capsys.readouterr().out
     assert printed.strip() == repr(predict("Llama-3.1-8B", "qlora", 4, 2048))
     options = "--dtype float16 --no-double-quant --checkpointing --padded --plain-loss"
-    memory.main(f"--model Phi-3-mini --batch 1 --rank 8 {options}".split())
+    main(f"--model Phi-3-mini --batch 1 --rank 8 {options}".split())
     notes = capsys.readouterr().out.splitlines()[1]
     assert notes == (
         "base in NF4, the rest float16, rank 8 on all linear layers in float32, AdamW, "
@@ -125,42 +117,41 @@ def test_the_command_prints_the_table(capsys):
     )
 
 
-@pytest.mark.parametrize("options", ["--model nope", "--model Phi-3-mini --rank 0"])
+@pytest.mark.parametrize(
+    "options", ["--model nope", "--model Phi-3-mini --rank 0", "--model", "--rank x"]
+)
 def test_the_command_refuses_in_one_line_with_exit_code_2(options, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        memory.main(options.split())
+    assert run_command("memory", main, options.split()) == 2
     said = capsys.readouterr()
-    assert stopped.value.code == 2 and said.out == ""
+    assert said.out == ""
     assert said.err.startswith("memory: ") and said.err.count("\n") == 1
 
 
 def test_the_calculator_follows_its_controls():
-    start = memory_widget.START | {"config": "Phi-3-mini"}
-    *controls, view = memory_widget.build(predict, memory.METHODS, start).children
-    boxes = {box.description: box for box in controls}
+    start = controls.START | {"config": "Phi-3-mini"}
+    *moved, view = controls.build(start).children
+    boxes = {box.description: box for box in moved}
     assert set(boxes) == set(start)
-    assert (
-        view.value == predict(config="Phi-3-mini", **memory_widget.START)._repr_html_()
-    )
+    assert boxes["method"].options == METHODS
+    assert view.value == predict(**start)._repr_html_()
     boxes["method"].value, boxes["batch"].value = "full", 1
     assert "Phi-3-mini, full, 1 x 2048 tokens" in view.value
     boxes["length"].value = 8192
     assert "reads 4096 tokens at most" in view.value and "table" not in view.value
 
 
-def test_the_calculator_is_a_plain_table_in_a_run(monkeypatch):
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda x, **k: shown.append(x))
-    monkeypatch.setenv(MARK, "run")
+def test_the_calculator_is_a_plain_table_in_a_run(displayed, monkeypatch):
+    monkeypatch.setenv(HEADLESS, "run")
     memory.calculator("Phi-3-mini", batch=2)
-    monkeypatch.delenv(MARK)
+    monkeypatch.delenv(HEADLESS)
     memory.calculator("Phi-3-mini", batch=2)
-    plain, widget = shown
-    assert plain.title == "Phi-3-mini, qlora, 2 x 2048 tokens"
-    assert widget["text/html"] == plain._repr_html_()
-    assert widget["text/plain"] == repr(plain)
-    assert "application/vnd.jupyter.widget-view+json" in widget
-    with pytest.raises(ValueError, match="Phi-9"):
+    (plain, _), (live, _) = displayed
+    assert "Phi-3-mini, qlora, 2 x 2048 tokens" in plain["text/plain"]
+    first = predict("Phi-3-mini", **controls.START | {"batch": 2})
+    assert plain == {"text/html": first._repr_html_(), "text/plain": repr(first)}
+    assert plain.items() <= live.items()
+    assert "application/vnd.jupyter.widget-view+json" in live
+    with pytest.raises(UserError, match="Phi-9"):
         memory.calculator("Phi-9")
 
 
