@@ -1,53 +1,48 @@
 """Two reports side by side: is the difference real, and which code is taken for which?
 
-Lessons reach it through `helpers.evaluation`. Everything here works on the rows of an
-`evaluation.Report`.
+Everything here works on the rows of a Report.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
+from helpers.evaluation.intervals import Difference, bootstrap_difference
 from helpers.evaluation.json_answer import json_object
+from helpers.evaluation.scoring import Report
 
-RESAMPLES = 1000
-OTHER = (
-    "other"  # an answer that is no JSON object, lacks the field, or has no known code
-)
-
-
-class Difference(NamedTuple):
-    """A difference of two shares, -1 to 1, and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def includes_zero(self) -> bool:
-        """Whether the rows cannot tell the two apart."""
-        return self.low <= 0 <= self.high
+# An answer that is no JSON object, lacks the field, or has no known code.
+OTHER = "other"
 
 
-def hits(report, metric: str = "exact_match") -> np.ndarray:
+def hits(report: Report, metric: str = "exact_match") -> np.ndarray:
     """(rows,) of 0 and 1: where a metric or field is right. Raises KeyError."""
     if metric in ("exact_match", "valid_json", "stopped"):
         return np.array([float(row[metric]) for row in report.rows])
     return np.array([float(row["fields"][metric]) for row in report.rows])
 
 
-def paired_difference(one, other, metric: str = "exact_match", seed: int = 0):
-    """The Difference one - other of two reports on the same rows, paired by row.
+def paired_difference(
+    one: Report, other: Report, metric: str = "exact_match"
+) -> Difference:
+    """The difference one - other of two reports on the same rows, paired by row.
 
     A resample draws rows, and takes both answers to each, so that what is hard for both
     cancels (Efron and Tibshirani 1993, chapter 8, one sample of differences).
     Raises ValueError where the reports are not of the same prompts and answers wanted.
     """
-    return _bootstrap(_differences(one, other, metric), np.random.default_rng(seed))
+    rng = np.random.default_rng(0)
+    return bootstrap_difference(_differences(one, other, metric), rng)
 
 
-def difference_by_rows(one, other, counts, metric: str = "exact_match", draws=200):
+def difference_by_rows(
+    one: Report,
+    other: Report,
+    counts: Iterable[int],
+    metric: str = "exact_match",
+    draws: int = 200,
+) -> pd.DataFrame:
     """What fewer rows would have told: a DataFrame, one row a count of rows.
 
     counts: how many of the rows. Columns difference, low, high: of the first of them.
@@ -61,16 +56,16 @@ def difference_by_rows(one, other, counts, metric: str = "exact_match", draws=20
     rng, found = np.random.default_rng(0), {}
     for n in counts:
         subsets = (rng.choice(differences, n, replace=False) for _ in range(draws))
-        drawn = [_bootstrap(subset, rng) for subset in subsets]
+        drawn = [bootstrap_difference(subset, rng) for subset in subsets]
         width = float(np.mean([d.high - d.low for d in drawn]))
         undecided = float(np.mean([d.includes_zero for d in drawn]))
-        found[n] = (*_bootstrap(differences[:n], rng), width, undecided)
+        found[n] = (*bootstrap_difference(differences[:n], rng), width, undecided)
     columns = ["difference", "low", "high", "width", "undecided"]
     table = pd.DataFrame.from_dict(found, orient="index", columns=columns)
     return table.rename_axis("rows")
 
 
-def confusion(report, field: str = "queue") -> pd.DataFrame:
+def confusion(report: Report, field: str = "queue") -> pd.DataFrame:
     """How often each expected code (row) was answered by each code (column), counts.
 
     The last column is `OTHER`. Raises KeyError where the expected answers lack a field.
@@ -85,23 +80,10 @@ def confusion(report, field: str = "queue") -> pd.DataFrame:
     return table.rename_axis(index="expected", columns="answered")
 
 
-def _differences(one, other, metric) -> np.ndarray:
+def _differences(one: Report, other: Report, metric: str) -> np.ndarray:
     """(rows,) of -1, 0, 1: one's hit minus other's. Raises ValueError."""
     tasks = [[(row["prompt"], row["expected"]) for row in r.rows] for r in (one, other)]
     if tasks[0] != tasks[1]:
         rule = "requires two reports of the same rows in the same order"
         raise ValueError(f"{rule}: got {one.n} rows and {other.n} others")
     return hits(one, metric) - hits(other, metric)
-
-
-def _bootstrap(differences, rng) -> Difference:
-    """Mean and 95 % percentile interval of (rows,).
-
-    Resampling rows whose values are few is drawing how often each value comes: a
-    multinomial, and many times faster.
-    """
-    n = len(differences)
-    values, counts = np.unique(differences, return_counts=True)
-    means = rng.multinomial(n, counts / n, size=RESAMPLES) @ values / n
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Difference(float(np.mean(differences)), float(low), float(high))

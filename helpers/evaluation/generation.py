@@ -1,4 +1,4 @@
-"""Batched greedy answers to chats. Lessons reach it through `helpers.evaluation`."""
+"""Batched greedy answers to chats."""
 
 import torch
 from tqdm.auto import tqdm
@@ -28,21 +28,29 @@ GREEDY = {
 
 
 def generate(
-    model, tokenizer, prompts, max_new_tokens=80, batch_size=50, progress=False
+    model,
+    tokenizer,
+    prompts: list[list[dict]],
+    max_new_tokens: int = 80,
+    batch_size: int = 50,
+    progress: bool = False,
 ) -> list[str]:
     """The greedy answers to prompts, in their order, without special tokens.
 
     prompts: lists of messages. progress: show a bar.
     """
-    options = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
-    answers = generate_with_stops(
-        model, tokenizer, prompts, **options, progress=progress
-    )
-    return [answer for answer, _ in answers]
+    options = max_new_tokens, batch_size, progress
+    pairs = generate_with_stops(model, tokenizer, prompts, *options)
+    return [answer for answer, _ in pairs]
 
 
 def generate_with_stops(
-    model, tokenizer, prompts, max_new_tokens=80, batch_size=50, progress=False
+    model,
+    tokenizer,
+    prompts: list[list[dict]],
+    max_new_tokens: int = 80,
+    batch_size: int = 50,
+    progress: bool = False,
 ) -> list[tuple[str, bool]]:
     """As `generate`, each answer with whether the model ended it by itself."""
     ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
@@ -63,17 +71,16 @@ def generate_with_stops(
         with tqdm(total=len(ids), unit="answer", disable=not progress) as bar:
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
-                batch = _generate_batch(
-                    model, tokenizer, [ids[r] for r in rows], settings
-                )
-                answers.update(zip(rows, batch, strict=True))
+                batch = [ids[row] for row in rows]
+                found = _generate_batch(model, tokenizer, batch, settings)
+                answers.update(zip(rows, found, strict=True))
                 bar.update(len(rows))
     finally:
         model.train(was_training)
     return [answers[row] for row in range(len(ids))]
 
 
-def prompt_ids(tokenizer, messages) -> list[int]:
+def prompt_ids(tokenizer, messages: list[dict]) -> list[int]:
     """The token ids of a prompt, up to where the answer starts."""
     return tokenizer.apply_chat_template(
         messages, tokenize=True, add_generation_prompt=True, return_dict=False
@@ -89,7 +96,7 @@ def stop_ids(model, tokenizer) -> list[int]:
     return sorted(ids - {None})
 
 
-def _generate_batch(model, tokenizer, ids, settings) -> list[tuple[str, bool]]:
+def _generate_batch(model, tokenizer, ids: list, settings) -> list[tuple[str, bool]]:
     """(answer, stopped) of each prompt; padding left, so answers follow prompts."""
     batch = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
     with torch.inference_mode():

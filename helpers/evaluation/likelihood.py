@@ -1,6 +1,6 @@
 """How surprised is a model? Loss and perplexity of answers, and of any text.
 
-Lessons reach it through `helpers.evaluation`. A loss is the mean negative
+A loss is the mean negative
 log-likelihood, in nats a token; perplexity is exp of it. Both depend on the tokenizer:
 compare only models that share one.
 """
@@ -13,12 +13,12 @@ from helpers.evaluation.generation import prompt_ids
 from helpers.formatting import to_messages
 
 
-def perplexity(model, tokenizer, examples, batch_size=16) -> float:
+def perplexity(model, tokenizer, examples, batch_size: int = 16) -> float:
     """exp of `answer_loss`. Raises ValueError as it does."""
     return math.exp(answer_loss(model, tokenizer, examples, batch_size))
 
 
-def answer_loss(model, tokenizer, examples, batch_size=16) -> float:
+def answer_loss(model, tokenizer, examples, batch_size: int = 16) -> float:
     """The loss of the answers' tokens, their ends included, in nats a token.
 
     examples: what `formatting.to_messages` takes, or a split of `load_splits`.
@@ -28,7 +28,7 @@ def answer_loss(model, tokenizer, examples, batch_size=16) -> float:
     return _mean_nll(model, tokenizer, pairs, batch_size)
 
 
-def text_loss(model, tokenizer, texts, batch_size=16) -> float:
+def text_loss(model, tokenizer, texts, batch_size: int = 16) -> float:
     """The loss of plain text, without a chat template, in nats a token.
 
     texts: (given, scored), two str each: what the model reads, a start token at least,
@@ -44,7 +44,7 @@ def text_loss(model, tokenizer, texts, batch_size=16) -> float:
     return _mean_nll(model, tokenizer, pairs, batch_size)
 
 
-def _mean_nll(model, tokenizer, pairs, batch_size) -> float:
+def _mean_nll(model, tokenizer, pairs: list, batch_size: int) -> float:
     """The mean over all tokens of (ids, how many of them are only read)."""
     pairs = sorted(pairs, key=lambda pair: len(pair[0]))
     total, count, was_training = 0.0, 0, model.training
@@ -59,7 +59,7 @@ def _mean_nll(model, tokenizer, pairs, batch_size) -> float:
     return total / count
 
 
-def _answered_ids(tokenizer, chat) -> tuple[list[int], int]:
+def _answered_ids(tokenizer, chat: list[dict]) -> tuple[list[int], int]:
     """The ids of a chat, and how many of them are its prompt."""
     prompt = prompt_ids(tokenizer, chat[:-1])
     ids = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False)
@@ -70,7 +70,7 @@ def _answered_ids(tokenizer, chat) -> tuple[list[int], int]:
     return ids, len(prompt)
 
 
-def _batch_nll(model, tokenizer, pairs) -> tuple[float, int]:
+def _batch_nll(model, tokenizer, pairs: list) -> tuple[float, int]:
     """Summed negative log-likelihood of a batch's scored tokens, and their number."""
     ids = {"input_ids": [ids for ids, _ in pairs]}
     batch = tokenizer.pad(ids, padding_side="right", return_tensors="pt")

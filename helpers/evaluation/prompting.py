@@ -12,7 +12,7 @@ from collections import Counter
 from helpers.formatting import to_messages
 
 
-def with_examples(example, shots=(), instruction: str = "") -> dict:
+def with_examples(example: dict, shots=(), instruction: str = "") -> dict:
     """An example behind others that are already answered, as turns of one chat.
 
     instruction: stands at the start of the first user's turn.
@@ -24,7 +24,7 @@ def with_examples(example, shots=(), instruction: str = "") -> dict:
     return {"messages": [first, *turns[1:]]}
 
 
-def nearest(examples, messages, k: int = 3) -> list[list]:
+def nearest(examples, messages: list[str], k: int = 3) -> list[list]:
     """The k examples that share most with each message, the most similar last.
 
     Similarity: the summed rarity, ln(examples / examples with the word), of shared

@@ -1,4 +1,4 @@
-"""Is the model better? Exact match, field accuracy, intervals, perplexity.
+"""Is the model better? Exact match and field accuracy, with intervals.
 
 An answer of the course is a JSON object and is scored field by field too; any other
 text is scored by exact match alone.
@@ -10,40 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from helpers.evaluation.comparison import (
-    confusion,
-    difference_by_rows,
-    paired_difference,
-)
-from helpers.evaluation.generation import (
-    generate,
-    generate_with_stops,
-    prompt_ids,
-    stop_ids,
-)
+from helpers.evaluation.generation import generate_with_stops
+from helpers.evaluation.intervals import bootstrap_interval
 from helpers.evaluation.json_answer import json_object, same_value
-from helpers.evaluation.likelihood import answer_loss, perplexity, text_loss
+from helpers.evaluation.likelihood import perplexity
 from helpers.formatting import to_messages
-
-__all__ = [
-    "Report",
-    "answer_loss",
-    "before_after",
-    "bootstrap_interval",
-    "confusion",
-    "difference_by_rows",
-    "evaluate",
-    "generate",
-    "generate_with_stops",
-    "paired_difference",
-    "perplexity",
-    "prompt_ids",
-    "score",
-    "stop_ids",
-    "text_loss",
-]
-
-RESAMPLES = 1000
 
 
 @dataclass
@@ -83,8 +54,14 @@ class Report:
         return shares.to_frame().join(table).rename_axis("metric")
 
 
-def score(expected, answers, prompts=None, stopped=None, seconds=0.0) -> Report:
-    """The Report of answers against the expected ones, both lists of str.
+def score(
+    expected: list[str],
+    answers: list[str],
+    prompts: list | None = None,
+    stopped: list[bool] | None = None,
+    seconds: float = 0.0,
+) -> Report:
+    """The Report of answers against the expected ones.
 
     Exact match: the same text, white space at its ends aside. Field accuracy: the same
     key with the same JSON value; what is not a JSON object has no field right.
@@ -112,26 +89,14 @@ def score(expected, answers, prompts=None, stopped=None, seconds=0.0) -> Report:
     )
 
 
-def bootstrap_interval(hits, seed: int = 0) -> tuple[float, float]:
-    """The 95 % percentile interval of a share (Efron and Tibshirani 1993, chapter 13).
-
-    hits: (rows,) of 0 and 1. Where all rows agree it has no width, few as they may be.
-    """
-    hits = np.asarray(hits, dtype=float)
-    size = (RESAMPLES, len(hits))
-    picks = np.random.default_rng(seed).integers(len(hits), size=size)
-    low, high = np.quantile(hits[picks].mean(axis=1), [0.025, 0.975])
-    return float(low), float(high)
-
-
 def evaluate(
     model,
     tokenizer,
     examples,
-    max_new_tokens=80,
-    batch_size=50,
-    with_perplexity=False,
-    progress=False,
+    max_new_tokens: int = 80,
+    batch_size: int = 50,
+    with_perplexity: bool = False,
+    progress: bool = False,
 ) -> Report:
     """Lets the model answer every example, greedily, and scores the answers.
 
@@ -139,9 +104,9 @@ def evaluate(
     """
     chats = [to_messages(example) for example in examples]
     prompts = [chat[:-1] for chat in chats]
-    options = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
+    options = max_new_tokens, batch_size, progress
     start = time.perf_counter()
-    pairs = generate_with_stops(model, tokenizer, prompts, **options, progress=progress)
+    pairs = generate_with_stops(model, tokenizer, prompts, *options)
     seconds = time.perf_counter() - start
     answers, stopped = [answer for answer, _ in pairs], [stop for _, stop in pairs]
     expected = [chat[-1]["content"] for chat in chats]
@@ -161,7 +126,7 @@ def _mean(hits) -> float:
     return float(np.mean(hits))
 
 
-def _score_row(prompt, expected, answer, stopped) -> dict:
+def _score_row(prompt, expected: str, answer: str, stopped: bool | None) -> dict:
     """One row of a Report."""
     wanted, got = json_object(expected) or {}, json_object(answer)
     return {

@@ -12,7 +12,8 @@ from helpers.evaluation.comparison import (
     hits,
     paired_difference,
 )
-from helpers.evaluation.scoring import bootstrap_interval, score
+from helpers.evaluation.intervals import bootstrap_interval
+from helpers.evaluation.scoring import score
 
 ANSWER = json.dumps({"queue": "REP", "order": "G4521"})
 WRONG = json.dumps({"queue": "REP", "order": "G4512"})

@@ -11,9 +11,10 @@ import torch
 
 from helpers import evaluation
 from helpers.evaluation.generation import generate
-from helpers.evaluation.scoring import before_after, bootstrap_interval, score
+from helpers.evaluation.intervals import bootstrap_interval
+from helpers.evaluation.scoring import before_after, score
 from helpers.files import ROOT
-from tests.tiny_model import WORDS, build_model, build_tokenizer, chat
+from tests.models.tiny_model import WORDS, build_model, build_tokenizer, chat
 
 END, TEXT_END = 2, 3
 
@@ -324,8 +325,6 @@ def test_a_template_that_changes_an_answered_prompt_is_refused(model):
 @pytest.mark.parametrize("name", ["tiny-phi3", "tiny-llama"])
 def test_the_shipped_checkpoints_answer_alike_in_a_batch(name):
     folder = ROOT / "data" / "checkpoints" / name
-    if not folder.is_dir():
-        pytest.skip(f"{name} is not there yet")
     from helpers.config import load_profile
     from helpers.formatting.examples import read_examples
     from helpers.models.loading import load_model, load_tokenizer

@@ -8,7 +8,7 @@ import torch
 
 from data.recipes.pretraining import mean_loss
 from helpers.evaluation.likelihood import answer_loss, perplexity, text_loss
-from tests.tiny_model import WORDS, build_model, build_tokenizer, chat
+from tests.models.tiny_model import WORDS, build_model, build_tokenizer, chat
 
 TEXTS = [("<|begin|>", word * times) for times, word in enumerate(WORDS, start=1)]
 TEXTS.append(("<|begin|>" + WORDS[0], WORDS[1]))

@@ -4,7 +4,7 @@ import pytest
 
 from helpers.evaluation.generation import generate, prompt_ids
 from helpers.evaluation.prompting import nearest, starting_with, with_examples
-from tests.tiny_model import build_model, build_tokenizer, chat
+from tests.models.tiny_model import build_model, build_tokenizer, chat
 
 SHOTS = [chat("the lamp is broken", "REP"), chat("the parcel is late", "LOG")]
 
