@@ -6,7 +6,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "figures": ["MIME", "read_figures", "record"],
-        "address": ["IN_BADGES", "SITE_BRANCH", "colab", "repository"],
-        "ledger": ["END", "MEASURED", "read_ledger"],
+        "address": ["IN_BADGES", "badges_block", "colab", "declared", "repository"],
+        "ledger": ["MEASURED", "measured_line", "read_ledger", "results_block"],
+        "wording": ["Wording"],
     },
 )

@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 from helpers import UserError
+from helpers.course.wording import ENGLISH, Wording
 from helpers.files import ROOT
 
 SITE_BRANCH = "gh-pages"  # Colab opens notebooks from a branch of a repository only
@@ -60,23 +61,24 @@ def colab(language: str, lesson: str, address: str) -> str:
     return f"https://colab.research.google.com/{where}"
 
 
-def badges(address: str) -> str:
-    """README's line of badges, in Markdown; "" without address."""
+def badges_block(address: str, words: Wording = ENGLISH) -> str:
+    """README's line of badges between its marks; without address only the marks."""
     if not address:
-        return ""
+        return f"{BEGIN}\n{END}"
     tests = f"{address}/actions/workflows/tests.yml"
-    start = colab("en", "00_start_here", address)
+    start = colab(words.language, "00_start_here", address)
     image = "https://colab.research.google.com/assets/colab-badge.svg"
-    return (
-        f"[![Tests]({tests}/badge.svg)]({tests}) [![Open in Colab]({image})]({start}) "
-        f"[Read it as a site]({site(address)})"
-    )
+    badges = [
+        f"[![Tests]({tests}/badge.svg)]({tests})",
+        f"[![{words.say('Open in Colab')}]({image})]({start})",
+        f"[{words.say('Read it as a site')}]({site(address)})",
+    ]
+    return f"{BEGIN}\n{' '.join(badges)}\n{END}"
 
 
 def stamped(text: str, address: str) -> str:
     """The text of README, CITATION.cff or a set-up cell with this address."""
-    block = "\n".join(part for part in (BEGIN, badges(address), END) if part)
-    text = IN_BADGES.sub(lambda found: block, text)
+    text = IN_BADGES.sub(lambda found: badges_block(address), text)
     line = f"repository-code: {address}" if address else "# repository-code: not yet"
     text = IN_CITATION.sub(lambda found: line, text)
     return IN_SETUP_CELL.sub(lambda found: f'ADDRESS = "{address}"', text)

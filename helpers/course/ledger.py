@@ -14,11 +14,13 @@ import os
 import platform
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 from helpers import Parser, UserError, run_command
 from helpers.config import probe_device
 from helpers.course import address
+from helpers.course.wording import ENGLISH, Wording
 from helpers.environment import SHOWN, version
 from helpers.files import ROOT, write_json, write_text
 
@@ -27,6 +29,8 @@ RESULTS = ROOT / "data" / "results"
 PICTURES = {("03_finetune_with_lora", "after-figure"): "before_after.png"}
 BEGIN, END = "<!-- results: make pages -->", "<!-- end of results -->"
 RESULTS_TABLE = re.compile(f"{BEGIN}\n.*?{END}", re.DOTALL)
+HEADS = ("lesson", "profile, machine", "seconds", "peak memory")
+HEADS += ("exact match before", "after", "training")
 AN = re.compile(r"(8\d*|11|18)-core|NVIDIA|AMD")  # spoken with a vowel at the start
 MEASURED = re.compile(r"^\*\*Measured\*\*.*$|^<!-- cost -->$", re.MULTILINE)
 
@@ -55,54 +59,59 @@ def store(rows: list[dict], folder=RESULTS) -> None:
         write_json(folder / name, entry)
 
 
-def measured_line(lesson: str, entries: list[dict], url: str = "") -> str:
+def measured_line(
+    lesson: str, entries: list[dict], url: str = "", words: Wording = ENGLISH
+) -> str:
     """A lesson's line of measured cost, one part a profile and machine.
 
     url: the public address of the course; with one, the line ends in a link to Colab.
     """
     parts = [
-        f"`{e['profile']}` on {_with_article(e['machine']['device'])}: "
-        f"{e['seconds']:.0f} s, {e['peak_rss_mib']:,.0f} MiB"
+        f"`{e['profile']}` {_on(e['machine']['device'], words)}: "
+        f"{words.number(e['seconds'], '.0f')} s, "
+        f"{words.number(e['peak_rss_mib'], ',.0f')} MiB"
         for e in entries
         if e["lesson"] == lesson
     ]
-    line = f"**Measured**: {'; '.join(parts) or 'not yet'}."
-    link = address.colab("en", lesson, url)
-    return f"{line} [Open in Colab]({link})" if link else line
+    measured = words.say("Measured")
+    # A space, no-break or not, before ** would keep it from ending the bold text.
+    bold = measured.rstrip()
+    line = f"**{bold}**{measured[len(bold) :]}: "
+    line += f"{'; '.join(parts) or words.say('not yet')}."
+    link = address.colab(words.language, lesson, url)
+    return f"{line} [{words.say('Open in Colab')}]({link})" if link else line
 
 
-def _with_article(device: str) -> str:
-    return f"{'an' if AN.match(device) else 'a'} {device}"
+def _on(device: str, words: Wording) -> str:
+    article = words.say("on an" if AN.match(device) else "on a")
+    return f"{article} {words.say(device)}"
 
 
-def results_table(entries: list[dict]) -> str:
-    """README's table: a lesson's cost, and exact match before and after."""
-    lines = [
-        "| lesson | profile, machine | seconds | peak memory | exact match before "
-        "| after | training |",
-        "|---|---|---|---|---|---|---|",
-    ]
+def results_block(entries: list[dict], words: Wording = ENGLISH) -> str:
+    """README's table, its marks around it: cost, exact match before and after."""
+    rows = [map(words.say, HEADS)]
     for e in entries:
-        f = e["figures"]
-        lines.append(
-            f"| {e['lesson'][:2]} | `{e['profile']}`, {e['machine']['device']} "
-            f"| {e['seconds']:.0f} | {e['peak_rss_mib']:,.0f} MiB "
-            f"| {_shown(f, 'base_exact_match', '.1%')} "
-            f"| {_shown(f, 'tuned_exact_match', '.1%')} "
-            f"| {_shown(f, 'training_seconds', '.0f', ' s')} |"
-        )
-    return "\n".join(lines)
+        shown = partial(_shown, e["figures"], words)
+        cost = [words.number(e["seconds"], ".0f")]
+        cost += [f"{words.number(e['peak_rss_mib'], ',.0f')} MiB"]
+        place = f"`{e['profile']}`, {words.say(e['machine']['device'])}"
+        match = [shown("base_exact_match", ".1%"), shown("tuned_exact_match", ".1%")]
+        time = shown("training_seconds", ".0f", " s")
+        rows.append([e["lesson"][:2], place, *cost, *match, time])
+    head, *lines = (f"| {' | '.join(row)} |" for row in rows)
+    rule = f"|{'---|' * len(HEADS)}"
+    return "\n".join([BEGIN, head, rule, *lines, END])
 
 
-def _shown(figures: dict, name: str, form: str, unit: str = "") -> str:
+def _shown(figures: dict, words: Wording, name: str, form: str, unit: str = "") -> str:
     """A figure as text; nothing where the lesson has no such figure."""
-    return f"{figures[name]:{form}}{unit}" if name in figures else ""
+    return f"{words.number(figures[name], form)}{unit}" if name in figures else ""
 
 
 def quote(entries: list[dict], root=ROOT) -> None:
     """Brings what pages quote up to date: the ledger, and the public address."""
     url = address.declared(root)
-    table = f"{BEGIN}\n{results_table(entries)}\n{END}"
+    table = results_block(entries)
     for path in (root / "README.md", root / "CITATION.cff"):
         text = RESULTS_TABLE.sub(lambda found: table, path.read_text(encoding="utf-8"))
         write_text(path, address.stamped(text, url))
