@@ -18,7 +18,8 @@ Before each cell stands a comment with its id and the hash of its English text:
 import re
 from dataclasses import dataclass
 
-from translations.pages import PageError, digest, emptied, filled, shown
+from helpers.course import Wording
+from translations.pages import Cell, Page, PageError, digest, emptied, filled, shown
 from translations.sidecar import read_legacy
 from translations.targets import replace_targets, targets
 
@@ -37,7 +38,11 @@ FORM = "<!-- cell: {} source: done -->"
 
 @dataclass(frozen=True)
 class Entry:
-    """A cell of a translated page. line: of its text, from 1; text: as `emptied`."""
+    """A cell of a translated page.
+
+    text: as `emptied`; line: of its text, from 1; raw: the text as it stands there;
+    shown, now: hashes of the head of this module.
+    """
 
     id: str
     source: str
@@ -48,8 +53,8 @@ class Entry:
     now: str | None = None
     removed: bool = False
 
-    def state(self, cell):
-        """Return "current", "stale" or "missing", beside the English cell."""
+    def state(self, cell: Cell) -> str:
+        """One of STATES, beside the English cell."""
         if self.source == "missing":
             return "missing"
         same = self.source == cell.hash
@@ -57,17 +62,18 @@ class Entry:
         return "current" if same and copied else "stale"
 
     @property
-    def touched(self):
+    def touched(self) -> bool:
         """Whether a translator has written over the English of a missing cell."""
         if self.source != "missing" or not self.text.strip():
             return False
         return linkless(self.text) != self.shown
 
 
-def read(name, text, first):
-    """Return {id: Entry} of a translated page's text; raise PageError.
+def read(name: str, text: str, first: str | None) -> dict[str, Entry]:
+    """{id: Entry} of a translated page's text.
 
     name: the file as messages call it; first: the id of the English page's first cell.
+    Raises PageError.
     """
     lines = text.replace("\r\n", "\n").split("\n")
     starts = [i for i, line in enumerate(lines) if line.startswith(START)]
@@ -90,8 +96,8 @@ def read(name, text, first):
     return entries
 
 
-def _check_head(name, lines, lost):
-    """Refuse a text above the first comment; lost: the id of a cell without one."""
+def _check_head(name: str, lines: list[str], lost: str | None) -> None:
+    """Refuses a text above the first comment. lost: the id of a cell without one."""
     for number, line in enumerate(lines, start=1):
         own = line.startswith("<!-- Made by") or line.endswith(NOTICE)
         if line.strip() and not own:
@@ -99,12 +105,13 @@ def _check_head(name, lines, lost):
             raise PageError(f"{name}:{number}: {HOMELESS}{remedy}")
 
 
-def deleted(name):
-    """Return the end of a message: that the comment of this cell may be gone."""
+def deleted(name: str) -> str:
+    """The end of a message: that the comment of this cell may be gone."""
     return f": was the comment of {name} deleted? Put `{FORM.format(name)}` above it"
 
 
-def _entry(name, lines, start, end):
+def _entry(name: str, lines: list[str], start: int, end: int) -> Entry:
+    """The cell in lines[start:end], its comment first. Raises PageError."""
     found = MARKER.fullmatch(lines[start].rstrip())
     if found is None:
         message = f"this is not a cell's comment; its form is {FORM.format('ID')}"
@@ -124,62 +131,66 @@ def _entry(name, lines, start, end):
     raw = _open(comment) if found["removed"] else "\n".join(lines[body:end])
     raw = raw.rstrip("\n ")
     return Entry(
-        *(found["id"], found["source"], emptied(raw)[0], body + 1, raw),
+        *(found["id"], found["source"], emptied(raw), body + 1, raw),
         *(found["shown"], found["now"], bool(found["removed"])),
     )
 
 
-def _closed(text):
-    """Return a text that may stand inside a comment; `_open` is the inverse."""
+def _closed(text: str) -> str:
+    """A text that may stand inside a comment; `_open` is the inverse."""
     return text.replace("-->", "--&gt;")
 
 
-def _open(text):
+def _open(text: str) -> str:
     return text.replace("--&gt;", "-->")
 
 
-def write(page, entries, english, phrases):
-    """Return a translated page's text.
+def write(
+    page: Page,
+    entries: list[Entry],
+    english: dict[str, str],
+    words: Wording,
+    ledger: dict[str, str],
+) -> str:
+    """A translated page's text.
 
     entries: of every cell of the page, then the removed ones; english: {id: the
-    English text with links as this page needs them}; phrases: {English: translation}.
+    English text with links as this page needs them}; ledger: its parts, as `filled`.
     """
     head = f"<!-- Made by translations/lessons.py from {page.path}: edit the texts, not"
     head += " the code. See translations/README.md -->"
-    parts = [head, notice(DISCLAIMER, phrases, f"[English](../../{page.path})")]
+    parts = [head, notice(DISCLAIMER, words, f"[English](../../{page.path})")]
     if page.name == "README":
-        parts.append(notice("Code, and what it prints, stays in English.", phrases))
-    cells = {cell.id: cell for cell in page.cells}
+        parts.append(notice("Code, and what it prints, stays in English.", words))
     for entry in entries:
-        cell = cells.get(entry.id)
-        text = entry.text if cell is None else filled(entry.text, cell, phrases)
-        parts.append(_written(entry, text, english.get(entry.id, ""), phrases))
+        text = entry.text if entry.removed else filled(entry.text, ledger)
+        parts.append(_written(entry, text, english.get(entry.id, ""), words))
     return "\n\n".join(parts) + "\n"
 
 
-def _written(entry, text, english, phrases):
+def _written(entry: Entry, text: str, english: str, words: Wording) -> str:
     head = f"<!-- cell: {entry.id} source: {entry.source}"
     if entry.removed:
         return f"{head} removed\n{_closed(text)}\n-->"
     if entry.source == "missing":
         head += f" shown: {entry.shown} -->"
-        return f"{head}\n{notice('Not translated yet.', phrases)}\n\n{text}"
+        return f"{head}\n{notice('Not translated yet.', words)}\n\n{text}"
     if entry.now:
-        old = notice("The English text has changed since.", phrases)
+        old = notice("The English text has changed since.", words)
         return f"{head} now: {entry.now}\n{_closed(english)}\n-->\n{old}\n\n{text}"
     return f"{head} -->\n{text}"
 
 
-def notice(phrase, phrases, *more):
-    """Return a line for the reader that belongs to the tools, not to the translator."""
-    return " ".join([f"*{phrases.get(phrase) or phrase}*", *more, NOTICE])
+def notice(phrase: str, words: Wording, *more: str) -> str:
+    """A line for the reader that belongs to the tools, not to the translator."""
+    return " ".join([f"*{words.say(phrase)}*", *more, NOTICE])
 
 
-def missing(cell, text):
-    """Return the entry of a cell without translation; text: its English, as shown."""
+def missing(cell: Cell, text: str) -> Entry:
+    """The entry of a cell without translation. text: its English, as shown."""
     return Entry(cell.id, "missing", text, shown=linkless(text), raw=text)
 
 
-def linkless(text):
-    """Return the hash of a text whatever its links point to: they move with pages."""
+def linkless(text: str) -> str:
+    """The hash of a text whatever its links point to: they move with pages."""
     return digest(replace_targets(text, dict.fromkeys(targets(text), "_")))

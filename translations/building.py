@@ -7,12 +7,14 @@ date, or breaks a rule, is shown in English below a notice.
 
 import json
 from functools import cache
+from pathlib import Path
 
 from translations import sidecar
 from translations.artifact import DISCLAIMER
 from translations.checking import good_cells
+from translations.edition import Edition
 from translations.links import anchor_map, link_map
-from translations.pages import LINE, PageError, filled
+from translations.pages import LINE, Cell, Page, PageError, filled
 from translations.sync import write
 from translations.targets import replace_targets
 
@@ -20,8 +22,8 @@ OUT_OF_DATE = "Out of date: the English text is shown."
 UNTRANSLATED = "Not translated yet."
 
 
-def build(edition, folder, run=None):
-    """Write a language's pages below folder/LANG; return how many were written.
+def build(edition: Edition, folder: Path, run: Path | None = None) -> int:
+    """Writes a language's pages below folder/LANG, and gives their number.
 
     run: the folder of an English run; its outputs are reused, cell by cell.
     """
@@ -30,7 +32,7 @@ def build(edition, folder, run=None):
     places = {path: (folder / path).as_posix() for path in edition.pages}
 
     @cache
-    def anchors(path):
+    def anchors(path: str) -> dict[str, str]:
         page = edition.pages.get(path)
         return anchor_map(page, good(path)) if page else {}
 
@@ -47,8 +49,8 @@ def build(edition, folder, run=None):
     return len(edition.pages)
 
 
-def _good(edition, page):
-    """Return {id: translated text} of the texts that may be shown."""
+def _good(edition: Edition, page: Page) -> dict[str, str]:
+    """{id: translated text} of the texts that may be shown."""
     try:
         entries, good = edition.entries(page), good_cells(edition, page)
     except PageError:
@@ -56,38 +58,42 @@ def _good(edition, page):
     return {name: entries[name].text for name in good}
 
 
-def _texts(edition, page, good, links):
-    """Return {id: text to show} of a page's text cells, in their order."""
+def _texts(
+    edition: Edition, page: Page, good: dict[str, str], links: dict[str, str]
+) -> dict[str, str]:
+    """{id: text to show} of a page's text cells, in their order."""
     moved = {edition.links(page)[old]: new for old, new in links.items()}
-    phrases, shown = edition.glossary.phrases, {}
+    ledger, shown = edition.ledger(page), {}
     for cell in (cell for cell in page.cells if not cell.code):
         if cell.id in good:
             text = replace_targets(good[cell.id], moved)
         else:
             text = _with_notice(edition, page, cell, links)
-        shown[cell.id] = filled(text, cell, phrases).replace(f" {LINE}", "")
+        shown[cell.id] = filled(text, ledger).replace(f" {LINE}", "")
     head = next(iter(shown))
-    shown[head] += f"\n\n*{phrases.get(DISCLAIMER) or DISCLAIMER}*"
+    shown[head] += f"\n\n*{edition.words.say(DISCLAIMER)}*"
     return shown
 
 
-def _with_notice(edition, page, cell, links):
-    """Return a cell's English text with a notice, below its heading if it has one."""
+def _with_notice(
+    edition: Edition, page: Page, cell: Cell, links: dict[str, str]
+) -> str:
+    """A cell's English text with a notice, below its heading if it has one."""
     phrase = OUT_OF_DATE
     try:
         entry = edition.matched(page).get(cell.id)
         phrase = phrase if entry and entry.source != "missing" else UNTRANSLATED
     except PageError:
         pass
-    notice = f"> *{edition.glossary.phrases.get(phrase) or phrase}*"
+    notice = f"> *{edition.words.say(phrase)}*"
     text = replace_targets(cell.text, links)
     head, _, rest = text.partition("\n")
     parts = [head, notice, rest.strip("\n")] if head[:1] == "#" else [notice, text]
     return "\n\n".join(part for part in parts if part)
 
 
-def executed(run, name):
-    """Return {cell id: the executed cell} of an English run, {} without one."""
+def executed(run: Path | None, name: str) -> dict[str, dict]:
+    """{cell id: the executed cell} of an English run, {} without one."""
     path = run and run / "notebooks" / f"{name}.ipynb"
     if not path or not path.exists():
         return {}
@@ -95,8 +101,8 @@ def executed(run, name):
     return {cell["id"]: cell for cell in cells if cell["cell_type"] == "code"}
 
 
-def notebook(path, texts, outputs):
-    """Return a notebook's JSON: texts exchanged, code as it is, outputs of a run."""
+def notebook(path: Path, texts: dict[str, str], outputs: dict[str, dict]) -> str:
+    """A notebook's JSON: texts exchanged, code as it is, outputs of a run."""
     content = json.loads(path.read_text(encoding="utf-8"))
     for cell in content["cells"]:
         done = outputs.get(cell["id"])

@@ -1,10 +1,13 @@
 """Name what is wrong in a translated page: file, line, cell, and what to do."""
 
 from translations import artifact, glossary, rules, sidecar
+from translations.artifact import Entry
+from translations.edition import Edition
 from translations.markdown_blocks import blocks
-from translations.pages import PageError, filled
+from translations.pages import Cell, Page, PageError, filled
 from translations.sync import check_code_only, page_text, sidecar_entries
 
+Said = tuple[int, str]  # a line, and what is said about it
 COMPLETE = ("es", "pt-BR", "ro", "ru")  # a lesson not begun is an error in these
 STALE = "stale: the English has changed; bring the text up to date, then write"
 STALE += " `source: done` in the comment above it and run `sync`"
@@ -22,8 +25,8 @@ SYNC = {
 }
 
 
-def check_page(edition, page):
-    """Return (errors, warnings) of a translated page, lists of one-line messages."""
+def check_page(edition: Edition, page: Page) -> tuple[list[str], list[str]]:
+    """(errors, warnings) of a translated page, lists of one-line messages."""
     name = edition.name(page)
     try:
         if not edition.begun(page) and edition.language not in COMPLETE:
@@ -38,19 +41,20 @@ def check_page(edition, page):
         if entry.removed:
             message = "gone from the English: use its text elsewhere or delete it"
             warnings.append((entry.line, f"{entry.id}: {message}"))
-    return [[f"{name}:{n}: {said}" for n, said in part] for part in (found, warnings)]
+    both = ([f"{name}:{n}: {said}" for n, said in part] for part in (found, warnings))
+    return tuple(both)
 
 
-def _unbegun(edition, page):
-    """Return what is wrong in a page that no one has translated yet."""
+def _unbegun(edition: Edition, page: Page) -> list[str]:
+    """What is wrong in a page that no one has translated yet."""
     same = page_text(edition, page) == edition.text(page)
     return [] if same else [f"{edition.name(page)}:1: {SYNC['form']}"]
 
 
-def _cells(edition, page):
-    """Return [(line, message)] of all cells of a page."""
+def _cells(edition: Edition, page: Page) -> list[Said]:
+    """[(line, message)] of all cells of a page."""
     entries, english = edition.entries(page), edition.english(page)
-    phrases, messages = edition.glossary.phrases, []
+    ledger, messages = edition.ledger(page), []
     line, above = 1, None  # above: the id of a text just above that is too long
     for cell in page.cells:
         entry = entries.get(cell.id)
@@ -60,7 +64,7 @@ def _cells(edition, page):
         if above and (not entry or entry.source == "missing" and not entry.touched):
             found = [(0, _spilled(cell.id, above, entry))]
         else:
-            found = _cell(cell, entry, english[cell.id], phrases)
+            found = _cell(cell, entry, english[cell.id], ledger)
         messages += [(line + n, f"{cell.id}: {said}") for n, said in found]
         long = entry and len(blocks(entry.text)) > len(blocks(english[cell.id]))
         above = cell.id if long and not cell.code else None
@@ -71,8 +75,8 @@ def _cells(edition, page):
     return messages
 
 
-def _spilled(name, above, entry):
-    """Return what to say of a cell whose text seems to stand in the cell above it."""
+def _spilled(name: str, above: str, entry: Entry | None) -> str:
+    """What to say of a cell whose text seems to stand in the cell above it."""
     if entry:
         message = f"not translated, and {above} is too long: if the text is there, cut"
         return f"{message} it out, write it over this English, and run `sync`"
@@ -80,8 +84,10 @@ def _spilled(name, above, entry):
     return f"this cell is not in the file; {where}{artifact.deleted(name)}"
 
 
-def _cell(cell, entry, english, phrases):
-    """Return [(line in the cell, message)] of one cell."""
+def _cell(
+    cell: Cell, entry: Entry | None, english: str, ledger: dict[str, str]
+) -> list[Said]:
+    """[(line in the cell, message)] of one cell."""
     if entry is None or entry.removed:
         return [(0, SYNC["absent"])]
     if cell.code:
@@ -92,28 +98,28 @@ def _cell(cell, entry, english, phrases):
         return [(0, SYNC["touched"])]
     if entry.source != cell.hash:
         return [(0, STALE)]
-    for place, _ in cell.ledger:
+    for place in cell.places:
         if place not in entry.text.split("\n"):
             return [_place_lost(cell, place, entry.text)]
     found = rules.compare(english, entry.text)
-    if not found and filled(entry.text, cell, phrases) != entry.raw:
+    if not found and filled(entry.text, ledger) != entry.raw:
         return [(0, SYNC["figures"])]
     return found
 
 
-def _place_lost(cell, place, text):
-    """Return (line in the cell, message): where a part of the ledger's belongs."""
+def _place_lost(cell: Cell, place: str, text: str) -> Said:
+    """(line in the cell, message): where a part of the ledger's belongs."""
     parts = cell.text.split("\n\n")
     at = next(i for i, part in enumerate(parts) if place in part.split("\n"))
     last = at == len(parts) - 1
     where = "at the end of the cell" if last else f"as paragraph {at + 1} of the cell"
     line = "\n\n".join(text.split("\n\n")[: None if last else at]).count("\n")
-    what = f"what `helpers.ledger` writes is gone; put, {where}, a line {place} and run"
+    what = f"what the ledger says is gone; put, {where}, a line {place} and run"
     return line, f"{what} `sync`"
 
 
-def _glossary(edition, page):
-    """Return (errors, warnings) of a page's words, each [(line, message)]."""
+def _glossary(edition: Edition, page: Page) -> list[list[Said]]:
+    """[errors, warnings] of a page's words, each [(line, message)]."""
     entries = edition.entries(page)
     current = [
         (cell, entries[cell.id])
@@ -125,25 +131,25 @@ def _glossary(edition, page):
     return [[(entries[n].line, f"{n}: {said}") for n, said in part] for part in parts]
 
 
-def _form(edition, page):
+def _form(edition: Edition, page: Page) -> list[Said]:
     same = page_text(edition, page) == edition.text(page)
     return [] if same else [(1, SYNC["form"])]
 
 
-def good_cells(edition, page):
-    """Return the ids of text cells that are up to date and break no rule."""
+def good_cells(edition: Edition, page: Page) -> set[str]:
+    """The ids of text cells that are up to date and break no rule."""
     entries, english = edition.entries(page), edition.english(page)
-    phrases = edition.glossary.phrases
+    ledger = edition.ledger(page)
     return {
         cell.id
         for cell in page.cells
         if not cell.code
-        and not _cell(cell, entries.get(cell.id), english[cell.id], phrases)
+        and not _cell(cell, entries.get(cell.id), english[cell.id], ledger)
     }
 
 
-def check_folder(edition):
-    """Return what is wrong in a language's glossary, and in its files' names."""
+def check_folder(edition: Edition) -> list[str]:
+    """What is wrong in a language's glossary, and in its files' names."""
     where = f"translations/{edition.language}"
     found = glossary.check(edition.folder)
     errors = [f"{where}/{glossary.NAME}:{n}: {said}" for n, said in found]
@@ -156,8 +162,8 @@ def check_folder(edition):
     return errors
 
 
-def check_sidecar(edition):
-    """Return the messages about a language's Co-op Translator metadata."""
+def check_sidecar(edition: Edition) -> list[str]:
+    """The messages about a language's Co-op Translator metadata."""
     try:
         same = sidecar.read(edition.folder) == sidecar_entries(edition)
     except PageError as error:

@@ -3,8 +3,10 @@
 import html
 import re
 from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
 
-from translations.labels import ENGLISH_PAGES, NUMBER, number_form
+from translations.labels import NUMBER, number_form
 from translations.markdown_blocks import PARSER, blocks
 from translations.pages import read_text
 
@@ -32,51 +34,50 @@ ABSENT_CELLS = 4  # cells with a term, none with its translation: surely another
 class Glossary:
     """terms: {English: [translation, other stems]}; phrases: {English: translation}."""
 
-    def __init__(self, terms, phrases):
+    def __init__(self, terms: dict[str, list[str]], phrases: dict[str, str]) -> None:
         self.terms, self.phrases = terms, phrases
         longest_first = sorted(terms, key=len, reverse=True)
         names = "|".join(map(re.escape, longest_first)) or r"(?!)"
         self._term = re.compile(rf"\b({names})(?:s|es)?\b", re.IGNORECASE)
 
-    def used(self, english):
-        """Return the terms that an English text uses as words, the longest first."""
+    def used(self, english: str) -> set[str]:
+        """The terms that an English text uses as words, the longest first."""
         lower = {term.lower(): term for term in self.terms}
         return {lower[found.lower()] for found in self._term.findall(_words(english))}
 
-    def kept(self, term, translated):
-        """Return whether a translated text has the term's translation or a stem."""
+    def kept(self, term: str, translated: str) -> bool:
+        """Whether a translated text has the term's translation or a stem."""
         words = _words(translated).lower()
         return any(_holds(words, form.lower()) for form in self.terms[term])
 
 
-def _holds(words, form):
+def _holds(words: str, form: str) -> bool:
     if len(form) > 3:
         return form in words
     return re.search(rf"\b{re.escape(form)}\b", words) is not None
 
 
-def _words(text):
+def _words(text: str) -> str:
     return " ".join(" ".join(block.prose for block in blocks(text)).split())
 
 
-def read(folder):
-    """Return the Glossary of a language's folder: empty where there is no file."""
+def read(folder: Path) -> Glossary:
+    """The Glossary of a language's folder: empty where there is no file."""
     tables = _tables(_text(folder))
     terms, phrases = ([_pair(row) for _, row in t[1:]] for t in (tables + [[], []])[:2])
     forms = {term: re.split(r"\s*;\s*", text) for term, text in terms if text}
     phrases = {"on an": dict(phrases).get("on a", "")} | dict(phrases)
-    pages = {ENGLISH_PAGES: ENGLISH_PAGES.replace("/en/", f"/{folder.name}/")}
-    return Glossary(forms, phrases | pages)
+    return Glossary(forms, phrases)
 
 
-def _text(folder):
-    """Return the text of a folder's glossary, "" without one; raise PageError."""
+def _text(folder: Path) -> str:
+    """The text of a folder's glossary, "" without one. Raises PageError."""
     name = f"translations/{folder.name}/{NAME}"
     return read_text(folder.parent.parent, name) if (folder / NAME).exists() else ""
 
 
-def _tables(text):
-    """Return the tables of a page, each a list of (line from 0, cells), head first."""
+def _tables(text: str) -> list[list[tuple[int, list[str]]]]:
+    """The tables of a page, each a list of (line from 0, cells), head first."""
     lines = text.split("\n")
     spans = [token.map for token in PARSER.parse(text) if token.type == "table_open"]
     return [
@@ -85,18 +86,18 @@ def _tables(text):
     ]
 
 
-def _cells(line):
-    """Return the cells of a row. No-break spaces at their ends are part of a phrase."""
+def _cells(line: str) -> list[str]:
+    """The cells of a row. No-break spaces at their ends are part of a phrase."""
     cells = re.split(r"(?<!\\)\|", line.strip())[1:-1]
     return [html.unescape(cell.strip(" \t")) for cell in cells]
 
 
-def _pair(row):
+def _pair(row: list[str]) -> list[str]:
     return (row + ["", ""])[:2]
 
 
-def check(folder):
-    """Return what is wrong in a folder's glossary, as [(line, message)]."""
+def check(folder: Path) -> list[tuple[int, str]]:
+    """What is wrong in a folder's glossary, as [(line, message)]."""
     text = _text(folder)
     tables = _tables(text)
     if len(tables) < 2:
@@ -121,8 +122,8 @@ def check(folder):
     return sorted(errors)
 
 
-def _stray_rows(text, tables):
-    """Name rows that are in no table, the first of those that stand together."""
+def _stray_rows(text: str, tables: list) -> list[tuple[int, str]]:
+    """[(line, message)] of rows in no table, the first of those that stand together."""
     inside = {n for table in tables for n, _ in table}
     inside |= {table[0][0] + 1 for table in tables}
     rows = [n for n, line in enumerate(text.split("\n")) if line.lstrip()[:1] == "|"]
@@ -132,13 +133,13 @@ def _stray_rows(text, tables):
     return [(n + 1, f"{message} each cell of its head") for n in firsts]
 
 
-def english_terms():
-    """Return the English terms that every glossary has a row for."""
+def english_terms() -> list[str]:
+    """The English terms that every glossary has a row for."""
     return [" ".join(term.split()) for term in TERMS.split(",")]
 
 
-def template(known=()):
-    """Return an empty glossary; known: English terms of another language's."""
+def template(known: Iterable[str] = ()) -> str:
+    """An empty glossary. known: English terms of another language's."""
     words = sorted({*english_terms(), *known}, key=str.lower)
     terms = "\n".join(f"| {word} | | |" for word in words)
     phrases = "\n".join(f"| {phrase} | |" for phrase in PHRASES)
@@ -160,8 +161,8 @@ a translation is not checked.
 """
 
 
-def compare(glossary, pairs):
-    """Return (errors, warnings) of one page as [(cell id, message)].
+def compare(glossary: Glossary, pairs: list[tuple[str, str, str]]) -> tuple:
+    """(errors, warnings) of one page, each [(cell id, message)].
 
     pairs: [(cell id, English text, translated text)] of the translated cells.
     """

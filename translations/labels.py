@@ -1,23 +1,20 @@
-"""What `helpers.ledger` writes, in another language: its labels and its numbers.
+"""What the ledger says, in another language: its labels and its numbers.
 
 The glossary's phrases translate the labels. One row of theirs, `NUMBER`, shows how the
-language writes a number; a figure keeps its value. Code and comments stay as they are,
-and link targets too, but for the language of the pages that they lead to.
+language writes a number.
 """
 
 import re
+from functools import partial
 
-from helpers.course import SITE_BRANCH
+from helpers.course import Wording
 
 NUMBER = "1,234.5%"
-ENGLISH_PAGES = f"{SITE_BRANCH}/en/"
-KEPT = re.compile(r"(`[^`]*`|<!--.*?-->|\]\([^)]*\))")
-FIGURE = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d+))?(%?)(?![.,]?\d)")
 WRITTEN = re.compile(r"(\D*)1([.,\u00a0\u202f]?)234([.,])5(\D*)")
 
 
-def number_form(written):
-    """Return how a language writes numbers: (before, group, decimal, after) or None.
+def number_form(written: str) -> tuple[str, str, str, str] | None:
+    """How a language writes numbers: (before, group, decimal, after), or None.
 
     written: its 1,234.5%; before and after: what stands around a percentage, such as
     a no-break space and the sign; None: these are not the digits, or a plain space
@@ -29,30 +26,19 @@ def number_form(written):
     return found.groups()
 
 
-def labelled(part, phrases):
-    """Return a part of the ledger's with labels and numbers as the language has them.
+def wording(language: str, phrases: dict[str, str]) -> Wording:
+    """The words and numbers of a language.
 
-    phrases: {English: translation, "" where there is none}.
+    phrases: {English: translation, "" where there is none}; one that shows no number
+    as `NUMBER` leaves them as in English.
     """
     form = number_form(phrases.get(NUMBER, ""))
-    known = [p for p in phrases if phrases[p] and p not in (NUMBER, ENGLISH_PAGES)]
-    known = "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
-    label = re.compile(rf"\b(?:{known or '(?!)'})\b")
-    bits = KEPT.split(part)
-    for i, bit in enumerate(bits):
-        if i % 2:
-            pages = phrases.get(ENGLISH_PAGES, ENGLISH_PAGES)
-            bits[i] = bit.replace(ENGLISH_PAGES, pages)
-        else:
-            bit = FIGURE.sub(lambda m: _number(m, form), bit) if form else bit
-            bits[i] = label.sub(lambda m: phrases[m[0]], bit)
-    # A space, no-break or not, before ** would keep it from ending the bold text.
-    return re.sub(r"([\u00a0\u202f]+)\*\*", r"**\1", "".join(bits))
+    return Wording(language, phrases, partial(_number, form) if form else format)
 
 
-def _number(figure, form):
-    """Return an English figure, a match of FIGURE, in another form."""
+def _number(form: tuple[str, str, str, str], value: float, spec: str) -> str:
+    """As format(value, spec), in the form of `number_form`."""
     before, group, decimal, after = form
-    whole, part, percent = figure.groups()
-    text = whole.replace(",", group) + (decimal + part if part else "")
-    return f"{before}{text}{after}" if percent else text
+    english = format(value, spec)
+    number = english.rstrip("%").translate(str.maketrans({",": group, ".": decimal}))
+    return f"{before}{number}{after}" if english.endswith("%") else number

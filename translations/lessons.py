@@ -14,18 +14,19 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
+if __name__ == "__main__":  # run by its path, which is not the folder of the packages
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from helpers import Parser, run_command  # noqa: E402
+from helpers.files import ROOT  # noqa: E402
 from translations import building, checking, glossary, sidecar, sync  # noqa: E402
 from translations.artifact import STATES  # noqa: E402
 from translations.edition import A_CODE, CODE, Edition, languages, misnamed  # noqa: E402
-from translations.pages import PageError, read_pages  # noqa: E402
+from translations.pages import Page, PageError, read_pages  # noqa: E402
 
 
-def sync_edition(edition):
-    """Bring a language's files up to date; return the messages of files left alone."""
+def sync_edition(edition: Edition) -> list[str]:
+    """Brings a language's files up to date; the messages of files left alone."""
     problems = []
     for page in edition.pages.values():
         try:
@@ -43,8 +44,8 @@ def sync_edition(edition):
     return problems
 
 
-def new_edition(root, pages, language):
-    """Begin a language: its glossary, then every page in English."""
+def new_edition(root: Path, pages: list[Page], language: str) -> Edition:
+    """Begins a language with its glossary. Raises PageError."""
     if not CODE.fullmatch(language):
         raise PageError(f"{language!r} is not {A_CODE}")
     if language in languages(root):
@@ -56,8 +57,8 @@ def new_edition(root, pages, language):
     return Edition(root, pages, language)
 
 
-def check_edition(edition):
-    """Print what is wrong in a language's files; return the errors."""
+def check_edition(edition: Edition) -> list[str]:
+    """Prints what is wrong in a language's files; the errors."""
     errors, warnings = checking.check_folder(edition), []
     for page in edition.pages.values():
         found = checking.check_page(edition, page)
@@ -75,8 +76,8 @@ def check_edition(edition):
     return errors
 
 
-def status_rows(edition, by_lesson):
-    """Return the rows of the status table of a language, lists of texts."""
+def status_rows(edition: Edition, by_lesson: bool) -> list[list[str]]:
+    """The rows of the status table of a language, lists of texts."""
     counts, broken = {}, {}
     for page in edition.pages.values():
         try:
@@ -91,26 +92,22 @@ def status_rows(edition, by_lesson):
     return [[edition.language, f"{whole} of {len(edition.pages)}", *map(str, sums)]]
 
 
-def print_table(rows):
-    """Print rows of texts as columns, the first row as their heads."""
+def print_table(rows: list[list[str]]) -> None:
+    """Prints rows of texts as columns, the first row as their heads."""
     widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(5)]
     for row in rows:
         cells = zip(row, widths, strict=False)
         print("  ".join(text.ljust(width) for text, width in cells).rstrip())
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        self.exit(2, f"lessons.py: {message}\n")
-
-
-def parse(argv):
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The request of a command line. Raises UserError."""
     parser = Parser(
         "lessons.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=["sync", "check", "build", "status"])
+    parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("languages", nargs="*", metavar="LANG")
     parser.add_argument("--new", metavar="LANG", help="begin a language (sync)")
     parser.add_argument("--root", type=Path, default=ROOT, help="folder of the course")
@@ -124,8 +121,8 @@ def parse(argv):
     return options
 
 
-def editions(options):
-    """Return the editions that a command is about; raise PageError."""
+def editions(options: argparse.Namespace) -> list[Edition]:
+    """The editions that a command is about. Raises PageError."""
     pages = read_pages(options.root)
     if options.new:
         return [new_edition(options.root, pages, options.new)]
@@ -139,36 +136,54 @@ def editions(options):
     return [Edition(options.root, pages, n) for n in options.languages or known]
 
 
-def main(argv=None):
-    options = parse(argv)
-    errors = []
-    try:
-        chosen = editions(options)
-    except PageError as error:
-        print(f"lessons.py: {error}", file=sys.stderr)
-        return 2
-    if options.command == "status":
-        heads = ["language", "lesson" if options.languages else "pages whole"]
-        rows = [r for e in chosen for r in status_rows(e, bool(options.languages))]
-        print_table([[*heads, *STATES], *rows])
+def sync_editions(options: argparse.Namespace, chosen: list[Edition]) -> list[str]:
+    """Brings languages up to date; the messages of files left alone."""
+    errors = [error for edition in chosen for error in sync_edition(edition)]
+    if options.new:
+        print(f"next: fill in translations/{options.new}/{glossary.NAME}, translate a")
+        print(f"      page, then run: sync {options.new}, and check")
+    return errors
+
+
+def check_editions(options: argparse.Namespace, chosen: list[Edition]) -> list[str]:
+    """Prints what is wrong in languages; the errors."""
+    errors = [error for edition in chosen for error in check_edition(edition)]
+    return errors if options.languages else errors + misnamed(options.root)
+
+
+def build_editions(options: argparse.Namespace, chosen: list[Edition]) -> list[str]:
+    """Writes localized notebooks; no errors."""
+    folder = options.output or options.root / "build" / "translations"
     for edition in chosen:
-        if options.command == "sync":
-            errors += sync_edition(edition)
-            if options.new:
-                folder = f"translations/{edition.language}"
-                print(f"next: fill in {folder}/{glossary.NAME}, translate a page, then")
-                print(f"      run: sync {edition.language}, and check")
-        elif options.command == "check":
-            errors += check_edition(edition)
-        elif options.command == "build":
-            folder = options.output or options.root / "build" / "translations"
-            count = building.build(edition, folder, options.run)
-            print(f"{folder / edition.language}: {count} pages")
-    if options.command == "check" and not options.languages:
-        errors += misnamed(options.root)
+        count = building.build(edition, folder, options.run)
+        print(f"{folder / edition.language}: {count} pages")
+    return []
+
+
+def print_status(options: argparse.Namespace, chosen: list[Edition]) -> list[str]:
+    """Prints the table of cells; no errors."""
+    heads = ["language", "lesson" if options.languages else "pages whole"]
+    rows = [r for e in chosen for r in status_rows(e, bool(options.languages))]
+    print_table([[*heads, *STATES], *rows])
+    return []
+
+
+COMMANDS = {"sync": sync_editions, "check": check_editions}
+COMMANDS |= {"build": build_editions, "status": print_status}
+
+
+def command(argv: list[str] | None) -> int:
+    """Runs a command line; 0, or 1 if a file has something wrong. Raises UserError."""
+    options = parse(argv)
+    errors = COMMANDS[options.command](options, editions(options))
     for error in errors:
         print(error, file=sys.stderr)
     return 1 if errors else 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The exit code of a command line."""
+    return run_command("lessons.py", command, argv)
 
 
 if __name__ == "__main__":

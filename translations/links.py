@@ -3,14 +3,18 @@
 import os
 import re
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
+from translations.pages import Page
 from translations.targets import headings, replace_targets, slugs, targets
 
+Anchors = Callable[[str], dict[str, str]]  # from a page's path to its `anchor_map`
 OUTSIDE = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
 
 
-def anchor_map(page, texts):
-    """Return {English anchor: anchor of the translated heading}.
+def anchor_map(page: Page, texts: dict[str, str]) -> dict[str, str]:
+    """{English anchor: anchor of the translated heading}.
 
     texts: {cell id: translated text}. A cell whose headings are not as many as in the
     English keeps the English anchors.
@@ -23,17 +27,26 @@ def anchor_map(page, texts):
     return dict(zip(slugs(old), slugs(new), strict=True))
 
 
-def link_map(root, page, here, places, anchors):
-    """Return {English target: target in the file `here`} for all links of a page.
+def link_map(
+    root: Path, page: Page, here: str, places: dict[str, str], anchors: Anchors
+) -> dict[str, str]:
+    """{English target: target in the file `here`} for all links of a page.
 
     here, and the values of places {English page: its translation}: paths from the
-    root, or absolute; anchors: function from a page's path to its `anchor_map`.
+    root, or absolute.
     """
     found = {t for cell in page.cells if not cell.code for t in targets(cell.text)}
     return {t: _moved(root, t, page.path, here, places, anchors) for t in found}
 
 
-def _moved(root, target, page, here, places, anchors):
+def _moved(
+    root: Path,
+    target: str,
+    page: str,
+    here: str,
+    places: dict[str, str],
+    anchors: Anchors,
+) -> str:
     path, mark, anchor = target.partition("#")
     if OUTSIDE.match(target) or not path and not mark:
         return target
@@ -50,8 +63,8 @@ def _moved(root, target, page, here, places, anchors):
     return moved + "/" * path.endswith("/") + mark + anchor
 
 
-def repaired(english, text, mapping):
-    """Return a translation with its link targets put right where that is certain.
+def repaired(english: str, text: str, mapping: dict[str, str]) -> str:
+    """A translation with its link targets put right where that is certain.
 
     A target copied from the English page becomes the one for this file, and an anchor
     that follows a heading of another name becomes today's.

@@ -1,7 +1,8 @@
 """What a translation may not change in a Markdown text: its blocks and their facts.
 
-markdown-it finds the blocks. A block's facts are what must stay as it is in every
-language: code, formulas, link targets, tags; the rest of it is prose.
+markdown-it finds the blocks, its plugins formulas and footnotes. A block's facts are
+what must stay as it is in every language: code, formulas, link targets, tags; the rest
+of it is prose.
 """
 
 import re
@@ -11,8 +12,12 @@ from functools import lru_cache
 from html.parser import HTMLParser
 
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+from mdit_py_plugins.footnote import footnote_plugin
 
-LEAVES = ("inline", "fence", "code_block", "html_block", "hr")
+LEAVES = ("inline", "fence", "code_block", "html_block", "math_block", "hr")
+FOOTNOTE = "footnote_reference_open"  # the head of a footnote's text
 NUMBER = re.compile(r"\d+(?:[.,\u00a0\u202f]\d+)*")  # no-break spaces part thousands
 MARKUP = "*`$[]<>"  # literal in prose only where the markup is broken, or on purpose
 
@@ -33,49 +38,14 @@ class Block:
     own_words: str
 
 
-def _math(state, silent):
-    """Inline rule for $...$ and $$...$$, with Pandoc's rules for single dollars."""
-    source, start = state.src, state.pos
-    mark = "$$" if source.startswith("$$", start) else "$"
-    if not source.startswith(mark, start):
-        return False
-    first = start + len(mark)
-    end = source.find(mark, first)
-    while end > 0 and source[end - 1] == "\\":
-        end = source.find(mark, end + 1)
-    after = source[end + len(mark) : end + len(mark) + 1]
-    spaced = source[first : first + 1].isspace() or source[end - 1 : end].isspace()
-    if end <= first or mark == "$" and (spaced or after.isdigit()):
-        return False
-    if not silent:
-        state.push("math", "", 0).content = source[first:end].strip()
-    state.pos = end + len(mark)
-    return True
-
-
-def _footnote(state, silent):
-    """Inline rule for [^name], in the text and at the head of the footnote."""
-    found = re.compile(r"\[\^([^\]\s]+)\]").match(state.src, state.pos)
-    if found is None:
-        return False
-    if not silent:
-        state.push("footnote", "", 0).content = found.group(1)
-    state.pos = found.end()
-    return True
-
-
-def _parser():
+def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    parser.inline.ruler.before("escape", "math", _math)
-    parser.inline.ruler.before("link", "footnote", _footnote)
+    strict = {"allow_labels": False, "allow_space": False, "allow_digits": False}
+    strict["allow_blank_lines"] = False
+    parser.use(dollarmath_plugin, **strict, double_inline=True)
+    notes = {"inline": False, "move_to_end": False, "always_match_refs": True}
+    parser.use(footnote_plugin, **notes)
     parser.normalizeLink = str  # targets as they are written
-    [reference] = [r.fn for r in parser.block.ruler.__rules__ if r.name == "reference"]
-
-    def no_footnote(state, start, end, silent):
-        text = state.src[state.bMarks[start] + state.tShift[start] :]
-        return not text.startswith("[^") and reference(state, start, end, silent)
-
-    parser.block.ruler.at("reference", no_footnote)
     return parser
 
 
@@ -83,11 +53,13 @@ PARSER = _parser()
 
 
 @lru_cache(maxsize=10_000)
-def blocks(text):
-    """Return the leaves of a Markdown text in their order, a tuple of Block."""
+def blocks(text: str) -> tuple[Block, ...]:
+    """The leaves of a Markdown text in their order."""
     found, path, line = [], [], 0
     for token in PARSER.parse(text):
         line = token.map[0] if token.map else line
+        if token.type == FOOTNOTE:
+            found.append(_leaf("footnote", line, token))
         if token.nesting == 1:
             name = token.type.removesuffix("_open")
             path.append(f"{name} {token.tag[1]}" if name == "heading" else name)
@@ -100,10 +72,14 @@ def blocks(text):
     return tuple(found)
 
 
-def _leaf(kind, line, token):
+def _leaf(kind: str, line: int, token: Token) -> Block:
     facts, prose, own_words = Counter(), [], []
     if token.type in ("fence", "code_block"):
         facts["code block", token.content] += 1
+    elif token.type == "math_block":
+        facts["formula", f"${token.content.strip()}$"] += 1
+    elif token.type == FOOTNOTE:
+        facts["footnote", f"[^{token.meta['label']}]"] += 1
     elif token.type == "html_block":
         _add_html(token.content, facts, own_words)
         prose = own_words
@@ -118,13 +94,15 @@ def _leaf(kind, line, token):
     return Block(kind, line, facts, text, "".join(own_words))
 
 
-def digits(number):
-    """Return a number with its digits as 0 to 9, whatever script they are in."""
+def digits(number: str) -> str:
+    """A number with its digits as 0 to 9, whatever script they are in."""
     return "".join(str(int(c)) if c.isdigit() else c for c in number)
 
 
-def _add_inline(tokens, facts, prose, own_words):
-    """Add facts and words of an inline token's children."""
+def _add_inline(
+    tokens: list[Token], facts: Counter, prose: list[str], own_words: list[str]
+) -> None:
+    """Adds facts and words of an inline token's children."""
     depth = 0
     for token in tokens:
         depth += (token.type == "link_open") - (token.type == "link_close")
@@ -135,10 +113,10 @@ def _add_inline(tokens, facts, prose, own_words):
             _add_inline(token.children, facts, prose, own_words)
         elif token.type == "code_inline":
             facts["inline code", f"`{token.content}`"] += 1
-        elif token.type == "math":
-            facts["formula", f"${token.content}$"] += 1
-        elif token.type == "footnote":
-            facts["footnote", f"[^{token.content}]"] += 1
+        elif token.type in ("math_inline", "math_inline_double"):
+            facts["formula", f"${token.content.strip()}$"] += 1
+        elif token.type == "footnote_ref":
+            facts["footnote", f"[^{token.meta['label']}]"] += 1
         elif token.type == "html_inline":
             _add_html(token.content, facts, [])
         words = token.content if token.type == "text" else " " * (not token.nesting)
@@ -149,28 +127,28 @@ def _add_inline(tokens, facts, prose, own_words):
 class _Tags(HTMLParser):
     """Collects tags, comments and words; texts in attributes may be translated."""
 
-    def __init__(self, facts, words):
+    def __init__(self, facts: Counter, words: list[str]) -> None:
         super().__init__()
         self.facts, self.words = facts, words
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list) -> None:
         for name, value in attrs:
             kind = {"href": "link target", "src": "image source"}.get(name, "attribute")
             if name not in ("alt", "title"):
                 self.facts[kind, value or ""] += 1
         self.facts["tag", f"<{tag}>"] += 1
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         self.facts["tag", f"</{tag}>"] += 1
 
-    def handle_comment(self, data):
+    def handle_comment(self, data: str) -> None:
         self.facts["comment", f"<!--{data}-->"] += 1
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         self.words.append(data)
 
 
-def _add_html(html, facts, words):
+def _add_html(html: str, facts: Counter, words: list[str]) -> None:
     parser = _Tags(facts, words)
     parser.feed(html)
     parser.close()

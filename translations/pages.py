@@ -1,8 +1,8 @@
 """The English pages: lessons and README as cells, with the hash of each text.
 
-Some parts are written by `helpers.ledger`: a lesson's "Measured" line, README's badges
-and its table of results. They are no reason to translate again, so a cell is hashed
-and compared without them, and `filled` puts today's back.
+Some parts quote the ledger: a lesson's "Measured" line, README's badges and its table
+of results. They are no reason to translate again, so a cell is hashed and compared
+with a comment in the place of each, and `filled` puts today's there.
 """
 
 import hashlib
@@ -11,15 +11,19 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers import UserError
 from helpers.course import MEASURED
-from translations.labels import labelled
 from translations.targets import fenced, sections
 
-LINE = "<!-- measured -->"
-BLOCK_HEAD = re.compile(r"<!-- (badges|results): .*-->")
+LINE, BADGES, RESULTS = "<!-- measured -->", "<!-- badges -->", "<!-- results -->"
+# In a translation the line ends in the comment.
+MEASURED_LINE = re.compile(rf"{MEASURED.pattern}|^.*{LINE}$", re.MULTILINE)
+BLOCK = re.compile(
+    r"^<!-- (badges|results): .*-->\n(?:.*\n)*?<!-- end of \1 -->$", re.MULTILINE
+)
 
 
-class PageError(ValueError):
+class PageError(UserError):
     """A page that cannot be read. One line: where, what is wrong, what to do."""
 
 
@@ -27,42 +31,45 @@ class PageError(ValueError):
 class Cell:
     """A cell of an English page.
 
-    text: the source, without what the ledger writes; ledger: what stands there, by
-    the comment that holds its place; code: whether it is copied, not translated.
+    text: the source as `emptied`; code: whether it is copied, not translated.
     """
 
     id: str
     code: bool
     text: str
-    ledger: tuple = ()
 
     @property
-    def hash(self):
+    def hash(self) -> str:
         return digest(self.text)
+
+    @property
+    def places(self) -> list[str]:
+        """The comments that stand for parts of the ledger."""
+        return [li for li in self.text.split("\n") if li in (LINE, BADGES, RESULTS)]
 
 
 @dataclass(frozen=True)
 class Page:
-    """An English page. path: from the root, with slashes; cells: tuple of Cell."""
+    """An English page. path: from the root, with slashes."""
 
     path: str
-    cells: tuple
+    cells: tuple[Cell, ...]
 
     @property
-    def name(self):
+    def name(self) -> str:
         return Path(self.path).stem
 
 
-def digest(text):
-    """Return the first 16 hexadecimal digits of a text's SHA-256."""
+def digest(text: str) -> str:
+    """The first 16 hexadecimal digits of a text's SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def read_text(root, name):
-    """Return the content of a text file with plain newlines; raise PageError.
+def read_text(root: Path, name: str) -> str:
+    """The content of a text file with plain newlines.
 
     name: from the root, with slashes, as messages call it. A mark of UTF-8 at the head,
-    as some editors write it, is no part of the text.
+    as some editors write it, is no part of the text. Raises PageError.
     """
     try:
         return (root / name).read_text(encoding="utf-8-sig")
@@ -73,14 +80,14 @@ def read_text(root, name):
         raise PageError(f"{name}: {error.strerror}") from None
 
 
-def read_pages(root):
-    """Return the pages to translate, README first; raise PageError."""
+def read_pages(root: Path) -> list[Page]:
+    """The pages to translate, README first. Raises PageError."""
     lessons = sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     return [read_page(root, path) for path in (root / "README.md", *lessons)]
 
 
-def read_page(root, path):
-    """Return an English page; raise PageError."""
+def read_page(root: Path, path: Path) -> Page:
+    """An English page. Raises PageError."""
     name = path.relative_to(root).as_posix()
     text = read_text(root, name)
     if path.suffix == ".md":
@@ -96,8 +103,8 @@ def read_page(root, path):
     return Page(name, tuple(cells))
 
 
-def notebook_cells(name, text):
-    """Return a notebook's cells as dicts with id, cell_type and source; PageError."""
+def notebook_cells(name: str, text: str) -> list[dict]:
+    """A notebook's cells as dicts with id, cell_type and source. Raises PageError."""
     try:
         cells = json.loads(text)["cells"]
         assert all({"id", "cell_type", "source"} <= set(cell) for cell in cells)
@@ -107,46 +114,21 @@ def notebook_cells(name, text):
     return cells
 
 
-def _cell(name, code, source):
+def _cell(name: str, code: bool, source: str) -> Cell:
     text = source.replace("\r\n", "\n")
-    if code:
-        return Cell(name, True, text)
-    text, ledger = emptied(text.strip("\n"))
-    return Cell(name, False, text, tuple(ledger.items()))
+    return Cell(name, code, text if code else emptied(text.strip("\n")))
 
 
-def emptied(text):
-    """Return (text without the ledger's parts, {comment: part}).
-
-    Reads English pages and translations alike: there the line ends in the comment.
-    """
-    ledger, lines, block, name = {}, [], [], ""
-    for line in text.split("\n"):
-        if found := not block and BLOCK_HEAD.fullmatch(line):
-            name, block = found[1], [line]
-        elif block:
-            block.append(line)
-        elif MEASURED.fullmatch(line) or line.endswith(LINE):
-            ledger[LINE] = line
-            lines.append(LINE)
-        else:
-            lines.append(line)
-        if block and line == f"<!-- end of {name} -->":
-            ledger[f"<!-- {name} -->"] = "\n".join(block)
-            lines.append(f"<!-- {name} -->")
-            block = []
-    return "\n".join(lines + block), ledger
+def emptied(text: str) -> str:
+    """A text, English or translated, with a comment for each part of the ledger's."""
+    return MEASURED_LINE.sub(LINE, BLOCK.sub(r"<!-- \1 -->", text))
 
 
-def filled(text, cell, phrases):
-    """Return a text with the ledger's parts of today, their labels translated."""
-    for place, part in cell.ledger:
-        part = labelled(part, phrases)
-        part += f" {place}" if place == LINE else ""
-        text = "\n".join(part if li == place else li for li in text.split("\n"))
-    return text
+def filled(text: str, parts: dict[str, str]) -> str:
+    """A text as `emptied` with the ledger's parts of today. parts: {comment: part}."""
+    return "\n".join(parts.get(line, line) for line in text.split("\n"))
 
 
-def shown(cell):
-    """Return the English text of a cell as it stands in a page of translations."""
+def shown(cell: Cell) -> str:
+    """The English text of a cell as it stands in a page of translations."""
     return fenced(cell.text) if cell.code else cell.text

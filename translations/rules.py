@@ -5,7 +5,7 @@ import unicodedata
 from collections import Counter
 from difflib import SequenceMatcher
 
-from translations.markdown_blocks import PARSER, blocks
+from translations.markdown_blocks import PARSER, Block, blocks
 
 SHORT = 40  # letters; the length of a shorter block says nothing
 RATIO = (1 / 3, 3)  # letters of a translated block for each letter of the English
@@ -22,8 +22,8 @@ REMEDY = {
 COPIED = "copy it from the English as it is"
 
 
-def compare(english, translated):
-    """Return [(line, message)]: how a translation breaks the rules, lines from 0."""
+def compare(english: str, translated: str) -> list[tuple[int, str]]:
+    """[(line, message)]: how a translation breaks the rules, lines from 0."""
     ours, theirs = blocks(translated), blocks(english)
     if [b.kind for b in ours] != [b.kind for b in theirs]:
         return [_structure(english, translated)]
@@ -32,8 +32,8 @@ def compare(english, translated):
     return [(0, "the text is empty")] if not ours and theirs else found
 
 
-def _structure(english, translated):
-    """Name the first place where the sequences of blocks part."""
+def _structure(english: str, translated: str) -> tuple[int, str]:
+    """(line, message) of the first place where the sequences of blocks part."""
     theirs, ours = blocks(english), blocks(translated)
     kinds = [b.kind for b in theirs], [b.kind for b in ours]
     steps = SequenceMatcher(None, *kinds, autojunk=False).get_opcodes()
@@ -53,8 +53,8 @@ def _structure(english, translated):
     return line, f'{_name(text.kind)} {what}: "{shown}"; keep every block, in its order'
 
 
-def _count(text, at, part):
-    """Return (items, first line) of the list, or rows of the table, around a block.
+def _count(text: str, at: int, part: str) -> tuple[int, int | None]:
+    """(items, first line) of the list, or rows of the table, around a block.
 
     at: the block's number, or that of the block after it; part: a key of COUNTED.
     """
@@ -73,21 +73,21 @@ def _count(text, at, part):
     return sum(token.map[0] in lines for token in opened), lines[0]
 
 
-def _miscounted(name, wanted, given):
+def _miscounted(name: str, wanted: int, given: int) -> str:
     number = abs(wanted - given)
     number = f"{number} {name}s" if number > 1 else f"one {name}"
     what = "few" if given < wanted else "many"
     return f"{number} too {what} (English {wanted}, here {given}); keep their order"
 
 
-def _name(kind):
+def _name(kind: str) -> str:
     last = kind.rpartition("/")[2]
     part = next((p for p in reversed(kind.split("/")) if "list" in p), last)
     return NAMES.get(part.split()[0], part.replace("_", " "))
 
 
-def _block(old, new):
-    """Return the messages about one block beside its English block."""
+def _block(old: Block, new: Block) -> list[str]:
+    """The messages about one block beside its English block."""
     messages = []
     for kind in sorted({kind for kind, _ in old.facts | new.facts}):
         missing, extra = _difference(kind, old.facts, new.facts)
@@ -103,8 +103,8 @@ def _block(old, new):
     return messages
 
 
-def _difference(kind, old, new):
-    """Return (missing, extra) values of one kind, as sorted lists."""
+def _difference(kind: str, old: Counter, new: Counter) -> tuple[list, list]:
+    """(missing, extra) values of one kind, as sorted lists."""
     wanted = Counter({v: n for (k, v), n in old.items() if k == kind})
     given = Counter({v: n for (k, v), n in new.items() if k == kind})
     common = wanted & given
@@ -118,7 +118,7 @@ def _difference(kind, old, new):
     return sorted(wanted.elements()), sorted(given.elements())
 
 
-def _said(kind, missing, extra):
+def _said(kind: str, missing: list[str], extra: list[str]) -> str:
     if missing and extra:
         what = f"{_short(extra)} should be {_short(missing)}"
     elif missing:
@@ -128,13 +128,13 @@ def _said(kind, missing, extra):
     return f"{kind} {what}; {REMEDY.get(kind, COPIED)}"
 
 
-def _short(values):
+def _short(values: list[str]) -> str:
     texts = [value if len(value) < 60 else value[:57] + "..." for value in values]
     return ", ".join(text.strip().replace("\n", " / ") for text in texts)
 
 
-def spellings(number):
-    """Return how an English number may be written elsewhere: 1,109.5 as 1.109,5."""
+def spellings(number: str) -> list[str]:
+    """How an English number may be written elsewhere: 1,109.5 as 1.109,5."""
     whole, _, part = number.partition(".")
     if re.fullmatch(r"\d{1,3}(,\d{3})+", whole):
         wholes = {whole.replace(",", s) for s in (",", ".", "\u00a0", "\u202f", "")}
@@ -144,7 +144,7 @@ def spellings(number):
     return sorted(w + e for w in wholes for e in ends)
 
 
-def _letters(text):
-    """Return the number of letters; a wide one, as of Chinese, counts for three."""
+def _letters(text: str) -> int:
+    """The number of letters; a wide one, as of Chinese, counts for three."""
     wide = [unicodedata.east_asian_width(c) in "WF" for c in text if c.isalpha()]
     return len(wide) + 2 * sum(wide)

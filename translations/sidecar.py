@@ -9,8 +9,9 @@ is true. `co-op-review` reads it.
 import hashlib
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
-from translations.pages import PageError, read_text
+from translations.pages import Page, PageError, read_text
 
 NAME = ".co-op-translator.json"
 LABEL = "CO_OP_TRANSLATOR_METADATA:"
@@ -18,8 +19,8 @@ FIELDS = {"original_hash", "translation_date", "source_file", "language_code"}
 CODES = {"br": "pt-BR", "pt": "pt-PT", "tw": "zh-TW", "cn": "zh-CN"}
 
 
-def read(folder):
-    """Return the entries of a language's sidecar; none without a file. PageError."""
+def read(folder: Path) -> dict[str, dict]:
+    """The entries of a language's sidecar, none without a file. Raises PageError."""
     if not (folder / NAME).exists():
         return {}
     name = f"translations/{folder.name}/{NAME}"
@@ -32,8 +33,8 @@ def read(folder):
     return entries
 
 
-def entry(root, page, language, old=None):
-    """Return a page's entry for a whole translation; an equal old one is kept."""
+def entry(root: Path, page: Page, language: str, old: dict | None = None) -> dict:
+    """A page's entry for a whole translation; an equal old one is kept."""
     content = (root / page.path).read_bytes()
     new = {
         "original_hash": hashlib.md5(content, usedforsecurity=False).hexdigest(),
@@ -45,14 +46,14 @@ def entry(root, page, language, old=None):
     return old if dated == new else new
 
 
-def text(entries):
-    """Return the sidecar's file content, sorted as Co-op Translator sorts it."""
+def text(entries: dict[str, dict]) -> str:
+    """The sidecar's file content, sorted as Co-op Translator sorts it."""
     ordered = dict(sorted(entries.items()))
     return json.dumps(ordered, indent=2, ensure_ascii=False) + "\n"
 
 
-def read_legacy(markdown):
-    """Return the metadata of the old inline comment, or None where there is none.
+def read_legacy(markdown: str) -> dict | None:
+    """The metadata of the old inline comment, or None where there is none.
 
     The path gets slashes and the language its code of BCP 47 (br was Brazil).
     """

@@ -4,20 +4,23 @@ A translator's text is kept as it is, but for what is copied: code, link targets
 ledger's figures. Where a text cannot be placed with certainty, nothing is written.
 """
 
-import os
 from dataclasses import replace
+from pathlib import Path
 
+from helpers.files import write_text
 from translations import artifact, sidecar
+from translations.artifact import Entry
+from translations.edition import Edition
 from translations.links import repaired
 from translations.markdown_blocks import blocks
-from translations.pages import PageError, shown
+from translations.pages import Cell, Page, PageError, shown
 from translations.targets import copy_code
 
 CODE = "fence python"  # the kind of the one block of a code cell
 
 
-def page_text(edition, page):
-    """Return the up-to-date text of a translated page; raise PageError."""
+def page_text(edition: Edition, page: Page) -> str:
+    """The up-to-date text of a translated page. Raises PageError."""
     found, english = edition.matched(page), edition.english(page)
     entries = []
     for cell in page.cells:
@@ -31,11 +34,12 @@ def page_text(edition, page):
     used = {entry.id for entry in found.values()}
     lost = [e for e in edition.entries(page).values() if e.id not in used]
     entries += [replace(e, removed=True, now=None) for e in lost if _is_work(e)]
-    return artifact.write(page, entries, english, edition.glossary.phrases)
+    ledger = edition.ledger(page)
+    return artifact.write(page, entries, english, edition.words, ledger)
 
 
-def check_code_only(edition, page, cell):
-    """Refuse a code cell with a text beside the code: sync would overwrite it.
+def check_code_only(edition: Edition, page: Page, cell: Cell) -> None:
+    """Refuses a code cell with a text beside the code: sync would overwrite it.
 
     Most often it is the text of the cell below, whose comment was deleted.
     """
@@ -54,17 +58,17 @@ def check_code_only(edition, page, cell):
     raise PageError(f"{edition.name(page)}:{line}: {message}")
 
 
-def _is_code(entry):
+def _is_code(entry: Entry) -> bool:
     return [block.kind for block in blocks(entry.raw)] == [CODE]
 
 
-def _is_work(entry):
-    """Return whether a cell without English holds a translator's text."""
+def _is_work(entry: Entry) -> bool:
+    """Whether a cell without English holds a translator's text."""
     return entry.touched if entry.source == "missing" else not _is_code(entry)
 
 
-def _decided(cell, entry, english):
-    """Return the entry of a text cell with its state of today."""
+def _decided(cell: Cell, entry: Entry | None, english: str) -> Entry:
+    """The entry of a text cell with its state of today."""
     if entry is None or entry.source == "missing" and not entry.touched:
         return artifact.missing(cell, english)
     source = entry.source
@@ -78,16 +82,16 @@ def _decided(cell, entry, english):
     return replace(entry, id=cell.id, **changes)
 
 
-def _copied(cell, entry, links):
-    """Return an entry of today with code and link targets as in the English."""
+def _copied(cell: Cell, entry: Entry, links: dict[str, str]) -> Entry:
+    """An entry of today with code and link targets as in the English."""
     if entry.source != cell.hash:
         return entry
     text = copy_code(cell.text, entry.text)
     return replace(entry, text=repaired(cell.text, text, links))
 
 
-def sidecar_entries(edition):
-    """Return a language's sidecar: pages whose every cell is translated are renewed."""
+def sidecar_entries(edition: Edition) -> dict[str, dict]:
+    """A language's sidecar: pages whose every cell is translated are renewed."""
     old, entries = sidecar.read(edition.folder), {}
     for path, page in edition.pages.items():
         states = edition.counts(page)
@@ -99,13 +103,10 @@ def sidecar_entries(edition):
     return entries
 
 
-def write(path, text):
-    """Write a text file that appears whole or not at all; say whether it changed."""
-    data = text.encode()
-    if path.exists() and path.read_bytes() == data:
+def write(path: Path, text: str) -> bool:
+    """Writes a text file that appears whole or not at all. Whether it changed."""
+    if path.exists() and path.read_bytes() == text.encode():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    os.replace(part, path)
+    write_text(path, text)
     return True

@@ -3,18 +3,20 @@
 import re
 from collections import Counter
 
+from markdown_it.token import Token
+
 from translations.markdown_blocks import PARSER, blocks
 
 
-def headings(text):
-    """Return the texts of all headings, in their order."""
+def headings(text: str) -> list[str]:
+    """The texts of all headings, in their order."""
     tokens = PARSER.parse(text)
     found = [i + 1 for i, token in enumerate(tokens) if token.type == "heading_open"]
     return ["".join(c.content for c in tokens[i].children) for i in found]
 
 
-def slugs(titles):
-    """Return the anchors that the code host gives to these headings of one page."""
+def slugs(titles: list[str]) -> list[str]:
+    """The anchors that the code host gives to these headings of one page."""
     seen, found = Counter(), []
     for title in titles:
         slug = re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
@@ -24,8 +26,8 @@ def slugs(titles):
     return found
 
 
-def sections(text):
-    """Return [(anchor, text)]: a page cut at its headings of level 1 and 2."""
+def sections(text: str) -> list[tuple[str, str]]:
+    """[(anchor, text)]: a page cut at its headings of level 1 and 2."""
     lines, starts, titles = text.split("\n"), [], []
     tokens = PARSER.parse(text)
     for token, inner in zip(tokens, tokens[1:], strict=False):
@@ -38,15 +40,15 @@ def sections(text):
     return [(name, "\n".join(lines[a:b]).strip("\n")) for name, a, b in cuts]
 
 
-def targets(text):
-    """Return the link targets and image sources of a text, block by block."""
+def targets(text: str) -> list[str]:
+    """The link targets and image sources of a text, block by block."""
     kinds = ("link target", "image source")
     facts = (fact for block in blocks(text) for fact in block.facts.elements())
     return [value for kind, value in facts if kind in kinds]
 
 
-def replace_targets(text, mapping):
-    """Return the text with its targets exchanged; code stays as it is."""
+def replace_targets(text: str, mapping: dict[str, str]) -> str:
+    """The text with its targets exchanged; code stays as it is."""
     mapping = {old: new for old, new in mapping.items() if old != new}
     if not mapping:
         return text
@@ -59,17 +61,17 @@ def replace_targets(text, mapping):
     return "\n".join(lines)
 
 
-def _code_blocks(text):
+def _code_blocks(text: str) -> list[Token]:
     kinds = ("fence", "code_block")
     return [token for token in PARSER.parse(text) if token.type in kinds]
 
 
-def _code_lines(text):
+def _code_lines(text: str) -> set[int]:
     return {i for token in _code_blocks(text) for i in range(*token.map)}
 
 
-def copy_code(english, translated):
-    """Return the translated text with the code blocks of the English one.
+def copy_code(english: str, translated: str) -> str:
+    """The translated text with the code blocks of the English one.
 
     Only where both have as many blocks: otherwise the text is returned as it is.
     """
@@ -83,8 +85,8 @@ def copy_code(english, translated):
     return "\n".join(lines)
 
 
-def fenced(code):
-    """Return code as a fenced Python block, the fence longer than any inside."""
+def fenced(code: str) -> str:
+    """Code as a fenced Python block, the fence longer than any inside."""
     inside = re.findall(r"^\s*(`{3,})", code, flags=re.MULTILINE)
     fence = "`" * max([3, *(len(run) + 1 for run in inside)])
     return f"{fence}python\n{code}\n{fence}"

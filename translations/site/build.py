@@ -22,13 +22,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from string import Template
 
+from helpers import Parser, run_command
 from helpers.course import colab, repository
+from helpers.files import ROOT
 from translations.checking import COMPLETE
 from translations.edition import Edition, languages
 from translations.pages import read_pages
 from translations.site import SiteError, links, sources, vendor, wording
 
-ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 # GitHub leaves out folders such as _static where this file is not.
 MARK = ".nojekyll"
@@ -45,8 +46,8 @@ class Task:
     work: Path
 
 
-def build(task):
-    """Build one language; return (language, title, pages, seconds, what went wrong)."""
+def build(task: Task) -> tuple[str, str, int, float, str]:
+    """Builds one language: (language, title, pages, seconds, what went wrong)."""
     from sphinx.application import Sphinx
     from sphinx.errors import SphinxError
     from sphinx.util.console import nocolor
@@ -73,8 +74,8 @@ def build(task):
     return task.language, title, len(edition.pages), seconds, said.getvalue()
 
 
-def settings(task, title):
-    """Return the settings of Sphinx that depend on the language and the address."""
+def settings(task: Task, title: str) -> dict:
+    """The settings of Sphinx that depend on the language and the address."""
     words, course = wording.strings(task.language), task.course
     names = [name for name in course.names if name != "README"]
     context = {
@@ -98,8 +99,8 @@ def settings(task, title):
     return found
 
 
-def start_page(titles):
-    """Return the page that leads a reader to a language. titles: {language: title}."""
+def start_page(titles: dict[str, str]) -> str:
+    """The page that leads a reader to a language. titles: {language: title}."""
     rows = [
         f'<li><a href="{code}/index.html" lang="{code}" hreflang="{code}">'
         f"{escape(wording.own_name(code))}</a></li>"
@@ -110,13 +111,8 @@ def start_page(titles):
     return page.substitute(codes=codes, title=title, links="\n".join(rows))
 
 
-def parse(argv):
-    """Return the request of a command line; raise SiteError."""
-
-    class Parser(argparse.ArgumentParser):
-        def error(self, message):
-            raise SiteError(message)
-
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The request of a command line. Raises UserError."""
     shape = argparse.RawDescriptionHelpFormatter
     parser = Parser(
         "python -m translations.site.build", description=__doc__, formatter_class=shape
@@ -133,8 +129,8 @@ def parse(argv):
     return args
 
 
-def checked(args):
-    """Return the tasks of a request; raise SiteError where it cannot be met."""
+def checked(args: argparse.Namespace) -> list[Task]:
+    """The tasks of a request. Raises UserError where it cannot be met."""
     there = ["en", *languages(args.root)]
     wanted = args.languages or ["en", *(n for n in COMPLETE if n in there)]
     for unknown in sorted(set(wanted) - set(there)):
@@ -158,8 +154,8 @@ def checked(args):
     return [Task(course, code, args.run, work) for code in chosen]
 
 
-def run_tasks(tasks):
-    """Build every language, a process each; return {language: title}.
+def run_tasks(tasks: list[Task]) -> dict[str, str]:
+    """Builds every language, a process each; {language: title}.
 
     Raises SiteError where a page cannot be built.
     """
@@ -177,8 +173,8 @@ def run_tasks(tasks):
     return titles
 
 
-def publish(work, output, titles):
-    """Finish the site in work/site and put it in the place of the last one."""
+def publish(work: Path, output: Path, titles: dict[str, str]) -> None:
+    """Finishes the site in work/site and puts it in the place of the last one."""
     (work / "site" / "index.html").write_text(start_page(titles), encoding="utf-8")
     (work / "site" / MARK).touch()
     if output.exists():
@@ -187,16 +183,12 @@ def publish(work, output, titles):
     shutil.rmtree(work)
 
 
-def main(argv=None):
-    """Run the command line `argv`; return the exit code."""
+def command(argv: list[str] | None) -> int:
+    """Runs a command line; 0, or 1 if a page cannot be built. Raises UserError."""
     start = time.monotonic()
-    try:
-        args = parse(argv)
-        tasks = checked(args)
-        mathjax = vendor.package("mathjax", ROOT / "build" / "vendor")
-    except ValueError as error:
-        print(f"site: {error}", file=sys.stderr)
-        return 2
+    args = parse(argv)
+    tasks = checked(args)
+    mathjax = vendor.package("mathjax", ROOT / "build" / "vendor")
     try:
         titles = run_tasks(tasks)
     except SiteError as error:
@@ -210,6 +202,11 @@ def main(argv=None):
     seconds = time.monotonic() - start
     print(f"{args.output / 'index.html'}: {size:.1f} MiB in {seconds:.0f} s")
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The exit code of a command line."""
+    return run_command("site", command, argv)
 
 
 if __name__ == "__main__":

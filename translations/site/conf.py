@@ -45,8 +45,8 @@ html_theme_options = {
 }
 
 
-def setup(app):
-    """Add the texts that Sphinx's and the theme's catalogues lack."""
+def setup(app) -> None:
+    """Adds the texts that Sphinx's and the theme's catalogues lack."""
     # docutils lacks some languages, writes no text here, and warns: asked once before,
     # it has its English at hand and says nothing.
     get_language(app.config.language)

@@ -8,6 +8,7 @@ from pathlib import Path
 from translations.links import OUTSIDE
 from translations.targets import replace_targets, targets
 
+Pages = dict[Path, tuple[str, str]]
 PICTURES = {".gif", ".jpg", ".png", ".svg"}
 NOWHERE = "nowhere:"  # stands for a target that the site does not have
 LINK = re.compile(rf"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\({NOWHERE}\)")
@@ -24,19 +25,19 @@ class Course:
 
     root: Path
     built: Path
-    languages: tuple
-    names: tuple
+    languages: tuple[str, ...]
+    names: tuple[str, ...]
     address: str
 
-    def file(self, language, name):
-        """Return the file that holds a page as it is read before the site's links."""
+    def file(self, language: str, name: str) -> Path:
+        """The file that holds a page as it is read before the site's links."""
         folder = self.root if language == "en" else self.built / language
         return folder / (
             f"{name}.md" if name == "README" else f"notebooks/{name}.ipynb"
         )
 
-    def pages(self):
-        """Return {file: (language, page of the site without its suffix)}."""
+    def pages(self) -> Pages:
+        """{file: (language, page of the site without its suffix)}."""
         found = {}
         for language in self.languages:
             for name in self.names:
@@ -47,8 +48,10 @@ class Course:
         return found
 
 
-def moved(course, pages, language, name, text):
-    """Return (text for the site, text for a notebook to download, pictures).
+def moved(
+    course: Course, pages: Pages, language: str, name: str, text: str
+) -> tuple[str, str, list[Path]]:
+    """(text for the site, text for a notebook to download, pictures).
 
     pages: `course.pages()`; pictures: the files that the text shows.
     """
@@ -69,8 +72,8 @@ def moved(course, pages, language, name, text):
     return _replaced(text, site), _replaced(text, alone), pictures
 
 
-def _page(pages, here, goal):
-    """Return the target of a page of the site, from another one."""
+def _page(pages: Pages, here: Path, goal: Path) -> str:
+    """The target of a page of the site, from another one."""
     (language, page), (from_language, from_page) = pages[goal], pages[here]
     if language == from_language:
         return _relative(page + (".md" if page == "index" else ".ipynb"), from_page)
@@ -78,12 +81,12 @@ def _page(pages, here, goal):
     return "site:" + _relative(goal, f"{from_language}/{from_page}")
 
 
-def _relative(goal, page):
+def _relative(goal: str, page: str) -> str:
     return os.path.relpath(goal, os.path.dirname(page)).replace(os.sep, "/")
 
 
-def _repository(course, goal, anchor):
-    """Return the public address of a file of the course, or NOWHERE."""
+def _repository(course: Course, goal: Path, anchor: str) -> str:
+    """The public address of a file of the course, or NOWHERE."""
     if not course.address or not goal.is_relative_to(course.root):
         return NOWHERE
     kind = "tree" if goal.is_dir() else "blob"
@@ -91,6 +94,6 @@ def _repository(course, goal, anchor):
     return f"{course.address}/{kind}/HEAD/{path}{anchor}"
 
 
-def _replaced(text, mapping):
-    """Return the text with other targets; a link to nowhere becomes its words."""
+def _replaced(text: str, mapping: dict[str, str]) -> str:
+    """The text with other targets; a link to nowhere becomes its words."""
     return LINK.sub(lambda found: found[1], replace_targets(text, mapping))

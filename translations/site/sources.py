@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
-from helpers.course import END, IN_BADGES, MIME, read_ledger
+from helpers.course import IN_BADGES, MIME
 from translations import building
-from translations.site import links, plots, wording
+from translations.edition import Edition
+from translations.site import links, wording
 from translations.sync import write
 from translations.targets import headings
 
@@ -14,17 +16,17 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 TOCTREE = "```{toctree}\n:hidden:\n\n"
 
 
-def lessons(root):
-    """Return the paths of the English notebooks."""
+def lessons(root: Path) -> list[Path]:
+    """The paths of the English notebooks."""
     return sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
-def stale(root, run):
-    """Return the names of the lessons that a run lacks, or ran with other code."""
+def stale(root: Path, run: Path) -> list[str]:
+    """The names of the lessons that a run lacks, or ran with other code."""
     return [path.stem for path in lessons(root) if not _same_code(path, run)]
 
 
-def _same_code(path, run):
+def _same_code(path: Path, run: Path) -> bool:
     done = building.executed(run, path.stem)
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         # The set-up cell prints nothing, and the public address is stamped into it.
@@ -36,12 +38,13 @@ def _same_code(path, run):
     return True
 
 
-def prepare(course, edition, run, source, downloads):
-    """Write a language's pages into source, its notebooks without outputs elsewhere.
+def prepare(
+    course: links.Course, edition: Edition, run: Path, source: Path, downloads: Path
+) -> str:
+    """Writes a language's pages into source, its notebooks without outputs elsewhere.
 
-    course: links.Course; edition: a `translations.edition.Edition`, of English too;
-    run: the folder of an English run; source, downloads: folders. Returns the title of
-    the course in that language.
+    edition: of English too; run: the folder of an English run; source, downloads:
+    folders. Gives the title of the course in that language.
     """
     language, pages = edition.language, course.pages()
     if language != "en":
@@ -59,26 +62,31 @@ def prepare(course, edition, run, source, downloads):
     return title
 
 
-def _landing(course, pages, edition, source):
-    """Write the first page: README, with the ledger as plots below its table."""
+def _landing(
+    course: links.Course, pages: links.Pages, edition: Edition, source: Path
+) -> str:
+    """Writes the first page, README; its title."""
     text = course.file(edition.language, "README").read_text(encoding="utf-8")
     # The badges are pictures from other servers.
     text = IN_BADGES.sub("", text)
     text, _, pictures = links.moved(course, pages, edition.language, "README", text)
     _copy(pictures, source)
-    entries = read_ledger(course.root / "data" / "results")
-    term = edition.glossary.terms.get("exact match", [""])[0]
-    labels = edition.glossary.phrases | {"exact match": term}
-    drawn = plots.draw(entries, labels, source / "images")
-    shown = "\n\n".join(f"![{words}](images/{name})" for name, words in drawn)
-    text = text.replace(END, f"{END}\n\n{shown}\n", 1)
     names = "\n".join(f"notebooks/{path.stem}" for path in lessons(course.root))
     write(source / "index.md", f"{text}\n\n{TOCTREE}{names}\n```\n")
     return headings(text)[0]
 
 
-def _lesson(course, pages, language, name, text, words, source, downloads):
-    """Write one lesson twice: with outputs for the site, without to download."""
+def _lesson(
+    course: links.Course,
+    pages: links.Pages,
+    language: str,
+    name: str,
+    text: str,
+    words: dict,
+    source: Path,
+    downloads: Path,
+) -> None:
+    """Writes one lesson twice: with outputs for the site, without to download."""
     # Outputs may name a path of the machine they are from.
     here = json.dumps(f"{course.root}{os.sep}")[1:-1]
     site, alone = json.loads(text.replace(here, "")), json.loads(text)
@@ -99,8 +107,8 @@ def _lesson(course, pages, language, name, text, words, source, downloads):
     write(downloads / f"{name}.ipynb", _json(alone))
 
 
-def _seen(output):
-    """Return whether a reader without a kernel sees anything of an output.
+def _seen(output: dict) -> bool:
+    """Whether a reader without a kernel sees anything of an output.
 
     Widgets of a headless run are progress bars; the course's own controls leave a
     figure or a table there (`helpers.widgets`).
@@ -110,11 +118,11 @@ def _seen(output):
     return not data.pop(WIDGET, None) or set(data) != {"text/plain"}
 
 
-def _copy(pictures, source):
+def _copy(pictures: list[Path], source: Path) -> None:
     for picture in pictures:
         (source / "images").mkdir(parents=True, exist_ok=True)
         shutil.copy(picture, source / "images")
 
 
-def _json(notebook):
+def _json(notebook: dict) -> str:
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"

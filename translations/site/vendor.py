@@ -27,13 +27,13 @@ PACKAGES = {
 FONTS = "output/chtml/fonts/woff-v2"
 
 
-def package(name, cache):
-    """Return the folder of an unpacked npm package, fetched unless cache has it.
+def package(name: str, cache: Path) -> Path:
+    """The folder of an unpacked npm package, fetched unless cache has it.
 
-    name: one of PACKAGES; cache: a folder. Raises SiteError.
+    name: one of PACKAGES. Raises SiteError.
     """
     version, integrity = PACKAGES[name]
-    place = Path(cache).resolve() / f"{name}-{version}"
+    place = cache.resolve() / f"{name}-{version}"
     if place.exists():
         return place
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -49,8 +49,8 @@ def package(name, cache):
     return place
 
 
-def _packed(wanted, folder):
-    """Return the path of a package's archive in folder."""
+def _packed(wanted: str, folder: str) -> Path:
+    """The path of a package's archive in folder."""
     npm = shutil.which("npm")
     if not npm:
         message = "npm is not on PATH; install Node.js (https://nodejs.org)"
@@ -63,7 +63,7 @@ def _packed(wanted, folder):
     return Path(folder) / done.stdout.split()[-1]
 
 
-def copy_mathjax(package, folder):
-    """Copy what a page needs of MathJax's package into a new folder."""
+def copy_mathjax(package: Path, folder: Path) -> None:
+    """Copies what a page needs of MathJax's package into a new folder."""
     shutil.copytree(package / "es5" / FONTS, folder / FONTS)
     shutil.copy(package / "es5" / "tex-chtml.js", folder)

@@ -10,30 +10,30 @@ from babel.messages.mofile import write_mo
 STRINGS = Path(__file__).with_name("strings.yaml")
 
 
-def strings(language):
-    """Return {key: text} of a language (BCP 47), English where it has none."""
+def strings(language: str) -> dict:
+    """{key: text} of a language (BCP 47), English where it has none."""
     known = yaml.safe_load(STRINGS.read_text(encoding="utf-8"))
     return known["en"] | known.get(language, {})
 
 
-def locale(language):
-    """Return a language's code as gettext and Sphinx write it: pt_BR for pt-BR."""
+def locale(language: str) -> str:
+    """A language's code as gettext and Sphinx write it: pt_BR for pt-BR."""
     return str(Locale.parse(language, sep="-"))
 
 
-def own_name(language):
-    """Return what a language calls itself, with a capital: Português (Brasil)."""
+def own_name(language: str) -> str:
+    """What a language calls itself, with a capital: Português (Brasil)."""
     name = Locale.parse(language, sep="-").display_name
     return name[0].upper() + name[1:]
 
 
-def direction(language):
-    """Return "rtl" for a language written from right to left, else "ltr"."""
+def direction(language: str) -> str:
+    """The direction of a language's script: "rtl" from right to left, else "ltr"."""
     return Locale.parse(language, sep="-").text_direction
 
 
-def write_catalogue(language, folder):
-    """Write folder/LOCALE/LC_MESSAGES/sphinx.mo of the interface's texts."""
+def write_catalogue(language: str, folder: Path) -> None:
+    """Writes folder/LOCALE/LC_MESSAGES/sphinx.mo of the interface's texts."""
     code = locale(language)
     catalogue = Catalog(locale=code)
     for english, text in strings(language).get("interface", {}).items():
