@@ -10,9 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM, Phi3Config
 
 from helpers.config import load_profile
-from helpers.exercises import checking as exercises
-from helpers.exercises import lesson_03 as exercises_03
-from helpers.exercises.checking import Exercise, Mistake, check, close
+from helpers.exercises import checking, lesson_03
+from helpers.exercises.checking import Exercise, Number, check, close, numeric
 from tests.house import gates
 
 TICK = "✓ Exercise 99.1: Well done.\n"
@@ -20,10 +19,12 @@ TICK = "✓ Exercise 99.1: Well done.\n"
 
 @pytest.fixture
 def lesson(monkeypatch):
-    """Put exercise 99.1 in place; return what `check` is asked through."""
+    """Put exercise 99.1 in place, of these properties."""
 
-    def put(expected="a number", right=lambda a: close(a, 16, within=0), *mistakes):
-        exercise = Exercise(expected, right, "Well done.", "Think again.", mistakes)
+    def put(expected="a number", right=lambda a: close(a, 16, within=0), **more):
+        make = Exercise if callable(right) else numeric
+        texts = {"praise": "Well done.", "hint": "Think again."}
+        exercise = make(expected, right=right, **texts, **more)
         module = types.ModuleType("helpers.exercises.lesson_99")
         module.EXERCISES = {"99.1": exercise}
         monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -73,23 +74,22 @@ def test_numbers_compare_within_the_tolerance():
 
 
 def test_the_first_mistake_made_is_told_and_else_the_general_hint(lesson, say):
-    small = Mistake("small", lambda a: a < 16, "Too small.")
-    tiny = Mistake("tiny", lambda a: a < 4, "Far too small.")
-    lesson("a number", lambda a: a == 16, small, tiny)
+    mistakes = {"Too small.": lambda a: a < 16, "Far too small.": lambda a: a < 4}
+    lesson("a number", lambda a: a == 16, mistakes=mistakes)
     assert say("99.1", 2) == "Exercise 99.1: Too small.\n"
     assert say("99.1", 20) == "Exercise 99.1: Think again.\n"
 
 
 def test_values_of_the_notebook_reach_every_predicate(lesson, say):
-    double = Mistake("double", lambda a, rows: a == 2 * rows, "Twice too many.")
-    lesson("a number of rows", lambda a, rows: a == rows, double)
+    double = {"Twice too many.": lambda a, rows: a == 2 * rows}
+    lesson("a number of rows", lambda a, rows: a == rows, mistakes=double)
     assert say("99.1", 7, rows=7) == TICK
     assert say("99.1", 14, rows=7) == "Exercise 99.1: Twice too many.\n"
 
 
 def test_a_predicate_that_fails_never_shows_a_traceback(lesson, say):
-    other = Mistake("other", lambda a: a == {"y": 1}, "It is called x.")
-    lesson("a dictionary with the key x", lambda a: a["x"] == 1, other)
+    other = {"It is called x.": lambda a: a == {"y": 1}}
+    lesson("a dictionary with the key x", lambda a: a["x"] == 1, mistakes=other)
     assert say("99.1", {"x": 1}) == TICK
     assert say("99.1", {"y": 1}) == "Exercise 99.1: It is called x.\n"
     said = "expected a dictionary with the key x; checking it: KeyError 'x'"
@@ -109,6 +109,42 @@ def test_a_list_may_be_any_collection_but_no_text(lesson, say):
     for answer in (["q", "k"], ("k", "q"), {"k", "q"}):
         assert say("99.1", answer) == TICK
     assert say("99.1", "qk").endswith("expected a list of module names; got str.\n")
+
+
+def test_mistakes_of_a_numeric_exercise_are_told_by_their_numbers(lesson, say):
+    mistakes = {
+        "Half.": 0.1,
+        "Counted.": (40, 80),
+        "Exactly none.": Number(0, within=0),
+        "Negative.": lambda a: a < 0,
+    }
+    lesson("a number", right=0.2, within=0.01, mistakes=mistakes, percent="In percent.")
+    assert say("99.1", 0.195) == say("99.1", 0.205) == TICK
+    for answer, told in (
+        *(
+            (0.105, "Half."),
+            (40, "Counted."),
+            (80.005, "Counted."),
+            (0, "Exactly none."),
+        ),
+        *((-7, "Negative."), (19.5, "In percent."), (20.9, "In percent.")),
+        *((0.215, "Think again."), (0.005, "Think again."), (21.5, "Think again.")),
+    ):
+        assert say("99.1", answer) == f"Exercise 99.1: {told}\n"
+
+
+def test_a_number_may_depend_on_the_notebook_and_its_tolerance_on_the_number():
+    half = Number(lambda rows: (rows / 2, -rows), within=lambda value: abs(value) / 100)
+    assert half.numbers(rows=200) == [100, -200]
+    assert half(100.9, rows=200) and half(-201.9, rows=200)
+    assert not half(101.1, rows=200) and not half(-202.1, rows=200)
+
+
+def test_a_rule_is_compared_on_a_copy_of_every_case():
+    doubles = checking.acts_like(lambda row: [2 * x for x in row], [([1],), ([0, 3],)])
+    assert not doubles(lambda row: [2]) and not doubles(lambda row: [0, 6])
+    for _ in range(2):  # the answer may use its rows up
+        assert doubles(lambda row: [2 * row.pop(0) for _ in list(row)])
 
 
 @pytest.mark.parametrize("name", ["99.2", "98.1", "3.1", "03", "../x.1", None, 3.1])
@@ -149,13 +185,13 @@ def test_03_counts_as_peft_does():
         targets = ["qkv_proj", "o_proj"]
         config = LoraConfig(r=8, task_type="CAUSAL_LM", target_modules=targets)
         model = get_peft_model(model, config)
-    assert model.get_nb_trainable_parameters()[0] == exercises_03.ATTENTION
+    assert model.get_nb_trainable_parameters()[0] == lesson_03.ATTENTION
 
 
 def test_00_scores_as_the_course_does():
     from helpers.evaluation.scoring import score
 
-    right = exercises.find("00.2").right
+    right = checking.find("00.2").right
 
     def answer(expected, given):
         return sum(score([expected], [given]).rows[0]["fields"].values())

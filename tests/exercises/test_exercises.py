@@ -1,27 +1,26 @@
 """Every exercise of every lesson: its cells, its solution, its hints.
 
-A lesson's wrong answers stand in `tests/wrong_answers_NN.py`:
+A mistake that is a number brings its wrong answers along. Those to the other mistakes
+stand in `wrong_answers_NN.py`, in the order of the hints:
 
     WRONG = {"NN.1": {"name of the mistake": "code of the wrong answer", ...}}
-    NEEDS = {"NN.1": ["cell-id", ...]}    cells of the notebook to run first, in order
     GIVEN = {"NN.1": function}            returns {name: value}: stand-ins for what
                                           other cells bind after a long computation
-
-The parameters cell always runs first, with PROFILE set to "tiny". NEEDS and GIVEN name
-only the exercises that need them.
 """
 
 import ast
 import contextlib
+import functools
 import importlib
 import io
 import math
 import re
-import sys
 
 import pytest
 
-from helpers.exercises import checking as exercises
+from helpers import exercises
+from helpers.exercises import checking
+from helpers.exercises.checking import Number
 from helpers.files import ROOT
 from tests.house import gates
 
@@ -40,11 +39,16 @@ JUNK = {
 }
 
 
-def cell(name, answer=False):
-    """The exercise cell, or the learner's, of "NN.K"."""
+# Parsing a notebook is what these tests would spend their time on.
+cells = functools.cache(gates.cells)
+
+
+def cell(name, answer=False, path=None):
+    """The exercise cell, or the learner's, of "NN.K"; in the lesson or in a copy."""
+    path = path or LESSONS[name[:2]]
     wanted = f"exercise-{name[-1]}" + ("-answer" if answer else "")
-    found = [c for _, c in gates.cells(LESSONS[name[:2]]) if c.id == wanted]
-    assert found, f"{LESSONS[name[:2]].name} has no cell {wanted}"
+    found = [c for _, c in cells(path) if c.id == wanted]
+    assert found, f"{path.name} has no cell {wanted}"
     return found[0]
 
 
@@ -61,47 +65,57 @@ def declared(table, name, default):
     return getattr(module, table, {}).get(name, default)
 
 
-@pytest.fixture
-def sandbox(tmp_path, monkeypatch):
-    """A working folder with the course's data, in which a lesson may write."""
-    for name in ("data", "helpers"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+def filled_in(name, code):
+    """The learner's cell of an exercise, with code in place of the dots."""
+    return re.sub(LEARNER_LINE, lambda _: code, cell(name, answer=True).source)
 
 
-@pytest.fixture
-def learner(sandbox):
-    """Run the learner's cell of an exercise; return what it prints.
+def run(name, code=None, **names):
+    """What the learner's cell prints, as it is or with code in place of the dots.
 
-    The code takes the place of the line `answer = ...`, as a learner would type it.
+    The first of a lesson imports `exercises` for the later ones.
     """
+    space = {} if name[-1] == "1" else {"exercises": exercises}
+    space |= declared("GIVEN", name, dict)() | names
+    source = cell(name, answer=True).source if code is None else filled_in(name, code)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(source, space)
+    return printed.getvalue()
 
-    def run(name, code=None, **names):
-        cells = {c.id: c for _, c in gates.cells(LESSONS[name[:2]], "code")}
-        space = {}
-        exec(gates.tagged(LESSONS[name[:2]], "parameters")[0][1].source, space)
-        space["PROFILE"] = "tiny"
-        with contextlib.redirect_stdout(io.StringIO()):
-            for needed in declared("NEEDS", name, ()):
-                exec(gates.python(cells[needed].source), space)
-        space |= declared("GIVEN", name, dict)() | names
-        source, printed = cell(name, answer=True).source, io.StringIO()
-        if code is not None:
-            source = re.sub(LEARNER_LINE, lambda _: code, source)
-        with contextlib.redirect_stdout(printed):
-            exec(source, space)
-        return printed.getvalue()
 
-    return run
+def numbers(name, predicate):
+    """[(a number that a predicate wants, its tolerance)]."""
+    tree = ast.parse(cell(name, answer=True).source)
+    passed = {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword)}
+    given = declared("GIVEN", name, dict)()
+    found = predicate.numbers(**{key: given[key] for key in passed})
+    return [(float(value), float(predicate.tolerance(value))) for value in found]
+
+
+def wrong_answers(name):
+    """[(hint, code)]: what earns each hint; numbers also at both ends of their reach.
+
+    Nine tenths of it, for 04.1's right answer begins where that of a mistake ends.
+    """
+    mistakes, found = checking.find(name).mistakes, []
+    told = [h for h, wrong in mistakes.items() if not isinstance(wrong, Number)]
+    codes = dict(zip(told, declared("WRONG", name, {}).values(), strict=True))
+    for hint, wrong in mistakes.items():
+        if hint in codes:
+            found.append((hint, codes[hint]))
+            continue
+        for value, reach in numbers(name, wrong):
+            ends = (value, value - 0.9 * reach, value + 0.9 * reach)
+            found += [(hint, f"answer = {end!r}") for end in ends]
+    return found
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_a_lesson_has_three_exercises_and_their_checks(lesson):
     path = LESSONS[lesson]
-    ids = [c.id for _, c in gates.cells(path) if c.id.startswith("exercise-")]
+    ids = [c.id for _, c in cells(path) if c.id.startswith("exercise-")]
     assert ids == [f"exercise-{k}{part}" for k in (1, 2, 3) for part in ("", "-answer")]
-    texts = [c.source for _, c in gates.cells(path, "markdown")]
+    texts = [c.source for _, c in cells(path, "markdown")]
     assert [t for t in texts if t == SECTION or t.startswith(f"{SECTION}\n")]
     known = importlib.import_module(f"helpers.exercises.lesson_{lesson}").EXERCISES
     assert list(known) == [f"{lesson}.{k}" for k in (1, 2, 3)]
@@ -129,7 +143,7 @@ def test_cells_have_the_agreed_form(name):
 def bound_above(name):
     """Every name that the notebook binds above an exercise."""
     found = set()
-    for _, c in gates.cells(LESSONS[name[:2]]):
+    for _, c in cells(LESSONS[name[:2]]):
         if c.id == f"exercise-{name[-1]}-answer":
             break
         if c.cell_type == "code":
@@ -147,62 +161,70 @@ def test_a_stand_in_has_the_name_of_something_in_the_notebook(name):
     assert declared("GIVEN", name, dict)().keys() <= bound_above(name)
 
 
-def importing(name):
-    """What the first learner's cell of the lesson imports for the later ones."""
-    return {} if name[-1] == "1" else {"exercises": exercises}
+def right_answer(name):
+    """(the solution's answer, what the learner's cell prints for it)."""
+    kept = []
+    printed = run(name, f"{solution(name)}\nkept.append(answer)", kept=kept)
+    return kept[0], printed
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_solution_gets_the_tick(learner, name):
-    printed = learner(name, solution(name), **importing(name))
-    assert printed == f"✓ Exercise {name}: {exercises.find(name).praise}\n"
+def test_the_solution_gets_the_tick(name):
+    _, printed = right_answer(name)
+    assert printed == f"✓ Exercise {name}: {checking.find(name).praise}\n"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_untouched_cell_says_so(learner, name):
-    printed = learner(name, **importing(name))
-    assert printed == f"Exercise {name}: not answered yet.\n"
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_each_mistake_gets_its_own_hint(learner, name):
-    exercise, wrong = exercises.find(name), declared("WRONG", name, {})
-    hints = {mistake.name: mistake.hint for mistake in exercise.mistakes}
-    assert len(hints) >= 2 and hints.keys() == wrong.keys()
-    assert len({*hints.values(), exercise.hint}) == len(hints) + 1
-    for mistake, code in wrong.items():
-        printed = learner(name, code, **importing(name))
-        assert printed == f"Exercise {name}: {hints[mistake]}\n", mistake
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_any_answer_gets_one_line_and_no_tick(learner, name):
-    for what, junk in JUNK.items():
-        printed = learner(name, "answer = junk", junk=junk, **importing(name))
-        assert printed.startswith(f"Exercise {name}: "), what
-        assert printed.count("\n") == 1, what
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_no_hint_gives_the_number_away(learner, name):
-    """For exercises whose answer is a number: it stands in no hint."""
-    exercise, kept = exercises.find(name), []
+def test_the_solution_is_the_very_number_of_the_check(name):
+    """And a hundred times a share, the number of the mistake in percent."""
+    exercise = checking.find(name)
     if not exercise.expected.startswith("a number"):
         return
-    code = f"{solution(name)}\nkept.append(answer)"
-    learner(name, code, kept=kept, **importing(name))
-    answer = exercises.number(kept[0])
-    for hint in (exercise.hint, *(m.hint for m in exercise.mistakes)):
+    answer, _ = right_answer(name)
+    assert [v for v, _ in numbers(name, exercise.right)] == [pytest.approx(answer)]
+    if exercise.expected.startswith("a number, the share"):
+        said = run(name, f"{solution(name)}\nanswer = 100 * answer")
+        assert re.search("in another unit|in percent", said)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_hint_gives_the_number_away(name):
+    """For exercises whose answer is a number: it stands in no hint."""
+    exercise = checking.find(name)
+    if not exercise.expected.startswith("a number"):
+        return
+    answer, _ = right_answer(name)
+    for hint in (exercise.hint, *exercise.mistakes):
         stated = [text.replace(",", "") for text in re.findall(r"\d[\d.,]*", hint)]
         values = [float(text.rstrip(".")) for text in stated]
         assert all(abs(value - answer) > 0.02 * abs(answer) for value in values), hint
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_untouched_cell_says_so(name):
+    assert run(name) == f"Exercise {name}: not answered yet.\n"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_mistake_gets_its_own_hint(name):
+    exercise = checking.find(name)
+    assert len(exercise.mistakes) >= 2 and exercise.hint not in exercise.mistakes
+    for hint, code in wrong_answers(name):
+        assert run(name, code) == f"Exercise {name}: {hint}\n", code
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_answer_gets_one_line_and_no_tick(name):
+    for what, junk in JUNK.items():
+        printed = run(name, "answer = junk", junk=junk)
+        assert printed.startswith(f"Exercise {name}: "), what
+        assert printed.count("\n") == 1, what
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_headless_run_leaves_it_unanswered(course_run, name):
     executed = course_run.notebooks[LESSONS[name[:2]].stem]
-    wanted = f"exercise-{name[-1]}-answer"
-    outputs = [c.outputs for _, c in gates.cells(executed) if c.id == wanted]
-    text = "".join(output.text for output in outputs[0])
+    outputs = cell(name, answer=True, path=executed).outputs
+    text = "".join(output.text for output in outputs)
     assert text == f"Exercise {name}: not answered yet.\n"

@@ -22,12 +22,6 @@ def _scorer(old, new):
 
 
 WRONG = {
-    "00.1": {
-        "percent instead of share": "answer = 100 * 100 * 4 / 2000",
-        "updates counted as messages": "answer = 100 / 2000",
-        "fraction upside down": "answer = 2000 / (100 * 4)",
-        "number of messages": "answer = 100 * 4",
-    },
     "00.2": {
         "compares the texts": "answer = lambda line, given: 4 * (line == given)",
         "fails on what is not JSON": _scorer("except ValueError", "except KeyError"),
@@ -40,10 +34,5 @@ WRONG = {
             "not isinstance(got, dict)", "not got"
         ),
     },
-    "00.3": {
-        "forgot the square root": "answer = 400 * 2.94",
-        "points taken as units": "answer = 1.96**2 * 0.9 * 0.1 / 1**2",
-        "half of the half-width": "answer = 1.96**2 * 0.9 * 0.1 / 0.005**2",
-        "left out 1.96": "answer = 0.9 * 0.1 / 0.01**2",
-    },
+    "00.3": {"points taken as units": "answer = 1.96**2 * 0.9 * 0.1 / 1**2"},
 }

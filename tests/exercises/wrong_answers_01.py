@@ -1,12 +1,6 @@
 """Wrong answers to lesson 01's exercises, by the mistake each makes."""
 
 WRONG = {
-    "01.1": {
-        "took v_proj to be as wide as q_proj": "answer = 32 * 16 * 4 * 4096",
-        "one layer only": "answer = 16 * (4096 + 4096 + 4096 + 1024)",
-        "counted A alone": "answer = 32 * 16 * (4096 + 4096)",
-        "multiplied d_in by d_out": "answer = 32 * (4096 * 4096 + 4096 * 1024)",
-    },
     "01.2": {
         "changed W in place": """
 def answer(W, A, B, r, alpha):

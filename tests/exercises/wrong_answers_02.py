@@ -12,12 +12,6 @@ def _example(code):
 MASK = "[-100] * len(prompt_ids)"
 
 WRONG = {
-    "02.1": {
-        "share of real tokens": "answer = 400 / 560",
-        "padding against real tokens": "answer = 160 / 400",
-        "count instead of share": "answer = 160",
-        "percent instead of share": "answer = 100 * 160 / 560",
-    },
     "02.2": {
         "prompt trained": _labels("prompt_ids + completion_ids"),
         "stop token masked": _labels(f"{MASK} + completion_ids[:-1] + [-100]"),

@@ -1,11 +1,6 @@
 """Wrong answers to lesson 07's exercises, by the mistake each makes."""
 
 WRONG = {
-    "07.1": {
-        "counted parameters": "answer = 41_943_040 / 8_030_261_248",
-        "mixed up the precisions": "answer = 41_943_040 * 2 / (8_030_261_248 * 4)",
-        "percent instead of share": "answer = 100 * 41_943_040 * 4 / 16_060_522_496",
-    },
     "07.2": {
         "fails where something is missing": "def answer(metrics, found):\n"
         "    return metrics['base']['fingerprint'] == found",

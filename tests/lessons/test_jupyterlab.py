@@ -6,13 +6,12 @@ Screenshots go to the folder COURSE_SCREENSHOTS, if that is set, to look at.
 """
 
 import os
-import re
 from pathlib import Path
 
 import pytest
 
 from helpers import memory
-from helpers.exercises import checking as exercises
+from helpers.exercises.checking import find
 from tests.exercises import test_exercises
 from tests.house import gates
 from tests.lessons import jupyter_lab
@@ -124,25 +123,17 @@ def test_the_explorer_draws_what_its_slider_says(lessons, picture):
     picture(notebook.page, "04-explorer-moved")
 
 
-def filled_in(name, code):
-    """The learner's cell of an exercise, with code in place of the dots."""
-    source = test_exercises.cell(name, answer=True).source
-    return re.sub(test_exercises.LEARNER_LINE, lambda _: code, source)
-
-
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_an_exercise_gives_a_hint_and_then_the_tick(lessons, picture, lesson):
     notebook, name, cell = lessons[lesson], f"{lesson[:2]}.1", "exercise-1-answer"
-    exercise = exercises.find(name)
-    mistake = exercise.mistakes[0]
-    wrong = test_exercises.declared("WRONG", name, {})[mistake.name]
-    right = test_exercises.solution(name)
+    praise, right = find(name).praise, test_exercises.solution(name)
+    hint, wrong = test_exercises.wrong_answers(name)[0]
     notebook.wait_for_text(cell, f"Exercise {name}: not answered yet.")
     for view, code, said in (
-        ("hint", wrong, f"Exercise {name}: {mistake.hint}"),
-        ("tick", right, f"✓ Exercise {name}: {exercise.praise}"),
+        ("hint", wrong, f"Exercise {name}: {hint}"),
+        ("tick", right, f"✓ Exercise {name}: {praise}"),
     ):
-        notebook.type_and_run(cell, filled_in(name, code))
+        notebook.type_and_run(cell, test_exercises.filled_in(name, code))
         notebook.wait_for_text(cell, said)
         assert notebook.active() == "exercise-2"  # Shift+Enter went on
         picture(notebook.page, f"{name}-{view}")
