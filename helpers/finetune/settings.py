@@ -9,6 +9,7 @@ name:
 """
 
 import dataclasses
+import importlib
 import inspect
 import re
 from collections.abc import Callable
@@ -22,7 +23,11 @@ from helpers import Parser
 from helpers.config import Profile, load_profile, profile_names
 from helpers.finetune.errors import RunError
 
-SECTIONS = ("training_config", "peft_config", "quantization_config")
+SECTIONS = {  # and the class that takes each section's keys
+    "training_config": ("trl", "SFTConfig"),
+    "peft_config": ("peft", "LoraConfig"),
+    "quantization_config": ("transformers", "BitsAndBytesConfig"),
+}
 # Keys of the libraries that something else decides here, and what.
 TAKEN = {
     "output_dir": "--output decides",
@@ -37,7 +42,7 @@ ROUND = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")  # YAML 1.1 reads 1e-3 as a 
 
 
 def _flag(help: str, default=MISSING, **options):
-    """A field of Settings that is a flag of the command too."""
+    """A field of Settings that is a flag of the command too, in argparse's words."""
     return field(default=default, metadata={"help": help, **options})
 
 
@@ -54,12 +59,12 @@ class Settings:
 
     data: Path = _flag("a folder of splits, or one file")
     output: Path = _flag("the run's folder")
-    profile: str = _flag("default: auto", "auto", choices=profile_names())
+    profile: str = _flag("default: %(default)s", "auto", choices=profile_names())
     model: str | None = _flag("a folder or Hub id, not the profile's model", None)
     qlora: bool = _flag("train on the base in 4 bit", False)
     patience: int | None = _flag("evaluations without progress until it stops", None)
-    validation_rows: int = _flag("rows to evaluate on at most (default: 200)", 200)
-    test_rows: int = _flag("rows to evaluate on at most (default: 400)", 400)
+    validation_rows: int = _flag("rows at most (default: %(default)s)", 200)
+    test_rows: int = _flag("rows at most (default: %(default)s)", 400)
     resume: bool = _flag("go on with the run in --output, or start it", False)
     overrides: dict[str, dict] = field(default_factory=dict)
 
@@ -67,13 +72,13 @@ class Settings:
 def parse(argv: list[str] | None, description: str) -> Settings:
     """The settings that the flags of the command make. Raises UserError."""
     parser = Parser("python -m helpers.finetune", description=description)
-    for flag in filter(lambda f: f.metadata, dataclasses.fields(Settings)):
-        kind, *_ = get_args(flag.type) or [flag.type]  # int of int | None
-        required = flag.default is MISSING
-        value = {"type": kind, "required": required, "default": flag.default}
-        options = {"action": "store_true"} if kind is bool else value
-        name = flag.name.replace("_", "-")
-        parser.add_argument(f"--{name}", **flag.metadata, **options)
+    for flag in dataclasses.fields(Settings):
+        if flag.metadata:
+            kind, *_ = get_args(flag.type) or [flag.type]  # int of int | None
+            value = {"action": "store_true"} if kind is bool else {"type": kind}
+            value |= {"default": flag.default, "required": flag.default is MISSING}
+            name = flag.name.replace("_", "-")
+            parser.add_argument(f"--{name}", **value, **flag.metadata)
     text = "a YAML file laid over the profile's dictionaries"
     parser.add_argument("--config", type=Path, help=text)
     flags = vars(parser.parse_args(argv))
@@ -157,24 +162,14 @@ def _check_keys(overrides: dict) -> None:
         known = ", ".join(SECTIONS)
         raise RunError(f"unknown section {unknown[0]!r}: the sections are {known}")
     for section, values in overrides.items():
-        library, known = _known_keys(section)
+        package, name = SECTIONS[section]
+        factory = getattr(importlib.import_module(package), name)
+        known = inspect.signature(factory).parameters.keys() - {"kwargs"}
         for key in values:
             if key in TAKEN:
                 raise RunError(f"{section}: {key!r} cannot be set: {TAKEN[key]}")
             if key not in known:
-                raise RunError(f"{section}: unknown key {key!r}: see {library}")
-
-
-def _known_keys(section: str) -> tuple[str, set[str]]:
-    """(name of the library's class, the keywords it takes)."""
-    if section == "quantization_config":
-        from transformers import BitsAndBytesConfig as factory
-    elif section == "peft_config":
-        from peft import LoraConfig as factory
-    else:
-        from trl import SFTConfig as factory
-    names = set(inspect.signature(factory).parameters) - {"kwargs"}
-    return factory.__name__, names
+                raise RunError(f"{section}: unknown key {key!r}: see {name}")
 
 
 def _number(value):

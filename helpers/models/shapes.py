@@ -10,7 +10,8 @@ from torch import nn
 
 from helpers.models.integrity import ModelError
 
-# What the config.json beside each model's weights says of its architecture.
+# What the config.json beside each model's weights says of its shape, and of the rest
+# what transformers would not take by itself.
 # https://huggingface.co/microsoft/Phi-3-mini-4k-instruct/blob/main/config.json
 PHI_3_MINI = {
     "model_type": "phi3",
@@ -20,16 +21,7 @@ PHI_3_MINI = {
     "num_hidden_layers": 32,
     "num_attention_heads": 32,
     "num_key_value_heads": 32,
-    "hidden_act": "silu",
-    "max_position_embeddings": 4096,
-    "original_max_position_embeddings": 4096,
     "sliding_window": 2047,
-    "rms_norm_eps": 1e-5,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
-    "tie_word_embeddings": False,
-    "bos_token_id": 1,
-    "eos_token_id": 32000,
-    "pad_token_id": 32000,
 }
 # https://huggingface.co/meta-llama/Llama-3.1-8B-Instruct/blob/main/config.json
 LLAMA_3_1_8B = {
@@ -40,7 +32,6 @@ LLAMA_3_1_8B = {
     "num_hidden_layers": 32,
     "num_attention_heads": 32,
     "num_key_value_heads": 8,
-    "hidden_act": "silu",
     "max_position_embeddings": 131072,
     "rms_norm_eps": 1e-5,
     "rope_parameters": {
@@ -51,7 +42,6 @@ LLAMA_3_1_8B = {
         "high_freq_factor": 4.0,
         "original_max_position_embeddings": 8192,
     },
-    "tie_word_embeddings": False,
     "bos_token_id": 128000,
     "eos_token_id": [128001, 128008, 128009],
 }

@@ -18,15 +18,18 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-import helpers.run_callbacks  # noqa: F401 (imported here, and not in every fork)
-from helpers import finetune
-from helpers.finetune.checkpoints import last_checkpoint
-from helpers.models.loading import quiet
+from helpers.finetune import last_checkpoint
+from helpers.finetune.__main__ import main as finetune
+from helpers.models import quiet
 
 
-def main(kills, arguments):
+def main(kills: int, arguments: list[str]) -> None:
     quiet()
+    # Imported here, and not in every fork.
     import trl.trainer.sft_trainer  # noqa: F401
+
+    import helpers.finetune.callbacks
+    import helpers.finetune.recipe  # noqa: F401
 
     output, steps = Path(arguments[arguments.index("--output") + 1]), []
     chance, ended, start = random.Random(0), 0, time.monotonic()
@@ -50,7 +53,7 @@ def forked(arguments):
     child = os.fork()
     if child == 0:
         quiet_streams()
-        os._exit(finetune.main(arguments))
+        os._exit(finetune(arguments))
 
     def wait():
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from helpers.config import load_profile
-from helpers.finetune.checkpoints import last_checkpoint
+from helpers.finetune import last_checkpoint
 from helpers.formatting.splits import load_splits
 from helpers.models.loading import load_model, load_tokenizer, quiet
 

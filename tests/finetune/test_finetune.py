@@ -5,15 +5,16 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from helpers import finetune
 from helpers.config import load_profile
-from helpers.files import ROOT
-from helpers.finetune import run_folder
-from helpers.finetune.settings import Settings, parser
+from helpers.files import ROOT, write_json
+from helpers.finetune import Settings
+from helpers.finetune.__main__ import main as finetune
+from helpers.finetune.settings import parse, read_overrides
 from helpers.formatting.splits import load_splits
 from helpers.models.inspection import fingerprint
 from helpers.models.loading import load_model, load_tokenizer
@@ -39,7 +40,7 @@ def place(tmp_path_factory):
     data = small_run.write_tickets(folder)
     config = small_run.write_config(folder, **small_run.OVERRIDES)
     call = small_run.arguments(data, folder / "done", config)
-    assert finetune.main(call) == 0
+    assert finetune(call) == 0
     return folder
 
 
@@ -49,10 +50,7 @@ def refused(capsys):
 
     def run(*arguments):
         capsys.readouterr()
-        try:
-            code = finetune.main([str(a) for a in arguments])
-        except SystemExit as stop:  # how argparse refuses
-            code = stop.code
+        code = finetune([str(a) for a in arguments])
         said = capsys.readouterr()
         assert code == 2 and "Traceback" not in said.err + said.out
         return refusal(said.err)
@@ -323,8 +321,6 @@ def test_a_bad_configuration_gets_one_line(place_without_run, tmp_path, refused,
 
 
 def test_scientific_notation_is_a_number(tmp_path):
-    from helpers.finetune.settings import read_overrides
-
     text = "training_config: {learning_rate: 1e-3, optim: adamw_torch, max_steps: 5}"
     read = read_overrides(small_run.written(tmp_path / "c.yaml", text))
     expected = {"learning_rate": 1e-3, "optim": "adamw_torch", "max_steps": 5}
@@ -353,7 +349,7 @@ def test_a_gated_model_without_a_token(
     base = ["--profile", "tiny", "--data", place_without_run, "--output", output]
     line = refused(*base)
     assert "is gated and no token of yours has access" in line
-    assert "pass --model='" in line and not output.exists()
+    assert "use the model '" in line and not output.exists()
 
 
 @pytest.mark.parametrize("kind", ["a file", "somebody's folder"])
@@ -376,7 +372,7 @@ def test_a_finished_run_is_left_alone(place, refused, capsys):
     call = small_run.arguments(data, done, config)
     seen = {p: p.stat().st_mtime_ns for p in done.rglob("*")}
     assert "holds a run already: add --resume" in refused(*call)
-    assert finetune.main([*call, "--resume"]) == 0
+    assert finetune([*call, "--resume"]) == 0
     assert "is complete: nothing to do" in capsys.readouterr().out
     assert {p: p.stat().st_mtime_ns for p in done.rglob("*")} == seen
 
@@ -400,7 +396,7 @@ def test_resuming_another_run_is_refused(place, tmp_path, refused, other, monkey
         says[other] = "its model is"
     else:  # the same name, other weights; the run was not finished
         run = json.loads((place / "done" / "run.json").read_text("utf-8"))
-        run_folder.write_json(tmp_path / "out/run.json", run | {"base": "0" * 64})
+        write_json(tmp_path / "out/run.json", run | {"base": "0" * 64})
         says[other] = 'its base is "0000'
     output = tmp_path / "out" if other == "weights" else place / "done"
     call = small_run.arguments(data, output, config, *more, "--resume")
@@ -454,6 +450,14 @@ def test_too_little_memory_names_the_remedies(place, tmp_path, refused, monkeypa
 
 
 def test_settings_have_the_defaults_of_the_command():
-    parsed = parser("").parse_args(["--data", "d", "--output", "o"])
-    options = {k: v for k, v in vars(parsed).items() if k != "config"}
-    assert Settings(**options) == Settings(options["data"], options["output"])
+    parsed = parse(["--data", "d", "--output", "o"], "")
+    assert parsed == Settings(Path("d"), Path("o"))
+
+
+@pytest.mark.parametrize(("flag", "code"), [("--help", 0), ("--rank", 2)])
+def test_help_and_a_wrong_flag_are_answered_without_torch(flag, code):
+    """Nobody waits seconds to hear of a typing error."""
+    call = [sys.executable, "-X", "importtime", "-m", "helpers.finetune", flag]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code
+    assert not re.search(r"\| +(torch|transformers)$", done.stderr, re.MULTILINE)

@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers import finetune
 from helpers.files import ROOT
-from helpers.finetune import run_folder
-from helpers.finetune.checkpoints import last_checkpoint
+from helpers.finetune import last_checkpoint
+from helpers.finetune.__main__ import main as finetune
+from helpers.finetune.run_folder import RunFolder
 from tests.finetune import small_run
 
 ADAPTER = "adapter_model.safetensors"
@@ -38,7 +38,7 @@ class Case:
         self.data = small_run.write_tickets(folder)
         self.config = small_run.write_config(folder, **small_run.OVERRIDES)
         self.straight = folder / "straight"
-        assert finetune.main(self.call(self.straight)) == 0
+        assert finetune(self.call(self.straight)) == 0
 
     def call(self, output, *more):
         return small_run.arguments(self.data, output, self.config, *self.more, *more)
@@ -58,11 +58,10 @@ def qlora(tmp_path_factory):
 @pytest.mark.slow
 def test_killed_at_ten_random_moments(lora, tmp_path):
     output = tmp_path / "out"
-    call = [sys.executable, "tests/killed_runs.py", "10"]
+    call = [sys.executable, "-m", "tests.finetune.killed_runs", "10"]
     done = subprocess.run(
         [*call, *lora.call(output)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
@@ -93,8 +92,8 @@ def test_qlora_goes_on_with_the_same_bits(qlora, tmp_path):
     process = started(qlora, output, "checkpoint-4")
     process.kill()
     process.communicate()
-    assert not run_folder.is_complete(output)
-    assert finetune.main(qlora.call(output, "--resume")) == 0
+    assert not RunFolder(output).is_complete
+    assert finetune(qlora.call(output, "--resume")) == 0
     assert_same(output, qlora.straight)
 
 
@@ -113,7 +112,7 @@ def test_a_signal_saves_and_stops(lora, tmp_path, number, capsys):
     where = f"go on with --output {output} --resume"
     assert line == f"finetune: stopped by {number.name}, saved at step {step}: {where}"
     assert not (output / ADAPTER).exists() and "Traceback" not in stderr
-    assert finetune.main(lora.call(output, "--resume")) == 0
+    assert finetune(lora.call(output, "--resume")) == 0
     assert_same(output, lora.straight)
 
 
@@ -122,7 +121,7 @@ def test_killed_after_the_last_update(lora, tmp_path):
     """Nothing is trained again, and no update is added."""
     output = copy_unfinished(lora.straight, tmp_path / "out")
     seen = sorted(p.name for p in (output / "checkpoints").glob("checkpoint-*"))
-    assert finetune.main(lora.call(output, "--resume")) == 0
+    assert finetune(lora.call(output, "--resume")) == 0
     assert_same(output, lora.straight)
     after = sorted(p.name for p in (output / "checkpoints").glob("checkpoint-*"))
     assert after == seen
@@ -142,7 +141,7 @@ def test_a_truncated_checkpoint_is_passed_over(lora, tmp_path):
     output = copy_unfinished(lora.straight, tmp_path / "out")
     newest = last_checkpoint(output / "checkpoints") / "optimizer.pt"
     newest.write_bytes(newest.read_bytes()[:-100])
-    assert finetune.main(lora.call(output, "--resume")) == 0
+    assert finetune(lora.call(output, "--resume")) == 0
     assert_same(output, lora.straight)
 
 
@@ -154,7 +153,7 @@ def test_early_stopping_keeps_the_best_and_resumes_to_it(lora, tmp_path):
     config = small_run.write_config(tmp_path, training_config=steps)
     output = tmp_path / "out"
     call = small_run.arguments(lora.data, output, config, "--patience", "2")
-    assert finetune.main(call) == 0
+    assert finetune(call) == 0
     metrics = small_run.metrics(output)
     losses = {e["step"]: e["eval_loss"] for e in metrics["history"] if "eval_loss" in e}
     best = min(losses, key=losses.get)
@@ -163,7 +162,7 @@ def test_early_stopping_keeps_the_best_and_resumes_to_it(lora, tmp_path):
     assert metrics["after"]["validation_loss"] == pytest.approx(losses[best], abs=1e-5)
     again = copy_unfinished(output, tmp_path / "again")
     call[call.index(str(output))] = str(again)
-    assert finetune.main([*call, "--resume"]) == 0
+    assert finetune([*call, "--resume"]) == 0
     assert_same(again, output)
 
 
@@ -177,7 +176,7 @@ def test_files_come_into_the_folder_whole_and_metrics_last(
         for name in ("metrics.json", "a.safetensors", "README.md", "z.json"):
             (part / name).write_text(name * 1000)
 
-    replace, moved = os.replace, []
+    folder, replace, moved = RunFolder(tmp_path), os.replace, []
 
     def failing(source, target):
         if len(moved) == files:
@@ -187,10 +186,10 @@ def test_files_come_into_the_folder_whole_and_metrics_last(
 
     monkeypatch.setattr(os, "replace", failing)
     with pytest.raises(OSError, match="power cut"):
-        run_folder.publish(tmp_path, save)
+        folder.publish(save)
     there = {p.name: p.read_text() for p in tmp_path.iterdir()}
-    assert len(there) == files and not run_folder.is_complete(tmp_path)
+    assert len(there) == files and not folder.is_complete
     assert all(text == name * 1000 for name, text in there.items())
     monkeypatch.setattr(os, "replace", replace)
-    run_folder.publish(tmp_path, save)
-    assert len(list(tmp_path.iterdir())) == 4 and run_folder.is_complete(tmp_path)
+    folder.publish(save)
+    assert len(list(tmp_path.iterdir())) == 4 and folder.is_complete

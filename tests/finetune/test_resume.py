@@ -1,7 +1,6 @@
 """A training run that is killed and started again ends as if nothing had happened."""
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -12,15 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from helpers.files import ROOT
-from helpers.finetune.checkpoints import last_checkpoint
+from helpers.finetune import last_checkpoint
 
 
 def start(folder):
-    command = [sys.executable, "tests/resumable_run.py", str(folder)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
-    )
+    command = [sys.executable, "-m", "tests.finetune.resumable_run", str(folder)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 def kill_when(process, ready, timeout=120):

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from helpers import models
 from helpers.config import load_profile
 from helpers.files import ROOT
-from helpers.models.integrity import ModelError, check_checkpoint
-from tests.tiny_model import build_model, build_phi3, build_tokenizer, chat
+from helpers.models import ModelError, check_checkpoint, loading
+from tests.models.tiny_model import build_model, build_phi3, build_tokenizer, chat
 
 # PEFT 0.21.2 still asks transformers by the old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
@@ -100,7 +100,7 @@ def test_no_token_to_pad_with_is_an_error(copy, monkeypatch):
     tokenizer = build_tokenizer()
     tokenizer.pad_token = tokenizer.eos_token
     tokenizer.save_pretrained(copy)
-    monkeypatch.setattr(models, "PAD_TOKENS", ("<pad>",))
+    monkeypatch.setattr(loading, "PAD_TOKENS", ("<pad>",))
     message = refused(models.load_tokenizer, profile_of(copy))
     assert "no pad token besides its end token: add one" in message
 
@@ -186,7 +186,7 @@ def test_what_the_hub_refuses_is_said_in_one_line(monkeypatch, error, says):
     assert message.startswith("meta-llama/Llama-3.1-8B-Instruct")
     assert says in message
     if "gated" in error:
-        assert f"model={profile.open_model!r}, which needs neither" in message
+        assert f"use the model {profile.open_model!r}, which needs neither" in message
 
 
 def test_offline_and_not_cached_for_real(monkeypatch):
@@ -313,7 +313,7 @@ def test_4bit_gradients_on_a_cpu_break_without_the_cure(saved, monkeypatch):
 
     if not has_avx512bf16():
         pytest.skip("bitsandbytes repacks weights only where the CPU has AVX512-BF16")
-    monkeypatch.setattr(models, "keep_4bit_layout", lambda model: None)
+    monkeypatch.setattr(loading, "keep_4bit_layout", lambda model: None)
     model = models.load_model(profile_of(saved), quantized=True)
     assert cosine_after_an_evaluation(model) < 0.9
 

@@ -17,6 +17,7 @@ from helpers import models
 from helpers.config import load_profile
 from helpers.formatting.batches import collate, encode
 from helpers.formatting.splits import load_splits
+from helpers.models import loading
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing"),
@@ -44,7 +45,7 @@ def splits():
 @pytest.fixture
 def uncured(monkeypatch):
     """`load_model` without the cure."""
-    monkeypatch.setattr(models, "keep_4bit_layout", lambda model: None)
+    monkeypatch.setattr(loading, "keep_4bit_layout", lambda model: None)
 
 
 def layers(model):
@@ -63,7 +64,7 @@ def test_the_cure_reaches_every_4bit_layer_and_nothing_else(profile):
     plain = load_profile("tiny", model=profile.qlora_model)
     untouched = models.load_model(plain)
     before = models.fingerprint(untouched)
-    models.keep_4bit_layout(untouched)
+    loading.keep_4bit_layout(untouched)
     assert models.fingerprint(untouched) == before
 
 
