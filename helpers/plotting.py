@@ -1,16 +1,17 @@
 """The figures of the course: small, labelled, and readable without colour."""
 
-from itertools import cycle
-
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 SIZE = (5, 3)  # inches
+# Four looks each, then again from the first.
 STYLES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D")
 HATCHES = ("", "//", "..", "xx")
 
 
-def loss_curves(runs, title: str, baseline: float | None = None):
+def loss_curves(runs: dict | list, title: str, baseline: float | None = None) -> Figure:
     """The Figure of training and evaluation loss, nats a token, over update steps.
 
     runs: `trainer.state.log_history`, or {label: log_history} for several runs. A line
@@ -19,10 +20,8 @@ def loss_curves(runs, title: str, baseline: float | None = None):
     """
     runs = runs if isinstance(runs, dict) else {"": runs}
     fig, ax = plt.subplots(figsize=SIZE, layout="constrained")
-    looks = zip(cycle(STYLES), cycle(MARKERS), cycle(_colours()), strict=False)
-    for (label, history), (style, marker, color) in zip(
-        runs.items(), looks, strict=False
-    ):
+    for i, (label, history) in enumerate(runs.items()):
+        style, marker, color = STYLES[i % 4], MARKERS[i % 4], f"C{i}"
         steps, losses = _series(history, "loss")
         ax.plot(steps, losses, style, color=color, label=f"{label} training".strip())
         steps, losses = _series(history, "eval_loss")
@@ -34,10 +33,10 @@ def loss_curves(runs, title: str, baseline: float | None = None):
     ax.set(xlabel="update step", ylabel="loss (nats a token)", title=title)
     ax.set_ylim(bottom=0)
     ax.xaxis.get_major_locator().set_params(integer=True)
-    return _finished(fig, ax)
+    return _with_legend(fig, ax)
 
 
-def before_after(reports: dict, title: str, chance: float | None = None):
+def before_after(reports: dict, title: str, chance: float | None = None) -> Figure:
     """The Figure of the share of right answers by metric, with 95 % intervals.
 
     reports: {label: evaluation.Report}, the baseline first; bars of one metric stand
@@ -47,10 +46,10 @@ def before_after(reports: dict, title: str, chance: float | None = None):
     fig, ax = plt.subplots(figsize=SIZE, layout="constrained")
     width = 0.8 / len(reports)
     names = list(next(iter(reports.values())).intervals)
-    looks = zip(reports.items(), cycle(HATCHES), strict=False)
-    for place, ((label, report), hatch) in enumerate(looks):
+    for place, (label, report) in enumerate(reports.items()):
         x = [i + (place - (len(reports) - 1) / 2) * width for i in range(len(names))]
-        look = {"hatch": hatch, "edgecolor": "black", "capsize": 2, "label": label}
+        look = {"hatch": HATCHES[place % 4], "edgecolor": "black"}
+        look |= {"capsize": 2, "label": label}
         heights, errors = _heights(report, names)
         ax.bar(x, heights, width, yerr=errors, **look)
     if chance is not None:
@@ -58,10 +57,10 @@ def before_after(reports: dict, title: str, chance: float | None = None):
     ax.set(ylabel="rows right (%)", ylim=(0, 105), title=title)
     labels = [name.replace("_", " ") for name in names]
     ax.set_xticks(range(len(names)), labels, rotation=30, ha="right")
-    return _finished(fig, ax)
+    return _with_legend(fig, ax)
 
 
-def _heights(report, names) -> tuple[list, tuple[list, list]]:
+def _heights(report, names: list[str]) -> tuple[list, tuple[list, list]]:
     """(percent of each metric, (how far below, how far above its interval reaches))."""
     shares, bounds = report.metrics(), report.intervals
     heights = [100 * shares[name] for name in names]
@@ -71,20 +70,23 @@ def _heights(report, names) -> tuple[list, tuple[list, list]]:
     return heights, (below, above)
 
 
-def _series(history, key: str) -> tuple[list, list]:
+def _series(history: list[dict], key: str) -> tuple[list, list]:
     """(steps, values) of the entries of a log history that have a key."""
     entries = [entry for entry in history if key in entry]
     return [entry["step"] for entry in entries], [entry[key] for entry in entries]
 
 
-def _colours() -> list[str]:
-    """The colours of matplotlib's cycle."""
-    return plt.rcParams["axes.prop_cycle"].by_key()["color"]
-
-
-def _finished(fig, ax):
-    """The figure with its legend, closed: a notebook then shows it once, as a value."""
+def _with_legend(fig: Figure, ax: Axes) -> Figure:
+    """The figure with its legend, finished."""
     fig.legend(loc="outside lower center", ncols=3, fontsize="small")
+    return finished(fig, ax)
+
+
+def finished(fig: Figure, ax: Axes) -> Figure:
+    """The figure without its upper and right edge, closed.
+
+    A notebook then shows it once, as a value.
+    """
     ax.spines[["top", "right"]].set_visible(False)
     plt.close(fig)
     return fig

@@ -1,14 +1,18 @@
 """The figures of an evaluation: which code for which, intervals by rows, losses."""
 
 import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
 
-from helpers.plotting import SIZE
+from helpers.plotting import SIZE, finished
+
+OFFSET = {"textcoords": "offset points", "fontsize": "small"}
 
 
-def heat_map(table, title: str):
+def heat_map(table: pd.DataFrame, title: str) -> Figure:
     """The Figure of a confusion table of counts, every count written in its square.
 
-    table: a DataFrame of `evaluation.confusion`.
+    table: of `evaluation.confusion`.
     """
     fig, ax = plt.subplots(figsize=(5, 4), layout="constrained")
     ax.imshow(table.to_numpy(), cmap="Greys", vmin=0)
@@ -25,10 +29,10 @@ def heat_map(table, title: str):
     return fig
 
 
-def difference_plot(table, title: str):
+def difference_plot(table: pd.DataFrame, title: str) -> Figure:
     """The Figure of a difference and its 95 % interval, over the number of rows.
 
-    table: a DataFrame of `evaluation.difference_by_rows`.
+    table: of `evaluation.difference_by_rows`.
     """
     fig, ax = plt.subplots(figsize=SIZE, layout="constrained")
     points = 100 * table
@@ -43,15 +47,10 @@ def difference_plot(table, title: str):
     ax.set_xticks(table.index, [str(n) for n in table.index])
     ax.minorticks_off()
     ax.set(xlabel="test rows", ylabel="difference (points)", title=title)
-    ax.spines[["top", "right"]].set_visible(False)
-    plt.close(fig)
-    return fig
+    return finished(fig, ax)
 
 
-OFFSET = {"textcoords": "offset points", "fontsize": "small"}
-
-
-def loss_bars(losses, title: str, baseline: float):
+def loss_bars(losses: dict[str, float], title: str, baseline: float) -> Figure:
     """The Figure of one loss a model, nats a token, against a baseline.
 
     losses: {label: loss}. baseline: the loss of the base model, a dotted line.
@@ -64,6 +63,4 @@ def loss_bars(losses, title: str, baseline: float):
     ax.margins(x=0.12)
     label = "loss on pretraining text (nats a token); dotted: base model"
     ax.set(xlabel=label, title=title)
-    ax.spines[["top", "right"]].set_visible(False)
-    plt.close(fig)
-    return fig
+    return finished(fig, ax)

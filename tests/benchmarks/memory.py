@@ -14,11 +14,8 @@ import gc
 import itertools
 from pathlib import Path
 
-import bitsandbytes as bnb
 import torch
 import transformers
-from peft import LoraConfig, get_peft_model
-from trl.trainer.utils import add_fused_lm_head
 
 from helpers.config import GIB, probe_device
 from helpers.course.ledger import machine
@@ -48,6 +45,8 @@ def random_model(
     config, method: str, dtype: str = "bfloat16", device: str = "cpu", **options
 ) -> torch.nn.Module:
     """A model with random weights, the loss of TRL's trainer, and `adapted`."""
+    from trl.trainer.utils import add_fused_lm_head
+
     with torch.device(device):
         model = transformers.AutoModelForCausalLM.from_config(
             config, dtype=getattr(torch, dtype), attn_implementation="sdpa"
@@ -62,6 +61,8 @@ def adapted(
     model, method: str, rank: int = RANK, checkpointing: bool = False
 ) -> torch.nn.Module:
     """The model in training mode, for "lora" and "qlora" with an adapter in fp32."""
+    from peft import LoraConfig, get_peft_model
+
     base = model
     if method != "full":
         config = LoraConfig(r=rank, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -82,6 +83,8 @@ def trained(model) -> list[torch.nn.Parameter]:
 
 def quantise(model, device: str, double_quant: bool = True) -> None:
     """Turns every linear layer but the head into NF4, one after the other."""
+    import bitsandbytes as bnb
+
     for name in linear_shapes(model):
         parent, _, last = name.rpartition(".")
         old = model.get_submodule(name)
