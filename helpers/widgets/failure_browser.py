@@ -118,4 +118,6 @@ def _line(row: dict) -> dict:
 def _value(got: dict, name: str, right: bool) -> str:
     """A field of an answer as JSON, marked where it is wrong."""
     shown = json.dumps(got[name], ensure_ascii=False) if name in got else "(none)"
+    # Half of a surrogate pair, which JSON can name and no page can hold.
+    shown = shown.encode("utf-8", "backslashreplace").decode("utf-8")
     return shown if right else f"{CROSS} {shown}"

@@ -68,6 +68,12 @@ def test_field_names_are_escaped_too():
     assert "<script" not in html
 
 
+def test_half_a_surrogate_pair_is_shown_as_json_names_it():
+    got = r'{"a": "\ud83d"}'
+    html = failure_browser.failure_view({"m": score(['{"a": 1}'], [got])}, [0]).data
+    assert r"✗ &#34;\ud83d&#34;" in html and html.encode("utf-8")
+
+
 def test_text_that_is_no_json_is_shown_whole():
     reports = {"m": score(["yes"], ["no <i>"])}
     html = failure_browser.failure_view(reports, [0]).data
