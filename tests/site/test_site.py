@@ -8,10 +8,9 @@ import pytest
 import yaml
 from nbformat import v4
 
-from helpers.course.ledger import read_ledger
 from tests.translations.pseudo_translation import make_language, rot13
 from translations.checking import COMPLETE
-from translations.site import SiteError, build, links, plots, sources, vendor, wording
+from translations.site import SiteError, build, links, sources, vendor, wording
 
 ADDRESS = "https://github.com/someone/course"
 README = """# A course
@@ -232,19 +231,6 @@ def test_every_complete_language_has_all_words(language):
     known = yaml.safe_load(wording.STRINGS.read_text(encoding="utf-8"))
     assert known["en"].keys() <= known[language].keys()
     assert "{section}" in known[language]["figure"]
-
-
-def test_plots_hold_the_ledger_and_say_it(tmp_path):
-    entries = [ENTRY, ENTRY | {"profile": "gpu-16gb", "seconds": 9, "figures": {}}]
-    drawn = dict(plots.draw(entries, {"seconds": "Sekunden"}, tmp_path))
-    assert drawn["seconds.svg"] == "tiny, 2-core CPU: 00 72. gpu-16gb, 2-core CPU: 00 9"
-    assert "after (tiny, 2-core CPU): 00 90%" in drawn["accuracy.svg"]
-    assert all((tmp_path / name).read_text().startswith("<?xml") for name in drawn)
-
-
-def test_the_ledger_of_the_course_can_be_drawn(tmp_path):
-    drawn = plots.draw(read_ledger(), {}, tmp_path)
-    assert len(drawn) == 3 and all("03 " in text for _, text in drawn)
 
 
 @pytest.mark.parametrize(

@@ -2,24 +2,9 @@
 
 import pytest
 
-from tests.translations.pseudo_translation import make_language, run
-from tests.translations.translation_course import (
-    edit,
-    errors,
-    file,
-    make_course,
-    said,
-    text,
-)
+from tests.translations.pseudo_translation import run
+from tests.translations.translation_course import edit, errors, file, said, text
 from translations import glossary
-
-
-@pytest.fixture
-def whole(tmp_path):
-    """The small course with a whole translation."""
-    make_course(tmp_path)
-    make_language(tmp_path)
-    return tmp_path
 
 
 def line(root, english):

@@ -1,53 +1,44 @@
-"""Labels, numbers and links of what `helpers.ledger` writes"""
+"""What the ledger says in another language: labels, numbers and links."""
 
 import re
 
 import pytest
 
-from helpers.course import address, ledger
+from helpers.course import Wording, address, ledger
 from tests.translations.pseudo_translation import LANGUAGE, make_language, run
 from tests.translations.translation_course import (
-    FIRST,
+    ENTRY,
     README,
-    TITLE,
     counts,
     errors,
     file,
     make_course,
+    make_pages,
     said,
     text,
-    write_lesson,
 )
 from translations import glossary
-from translations.labels import ENGLISH_PAGES, NUMBER, labelled, number_form
-from translations.pages import emptied
+from translations.labels import NUMBER, number_form, wording
+from translations.pages import emptied, filled
 
 URL = "https://github.com/someone/training-1.5"
 SPACE = "\u00a0"
-ROW = {
-    "lesson": "00_first",
-    "profile": "tiny",
-    "machine": {"device": "2-core CPU"},
-    "seconds": 36.2,
-    "peak_rss_mib": 1092.0,
-    "figures": {"base_exact_match": 0.0, "tuned_exact_match": 0.858},
-}
-BADGES = f"{address.BEGIN}\n{address.badges(URL)}\n{address.END}"
-TABLE = f"{ledger.BEGIN}\n{ledger.results_table([ROW])}\n{ledger.END}"
+FIGURES = {"base_exact_match": 0.0, "tuned_exact_match": 0.858}
+ROW = ENTRY | {"seconds": 36.2, "peak_rss_mib": 1092.0, "figures": FIGURES}
+BADGES = address.badges_block(URL)
+TABLE = ledger.results_block([ROW])
 
 
-@pytest.fixture
-def whole(tmp_path):
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
     """A small course that quotes a ledger and an address, and its translation."""
-    make_course(tmp_path)
-    readme = README.replace("Clone it.", f"{BADGES}\n\nClone it.")
-    readme = re.sub("<!-- results.*results -->", TABLE, readme, flags=re.DOTALL)
-    (tmp_path / "README.md").write_text(readme, encoding="utf-8")
-    line = ledger.measured_line("00_first", [ROW], URL)
-    title = ledger.MEASURED.sub(line, TITLE)
-    write_lesson(tmp_path, "00_first", FIRST | {"title": title})
-    make_language(tmp_path)
-    return tmp_path
+    course = tmp_path_factory.mktemp("template")
+    make_course(course)
+    readme = README.replace("Clone it.", f"{address.badges_block('')}\n\nClone it.")
+    (course / "README.md").write_text(readme, encoding="utf-8")
+    make_pages(course, [ROW], URL)
+    make_language(course)
+    return course
 
 
 def phrase(root, english, translation):
@@ -67,37 +58,37 @@ def measured(root):
 # Numbers
 
 FORMS = {
-    "1.234,5%": ("1.092 MiB", "85,8%", "12.345,25"),
-    f"1{SPACE}234,5{SPACE}%": (f"1{SPACE}092 MiB", f"85,8{SPACE}%", "12\u00a0345,25"),
-    "1234.5 %": ("1092 MiB", "85.8 %", "12345.25"),
-    "%1.234,5": ("1.092 MiB", "%85,8", "12.345,25"),
+    "1.234,5%": ("1.092", "85,8%", "12.345,25", "1234"),
+    f"1{SPACE}234,5{SPACE}%": (
+        *(f"1{SPACE}092", f"85,8{SPACE}%", f"12{SPACE}345,25", "1234"),
+    ),
+    "1234.5 %": ("1092", "85.8 %", "12345.25", "1234"),
+    "%1.234,5": ("1.092", "%85,8", "12.345,25", "1234"),
 }
+# As the ledger asks for them: value, and how English writes it.
+VALUES = [(1092.0, ",.0f"), (0.858, ".1%"), (12345.25, ",.2f"), (1234.4, ".0f")]
 
 
 @pytest.mark.parametrize("written", FORMS)
 def test_numbers_are_written_as_the_glossary_shows(written):
-    english = ("1,092 MiB", "85.8%", "12,345.25")
-    for number, wanted in zip(english, FORMS[written], strict=True):
-        assert labelled(number, {NUMBER: written}) == wanted
+    number = wording(LANGUAGE, {NUMBER: written}).number
+    assert tuple(number(*value) for value in VALUES) == FORMS[written]
 
 
 @pytest.mark.parametrize("written", FORMS)
 def test_numbers_keep_their_value(written):
     _, group, decimal, _ = number_form(written)
-    for number in ("0", "7", "36", "999", "1,000", "65,536", "1,234,567.89", "0.5"):
-        shown = labelled(f"is {number} s", {NUMBER: written})[3:-2]
+    number = wording(LANGUAGE, {NUMBER: written}).number
+    for value in (0, 7, 36, 999, 1000, 65536, 1234567.89, 0.5):
+        shown = number(value, ",.2f")
         plain = shown.replace(group, "") if group else shown
-        assert float(plain.replace(decimal, ".")) == float(number.replace(",", ""))
-
-
-def test_code_comments_targets_and_versions_keep_their_numbers():
-    kept = "`1,234` <!-- 1,234 --> [x](a/1,234.5) 2.13.0 v1.2"
-    assert labelled(kept, {NUMBER: "1.234,5%"}) == kept
+        assert float(plain.replace(decimal, ".")) == value
 
 
 @pytest.mark.parametrize("written", ["", "1 234,5%", "1,234,5%", "1.235,5%", "1.234,5"])
 def test_number_that_cannot_be_read_leaves_the_english_form(written):
-    assert labelled("1,092 MiB, 85.8%", {NUMBER: written}) == "1,092 MiB, 85.8%"
+    number = wording(LANGUAGE, {NUMBER: written}).number
+    assert number(1092.0, ",.0f") == "1,092" and number(0.858, ".1%") == "85.8%"
 
 
 def test_measured_figures_follow_the_glossary_and_make_nothing_stale(whole):
@@ -144,15 +135,29 @@ def test_no_break_space_before_a_colon_is_kept_and_the_text_stays_bold(whole):
 )
 def test_article_fits_the_machine_and_is_translated_alike(device, words):
     row = ROW | {"machine": {"device": device}}
-    measured_line = ledger.measured_line("00_first", [row])
-    assert f"`tiny` {words}" in measured_line
-    phrases = {"on a": "sur un", "on an": "sur un"}
-    assert f"`tiny` sur un {device}:" in labelled(measured_line, phrases)
+    assert f"`tiny` {words}" in ledger.measured_line("00_first", [row])
+    french = Wording("fr", {"on a": "sur un", "on an": "sur un"})
+    line = ledger.measured_line("00_first", [row], "", french)
+    assert f"`tiny` sur un {device}:" in line
 
 
 def test_glossary_translates_both_articles_by_one_row(whole):
     phrase(whole, "on a", "sur un")
     assert glossary.read(file(whole).parent).phrases["on an"] == "sur un"
+
+
+@pytest.mark.parametrize("entries", [[], [ROW]])
+def test_whatever_the_ledger_says_has_a_row_in_the_glossary(entries):
+    class Recorded(Wording):
+        def say(self, phrase):
+            said.add(phrase)
+            return phrase
+
+    said, words = set(), Recorded()
+    ledger.measured_line("00_first", entries, URL, words)
+    ledger.results_block(entries, words)
+    address.badges_block(URL, words)
+    assert "Measured" in said and said <= {*glossary.PHRASES, "on an"}
 
 
 # The public address
@@ -163,7 +168,7 @@ def test_badges_are_copied_and_their_links_are_of_the_language(whole):
     block = readme[readme.index(address.BEGIN) : readme.index(address.END)]
     assert block.count(URL) == 2 and "[Ernq vg nf n fvgr](" in block
     start = address.colab(LANGUAGE, "00_start_here", URL)
-    assert f"]({start})" in block and ENGLISH_PAGES not in block
+    assert f"]({start})" in block and "/en/" not in block
 
 
 def test_measured_line_opens_the_lesson_of_the_language_in_colab(whole):
@@ -176,10 +181,9 @@ def test_address_that_holds_a_label_stays_as_it_is(whole):
 
 
 def test_set_address_changes_every_language_and_makes_nothing_stale(whole):
-    new = README.replace("Clone it.", f"{address.BEGIN}\n{address.END}\n\nClone it.")
-    new = re.sub("<!-- results.*results -->", TABLE, new, flags=re.DOTALL)
     before = counts(whole, "README")
-    (whole / "README.md").write_text(new, encoding="utf-8")
+    make_pages(whole, [ROW], "")
+    assert URL not in (whole / "README.md").read_text(encoding="utf-8")
     assert counts(whole, "README") == before and run(whole, "check") == 1
     assert run(whole, "sync") == 0 == run(whole, "check")
     assert f"{address.BEGIN}\n{address.END}" in text(whole, "README")
@@ -187,6 +191,8 @@ def test_set_address_changes_every_language_and_makes_nothing_stale(whole):
 
 def test_blocks_of_the_ledger_are_taken_out_by_name():
     page = f"A\n\n{BADGES}\n\nB\n\n{TABLE}\n\nC"
-    kept, parts = emptied(page)
+    kept = emptied(page)
     assert kept == "A\n\n<!-- badges -->\n\nB\n\n<!-- results -->\n\nC"
-    assert parts == {"<!-- badges -->": BADGES, "<!-- results -->": TABLE}
+    parts = {"<!-- badges -->": BADGES, "<!-- results -->": TABLE}
+    assert filled(kept, parts) == page
+    assert emptied(page.replace(address.END, "")).count(URL) == BADGES.count(URL)

@@ -27,13 +27,14 @@ LESSON = FIRST | {
 }
 
 
-@pytest.fixture
-def whole(tmp_path):
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
     """A small course, with a code cell between two texts, and its translation."""
-    make_course(tmp_path)
-    write_lesson(tmp_path, "00_first", LESSON)
-    make_language(tmp_path)
-    return tmp_path
+    course = tmp_path_factory.mktemp("template")
+    make_course(course)
+    write_lesson(course, "00_first", LESSON)
+    make_language(course)
+    return course
 
 
 def cut_comment(root, cell):

@@ -12,6 +12,7 @@ import pytest
 
 from helpers.files import ROOT
 from tests.translations.pseudo_translation import KEPT
+from tests.translations.translation_course import copy_pages
 from translations.checking import COMPLETE, check_page
 from translations.edition import Edition
 from translations.pages import read_pages
@@ -22,12 +23,9 @@ CELLS = re.compile(r"^(?=<!-- cell:)", re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
-    """A copy of README, the lessons and their translations, with its pages."""
+    """A copy of the English pages and their translations; the pages as read."""
     root = tmp_path_factory.mktemp("course")
-    shutil.copy(ROOT / "README.md", root)
-    (root / "notebooks").mkdir()
-    for path in (ROOT / "notebooks").glob("*.ipynb"):
-        shutil.copy(path, root / "notebooks")
+    copy_pages(root)
     for language in COMPLETE:
         folder = root / "translations" / language
         shutil.copytree(ROOT / "translations" / language, folder)

@@ -22,16 +22,16 @@ from tests.translations.pseudo_translation import (
     translate_missing,
 )
 from tests.translations.translation_course import (
+    ENTRY,
     FIRST,
     MATHS,
     PLAIN,
-    README,
-    TITLE,
+    copy_pages,
     counts,
     edit,
     errors,
     file,
-    make_course,
+    make_pages,
     said,
     text,
     write_lesson,
@@ -42,21 +42,6 @@ from translations.checking import COMPLETE, check_page, check_sidecar
 from translations.edition import Edition, languages
 from translations.pages import digest, read_pages
 from translations.targets import slugs
-
-
-@pytest.fixture
-def root(tmp_path):
-    """A small course without translations."""
-    make_course(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def whole(root):
-    """The small course with a whole translation."""
-    make_language(root)
-    return root
-
 
 # A new language
 
@@ -224,15 +209,17 @@ def test_renamed_moved_and_removed_cells_lose_no_text(whole, capsys):
 
 
 def test_measured_figures_are_copied_and_make_nothing_stale(whole):
-    write_lesson(whole, "00_first", FIRST | {"title": TITLE.replace("72 s", "81 s")})
-    readme = README.replace("| 00 | 72 |", "| 00 | 81 |\n| 01 | 9 |")
-    (whole / "README.md").write_text(readme, encoding="utf-8")
+    entries = [ENTRY | {"seconds": 81.2}, ENTRY | {"lesson": "01_second"}]
+    make_pages(whole, entries)
+    assert "81 s" in (whole / "notebooks" / "00_first.ipynb").read_text("utf-8")
     assert counts(whole)["stale"] == 0 and run(whole, "check") == 1
     assert run(whole, "sync") == 0 == run(whole, "check")
     line = "**Zrnfherq**: `tiny` ba n 2-pber PCH: 81 s, 720 MiB. <!-- measured -->"
     assert line in text(whole)
-    table = "| yrffba | frpbaqf |\n|---|---|\n| 00 | 81 |\n| 01 | 9 |\n<!-- end"
-    assert table in text(whole, "README")
+    readme = text(whole, "README")
+    assert "| yrffba | cebsvyr, znpuvar | frpbaqf | crnx zrzbel |" in readme
+    row = "`tiny`, 2-pber PCH | {} | 720 MiB |  |  |  |\n"
+    assert f"| 00 | {row}| 01 | {row}<!-- end".format(81, 72) in readme
 
 
 def test_lost_figures_are_asked_for_and_come_back(whole, capsys):
@@ -553,10 +540,7 @@ def test_translations_of_the_course_are_true(capsys):
 
 
 def test_four_languages_of_the_whole_course_are_checked_in_five_seconds(tmp_path):
-    shutil.copy(ROOT / "README.md", tmp_path)
-    (tmp_path / "notebooks").mkdir()
-    for path in (ROOT / "notebooks").glob("*.ipynb"):
-        shutil.copy(path, tmp_path / "notebooks")
+    copy_pages(tmp_path)
     folder = make_language(tmp_path)
     for language in ("qpa", "qpb", "qpc"):
         shutil.copytree(folder, folder.with_name(language))

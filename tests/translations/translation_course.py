@@ -1,34 +1,41 @@
 """A small course to translate, and what tests do to its translated pages."""
 
 import json
+import shutil
 
 from nbformat import v4
 
+from helpers.course import ledger
+from helpers.files import ROOT
 from tests.translations.pseudo_translation import LANGUAGE, run
 from translations.checking import check_page
 from translations.edition import Edition
 from translations.pages import read_pages
 
-README = """# A course
+ENTRY = {
+    "lesson": "00_first",
+    "profile": "tiny",
+    "machine": {"device": "2-core CPU"},
+    "seconds": 72.0,
+    "peak_rss_mib": 720.0,
+    "figures": {},
+}
+README = f"""# A course
 
 Clone it. [First](notebooks/00_first.ipynb), then [the data](data/README.md#fields), or
 straight to [the figures](#what-it-costs).
 
 ## What it costs
 
-<!-- results: make pages -->
-| lesson | seconds |
-|---|---|
-| 00 | 72 |
-<!-- end of results -->
+{ledger.results_block([ENTRY])}
 
 The table is measured.
 """
-TITLE = """# 00 First: a title
+TITLE = f"""# 00 First: a title
 
 A goal. See [the maths](#the-maths-of-it) and [the next](01_second.ipynb#its-end).
 
-**Measured**: `tiny` on a 2-core CPU: 72 s, 720 MiB."""
+{ledger.measured_line("00_first", [ENTRY])}"""
 MATHS = r"""## The maths of it
 
 The change is $W' = W + \frac{\alpha}{r} B A$, with `r` at most 16 of 1,109 rows[^1].
@@ -82,12 +89,32 @@ SECOND = {"title": "# 01 Second\n\nMore of the same.", "end": "## Its end\n\nThe
 
 def make_course(root):
     """Write the small course, without translations, into an empty folder."""
-    for folder in ("notebooks", "data"):
-        (root / folder).mkdir()
+    for folder in ("notebooks", "data/results"):
+        (root / folder).mkdir(parents=True)
     (root / "README.md").write_text(README, encoding="utf-8")
-    (root / "data" / "README.md").write_text("# Data\n\n## Fields\n")
+    (root / "CITATION.cff").touch()
     write_lesson(root, "00_first", FIRST)
     write_lesson(root, "01_second", SECOND)
+    make_pages(root, [ENTRY])
+    (root / "data" / "README.md").write_text("# Data\n\n## Fields\n")
+
+
+def make_pages(root, entries, url=""):
+    """Exchange the ledger and the public address; the English pages quote them."""
+    for entry in entries:
+        path = root / "data" / "results" / f"{entry['lesson']}.{entry['profile']}.json"
+        path.write_text(json.dumps(entry), encoding="utf-8")
+    project = f'[project]\nname = "a"\n[project.urls]\nRepository = "{url}"\n'
+    (root / "pyproject.toml").write_text(project, encoding="utf-8")
+    ledger.quote(entries, root)
+
+
+def copy_pages(root):
+    """Copy the English pages of the course, and what they quote, to an empty folder."""
+    for name in ("README.md", "pyproject.toml"):
+        shutil.copy(ROOT / name, root)
+    for name in ("notebooks", "data/results"):
+        shutil.copytree(ROOT / name, root / name)
 
 
 def write_lesson(root, name, cells):
