@@ -10,5 +10,5 @@ The exercises of lesson NN stand in `lesson_NN.py`, in a dictionary `EXERCISES` 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"checking": ["check", "verdict"]}
+    __name__, submod_attrs={"checking": ["check"]}
 )
