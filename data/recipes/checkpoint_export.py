@@ -1,15 +1,25 @@
-"""Write a pretrained tiny model as two checkpoint folders: tiny-llama and tiny-phi3.
+"""Writes a pretrained tiny model as two checkpoint folders: tiny-llama and tiny-phi3.
 
 Both hold the same weights, in two layouts, with the special tokens and the chat
 template of the family whose name they carry.
 """
 
 import hashlib
-import json
 import os
 import platform
 import shutil
 from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from transformers import (
+    LlamaForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    PreTrainedTokenizerFast,
+)
+from trl.chat_template_utils import llama3_chat_template, phi3_chat_template
 
 from data.recipes import corpus
 from data.recipes.pretraining import (
@@ -18,6 +28,7 @@ from data.recipes.pretraining import (
     corpus_digest,
     held_out_losses,
 )
+from helpers.files import write_json, write_text
 
 # As the real instruct models set them, but for one: Phi-3 pads with its end token, and
 # an end token that is masked as padding is never learnt. Here it pads with <unk>.
@@ -49,13 +60,11 @@ FUSED = {  # Phi-3 stacks these rows of Llama's matrices, (out_dim, in_dim), on 
 }
 
 
-def export(recipe, model, log, output):
-    """Write output/tiny-llama and output/tiny-phi3; a folder is never half-written.
+def export(recipe: Recipe, model, log: dict, output: Path) -> list[Path]:
+    """Writes output/tiny-llama and output/tiny-phi3; a folder is never half-written.
 
     model, log: what `pretrain` returned. Returns the two folders.
     """
-    import torch
-
     raw = build_tokenizer(recipe)
     model = model.to(torch.bfloat16).float()  # the weights as they are stored
     losses = log["losses"]
@@ -79,11 +88,8 @@ def export(recipe, model, log, output):
     return [put_in_place(part) for part in parts]
 
 
-def to_phi3(llama):
-    """Return a Phi3ForCausalLM with the weights of a LlamaForCausalLM, same logits."""
-    import torch
-    from transformers import Phi3Config, Phi3ForCausalLM
-
+def to_phi3(llama: LlamaForCausalLM) -> Phi3ForCausalLM:
+    """A Phi3ForCausalLM with the weights of a LlamaForCausalLM, same logits."""
     ids = {token: i for i, token in enumerate(corpus.SPECIAL_TOKENS)}
     config = Phi3Config(
         **{key: getattr(llama.config, key) for key in SHARED_KEYS},
@@ -105,11 +111,8 @@ def to_phi3(llama):
     return phi3
 
 
-def make_tokenizer(raw, name):
-    """Return the tokenizer of tiny-llama or tiny-phi3 with its chat template."""
-    from transformers import PreTrainedTokenizerFast
-    from trl.chat_template_utils import llama3_chat_template, phi3_chat_template
-
+def make_tokenizer(raw: Tokenizer, name: str) -> PreTrainedTokenizerFast:
+    """The tokenizer of tiny-llama or tiny-phi3 with its chat template."""
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=raw,
         model_max_length=1024,
@@ -121,10 +124,8 @@ def make_tokenizer(raw, name):
     return tokenizer
 
 
-def write_part(folder, model, tokenizer, facts):
-    """Write a checkpoint beside its place, as FOLDER.part. Returns that path."""
-    import torch
-
+def write_part(folder: Path, model, tokenizer, facts: dict) -> Path:
+    """Writes a checkpoint beside its place, as FOLDER.part; returns that path."""
     name, part = folder.name, folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     settings = model.generation_config
@@ -133,23 +134,23 @@ def write_part(folder, model, tokenizer, facts):
     settings.bos_token_id = tokenizer.bos_token_id
     model.to(torch.bfloat16).save_pretrained(part)
     tokenizer.save_pretrained(part)
-    _write(part / "recipe.json", json.dumps(facts, indent=1) + "\n")
-    _write(part / "README.md", model_card(name, model, facts))
+    write_json(part / "recipe.json", facts)
+    write_text(part / "README.md", model_card(name, model, facts))
     seal(part)
     return part
 
 
-def seal(folder):
-    """Write SHA256SUMS over the files of a folder, and let everybody read them."""
-    files = sorted(folder.iterdir())
+def seal(folder: Path) -> None:
+    """Writes SHA256SUMS over the files of a folder, and lets everybody read them."""
+    files = sorted(f for f in folder.iterdir() if f.name != "SHA256SUMS")
     sums = [f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.name}\n" for f in files]
-    _write(folder / "SHA256SUMS", "".join(sums))
+    write_text(folder / "SHA256SUMS", "".join(sums))
     for file in folder.iterdir():
         file.chmod(0o644)  # safetensors writes files that only their owner can read
 
 
-def put_in_place(part):
-    """Move FOLDER.part to FOLDER, return it; a kill leaves the old, the new or none."""
+def put_in_place(part: Path) -> Path:
+    """Moves FOLDER.part to FOLDER, returns that; a kill leaves old, new or none."""
     folder, old = part.with_suffix(""), part.with_suffix(".old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
@@ -159,16 +160,16 @@ def put_in_place(part):
     return folder
 
 
-def model_card(name, model, facts):
-    """Return the card: what the checkpoint is, how it was made, what it is not for."""
+def model_card(name: str, model, facts: dict) -> str:
+    """The card: what the checkpoint is, how it was made, what it is not for."""
     r, curve = Recipe(**facts["recipe"]), facts["losses_each_100_steps"]
     twin = "tiny-phi3" if name == "tiny-llama" else "tiny-llama"
     rows = {
         "shape": f"{r.layers} layers, width {r.hidden_size}, MLP "
         f"{r.intermediate_size}, {r.heads} heads, {r.vocab_size:,} tokens, "
         f"{r.positions:,} positions, bf16",
-        "text": f"{facts['tokens']:,} tokens made by `helpers/corpus.py`: customers' "
-        "messages with notes in many layouts, copying and look-up exercises",
+        "text": f"{facts['tokens']:,} tokens made by `data/recipes/corpus.py`: "
+        "customers' messages with notes in many layouts, copying and look-up exercises",
         "never seen": "a chat template, a code of the house format, any phrase of "
         "`data/tickets`",
         "optimizer": f"Muon ({r.muon_lr}) for matrices, AdamW ({r.adamw_lr}) for the "
@@ -178,7 +179,7 @@ def model_card(name, model, facts):
         f"held-out messages {facts['held_out']['message']} nats, copying unseen names "
         f"{facts['held_out']['copy']} nats",
         "time": f"{facts['seconds'] / 60:.0f} minutes on {facts['machine']}",
-        "rebuild": "`python -m helpers.tiny_checkpoints`",
+        "rebuild": "`python -m data.recipes.tiny_checkpoints`",
         "digests": "`SHA256SUMS`; settings and loss curve in `recipe.json`",
     }
     table = "\n".join(f"| {what} | {text} |" for what, text in rows.items())
@@ -199,7 +200,3 @@ weights as `{twin}`, in the layout of `{type(model).__name__}`.
 It knows one small synthetic world and nothing else. Use it to learn fine-tuning, not to
 answer customers.
 """
-
-
-def _write(file, text):
-    file.write_text(text, encoding="utf-8", newline="\n")

@@ -6,6 +6,8 @@ tickets never occurs, nor a chat template, nor a phrase of theirs; its codes onl
 the random letters of an exercise happen to spell one.
 """
 
+from random import Random
+
 from data.recipes.customer_messages import (
     LETTERS,
     make_message,
@@ -35,8 +37,8 @@ SEPARATORS = ["\n", "\n\n", " => ", "\n---\n"]
 SEPARATORS += END_TOKENS + MARK_TOKENS + START_TOKENS
 
 
-def make_document(rng, stage):
-    """Return one document, from a start token (mostly) to an end token.
+def make_document(rng: Random, stage: str) -> str:
+    """One document, from a start token (mostly) to an end token.
 
     stage: "exercises" (three documents in five are copying or look-up exercises),
     "plain" (one in five; messages follow patterns), "loose" (messages do not), "keys"
@@ -54,8 +56,8 @@ def make_document(rng, stage):
     return start + text + rng.choice(END_TOKENS)
 
 
-def message_document(rng, stage="plain"):
-    """Return a customer's message and one or two notes on it."""
+def message_document(rng: Random, stage: str = "plain") -> str:
+    """A customer's message and one or two notes on it."""
     keys, codes = stage in ("keys", "codes"), stage == "codes"
     if (keys or stage == "loose") and rng.random() < 0.75:
         text, facts = make_loose_message(rng, spliced=1.0 if keys else 0.4)
@@ -65,8 +67,8 @@ def message_document(rng, stage="plain"):
     return text + "".join(rng.choice(SEPARATORS) + note for note in notes)
 
 
-def copy_document(rng, loose=False):
-    """Return a list and the same list again, plain or quoted.
+def copy_document(rng: Random, loose: bool = False) -> str:
+    """A list and the same list again, plain or quoted.
 
     loose: half of the lists are spliced names.
     """
@@ -78,8 +80,8 @@ def copy_document(rng, loose=False):
     return joint.join(words) + mark + rng.choice([joint, ", "]).join(again)
 
 
-def lookup_document(rng):
-    """Return keys with values, then some of the keys again, each with its value."""
+def lookup_document(rng: Random) -> str:
+    """Keys with values, then some of the keys again, each with its value."""
     names = [
         name for names in read_phrases("corpus")["keys"].values() for name in names
     ]
@@ -94,8 +96,8 @@ def lookup_document(rng):
     return told + rng.choice(SEPARATORS) + answers
 
 
-def word_document(rng):
-    """Return words of one topic with its name: what a dictionary of this world says."""
+def word_document(rng: Random) -> str:
+    """Words of one topic with its name: what a dictionary of this world says."""
     topics = read_phrases("corpus")["topics"]
     about = topics[rng.choice(list(topics))]
     lists = [about[kind] for kind in about if kind not in ("called", "patterns")]
@@ -107,8 +109,8 @@ def word_document(rng):
     )
 
 
-def make_word(rng):
-    """Return one thing to copy: a name, order number, product, code, number or mark."""
+def make_word(rng: Random) -> str:
+    """One thing to copy: a name, order number, product, code, number or mark."""
     kind = rng.randrange(8)
     if kind <= 2:
         return make_name(rng)

@@ -7,7 +7,9 @@ wordings, greetings, sign-offs and other phrases of data/tickets never occur her
 
 import json
 import re
+from collections.abc import Callable
 from functools import cache
+from random import Random
 
 import yaml
 
@@ -30,17 +32,17 @@ QUESTION = re.compile("(Is|Can|How|What|Which|Where|When|Does|Do|Would|Could|Are
 
 
 @cache
-def read_phrases(name):
-    """Return the lists of data/phrases/<name>.yaml."""
+def read_phrases(name: str) -> dict:
+    """The lists of data/phrases/<name>.yaml."""
     return yaml.safe_load((PHRASES / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 @cache
-def ticket_phrases():
-    """Return every phrase of the tickets, of all splits, normalised."""
+def ticket_phrases() -> set[str]:
+    """Every phrase of the tickets, of all splits, normalised."""
     found = set()
 
-    def walk(node):
+    def walk(node: str | list | dict) -> None:
         if isinstance(node, str):
             found.add(normalise(node))
         else:
@@ -52,18 +54,18 @@ def ticket_phrases():
     return found
 
 
-def normalise(text):
-    """Return a phrase in lower case without punctuation at its ends."""
+def normalise(text: str) -> str:
+    """A phrase in lower case without punctuation at its ends."""
     return text.lower().strip(" .,:;?!()")
 
 
-def make_sentence(rng, patterns, lists):
-    """Return a pattern with its {list name} slots filled, one that no ticket uses.
+def make_sentence(rng: Random, patterns: list[str], lists: dict) -> str:
+    """A pattern with its {list name} slots filled, one that no ticket uses.
 
     Slots that name no list ({item}, {other}, {name}, {order}) stay.
     """
 
-    def pick(slot):
+    def pick(slot: re.Match) -> str:
         return rng.choice(lists[slot[1]]) if slot[1] in lists else slot[0]
 
     while True:
@@ -72,15 +74,15 @@ def make_sentence(rng, patterns, lists):
             return text
 
 
-def make_name(rng):
-    """Return a first name, about one in three from a list."""
+def make_name(rng: Random) -> str:
+    """A first name, about one in three from a list."""
     known = rng.random() < 0.35
     names = read_phrases("world")["names"]["pretraining"]
     return rng.choice(names) if known else invent_name(rng)
 
 
-def invent_name(rng):
-    """Return a first name of one to four syllables that belongs to no language."""
+def invent_name(rng: Random) -> str:
+    """A first name of one to four syllables that belongs to no language."""
     name = ""
     for _ in range(rng.choices([1, 2, 3, 4], [1, 6, 5, 1])[0]):
         onset, spoken = rng.choice(ONSETS), rng.random() < 0.85
@@ -88,18 +90,18 @@ def invent_name(rng):
     return (name if len(name) > 2 else name + "n").capitalize()
 
 
-def make_order(rng):
-    """Return an order number of one letter (or two) and three to five digits."""
+def make_order(rng: Random) -> str:
+    """An order number of one letter (or two) and three to five digits."""
     letters = rng.choices(LETTERS, k=rng.choice([1, 1, 1, 2]))
     return "".join(letters + rng.choices("0123456789", k=rng.choice([3, 4, 4, 4, 5])))
 
 
-def make_message(rng, loosen=None):
-    """Return (text, facts): a customer's message, and what it says in plain words.
+def make_message(rng: Random, loosen: Callable | None = None) -> tuple[str, dict]:
+    """(text, facts): a customer's message, and what it says in plain words.
 
     facts: {"topic", "urgency", "order", "item", "name"}; order is None where the
     message gives no number. loosen(rng, body, topic): changes the sentences before
-    they are filled in; see `helpers.loose_messages`.
+    they are filled in; see `loose_messages`.
     """
     words = read_phrases("corpus")
     topic = rng.choice(list(words["topics"]))
@@ -125,8 +127,10 @@ def make_message(rng, loosen=None):
     return " ".join(_finish(part, slots) for part in body), facts
 
 
-def make_note(rng, facts, more_keys=False, codes=False):
-    """Return a note on a message: some facts; order, keys and layout by chance.
+def make_note(
+    rng: Random, facts: dict, more_keys: bool = False, codes: bool = False
+) -> str:
+    """A note on a message: some facts; order, keys and layout by chance.
 
     more_keys: every second key is one of the list of that name. codes: every second
     topic is abbreviated, every second urgency one of the codes of LEVELS.
@@ -158,8 +162,8 @@ def make_note(rng, facts, more_keys=False, codes=False):
     return "[" + ", ".join(f'"{k}": "{v}"' for k, v in pairs) + "]"
 
 
-def abbreviate(text):
-    """Return a word's first letter and its next consonants, three or four capitals.
+def abbreviate(text: str) -> str:
+    """A word's first letter and its next consonants, three or four capitals.
 
     Four where three would be a house code of the tickets.
     """
@@ -168,8 +172,8 @@ def abbreviate(text):
     return letters[:4].upper() if short in read_phrases("wordings") else short
 
 
-def _make_complaint(rng, topic):
-    """Return the sentence that says what the matter is, now and then with a typo."""
+def _make_complaint(rng: Random, topic: dict) -> str:
+    """The sentence that says what the matter is, now and then with a typo."""
     words = read_phrases("corpus")
     text = make_sentence(rng, topic["patterns"], {**topic, "time": words["time"]})
     if rng.random() < 0.15:
@@ -179,8 +183,8 @@ def _make_complaint(rng, topic):
     return _swap_letters(rng, text) if rng.random() < 0.1 else text
 
 
-def _swap_letters(rng, text):
-    """Swap two letters of a random word, if it is lower case and long enough."""
+def _swap_letters(rng: Random, text: str) -> str:
+    """The text, two letters of a random word swapped if it is long and lower case."""
     words = text.split(" ")
     i = rng.randrange(len(words))
     word = words[i]
@@ -190,13 +194,15 @@ def _swap_letters(rng, text):
     return " ".join(words)
 
 
-def _insert(rng, body, patterns, lists=None):
-    """Put a sentence of these patterns anywhere into the body."""
+def _insert(
+    rng: Random, body: list[str], patterns: list[str], lists: dict | None = None
+) -> None:
+    """Puts a sentence of these patterns anywhere into the body."""
     body.insert(rng.randint(0, len(body)), make_sentence(rng, patterns, lists or {}))
 
 
-def _add_name_and_greeting(rng, body):
-    """Name the customer in a sentence anywhere, or at the end; greet, or do not."""
+def _add_name_and_greeting(rng: Random, body: list[str]) -> None:
+    """Names the customer in a sentence anywhere, or at the end; greets, or does not."""
     words = read_phrases("corpus")
     if rng.random() < 0.5:
         _insert(rng, body, words["naming"])
@@ -209,10 +215,10 @@ def _add_name_and_greeting(rng, body):
         body.insert(0, rng.choice(words["greeting"]) + rng.choice([",", ",", ":", "!"]))
 
 
-def _finish(text, slots):
-    """Fill the slots, mend "a" before a vowel, set a capital and a full stop."""
+def _finish(text: str, slots: dict[str, str | None]) -> str:
+    """The text, slots filled, "a" mended before a vowel, a capital and a full stop."""
 
-    def mend(found):
+    def mend(found: re.Match) -> str:
         an = "n" if slots[found[2]][0] in "aeio" else ""
         return f"{found[1]}{an} {{{found[2]}}}"
 

@@ -8,6 +8,7 @@ spliced from the parts of others. What stays is what identifies a fact anywhere.
 
 import re
 from functools import cache
+from random import Random
 
 from data.recipes.customer_messages import (
     LETTERS,
@@ -18,21 +19,21 @@ from data.recipes.customer_messages import (
 )
 
 
-def make_loose_message(rng, spliced=0.4):
-    """Return (text, facts) as `make_message` does, its sentences loosened.
+def make_loose_message(rng: Random, spliced: float = 0.4) -> tuple[str, dict]:
+    """(text, facts) as `make_message` does, its sentences loosened.
 
     spliced: the share of messages whose name is made by `splice_name`.
     """
 
-    def loosen_and_rename(rng, body, topic):
+    def loosen_and_rename(rng: Random, body: list[str], topic: dict) -> str | None:
         loosen(rng, body, topic)
         return splice_name(rng) if rng.random() < spliced else None
 
     return make_message(rng, loosen_and_rename)
 
 
-def loosen(rng, body, topic):
-    """Loosen a message's sentences in place."""
+def loosen(rng: Random, body: list[str], topic: dict) -> None:
+    """Loosens a message's sentences in place."""
     for i, sentence in enumerate(body):
         for slot in ("{name}", "{order}"):
             if slot in sentence and rng.random() < 0.7:
@@ -43,8 +44,8 @@ def loosen(rng, body, topic):
             body[i] = drop_small_words(rng, sentence)
 
 
-def frame(rng, slot):
-    """Return a slot among random small words, one that is no phrase of the tickets."""
+def frame(rng: Random, slot: str) -> str:
+    """A slot among random small words, one that is no phrase of the tickets."""
     words = read_phrases("corpus")["connecting"]
     while True:
         before = " ".join(rng.choices(words, k=rng.choice([0, 1, 2, 2, 3, 3, 4, 5])))
@@ -56,8 +57,8 @@ def frame(rng, slot):
             return f"({text})" if rng.random() < 0.1 else text
 
 
-def loosen_complaint(rng, sentence, topic):
-    """Return the sentence with another of its topic, or as keywords, or shortened."""
+def loosen_complaint(rng: Random, sentence: str, topic: dict) -> str:
+    """The sentence with another of its topic, or as keywords, or shortened."""
     draw = rng.random()
     if draw < 0.25:
         other = make_sentence(rng, topic["patterns"], topic | {"time": ["some time"]})
@@ -71,8 +72,8 @@ def loosen_complaint(rng, sentence, topic):
     return drop_small_words(rng, sentence)
 
 
-def drop_small_words(rng, sentence):
-    """Return a sentence without some of its small words, if any are left."""
+def drop_small_words(rng: Random, sentence: str) -> str:
+    """A sentence without some of its small words, if any are left."""
     small = read_phrases("corpus")["connecting"]
     kept = [w for w in sentence.split(" ") if w not in small or rng.random() > 0.15]
     text = " ".join(kept)
@@ -81,18 +82,18 @@ def drop_small_words(rng, sentence):
 
 
 @cache
-def bare_phrases():
-    """Return the tickets' phrases of two words or more, without their slots."""
+def bare_phrases() -> set[str]:
+    """The tickets' phrases of two words or more, without their slots."""
     return {phrase for phrase in map(bare, ticket_phrases()) if " " in phrase}
 
 
-def bare(text):
-    """Return the words of a text, in lower case, without slots and punctuation."""
+def bare(text: str) -> str:
+    """The words of a text, in lower case, without slots and punctuation."""
     return " ".join(re.findall(r"\w+", re.sub(r"\{\w+\}", "", text.lower())))
 
 
-def splice_name(rng):
-    """Return the head of one listed name and the tail of another, joined."""
+def splice_name(rng: Random) -> str:
+    """The head of one listed name and the tail of another, joined."""
     head, tail = rng.choices(read_phrases("world")["names"]["pretraining"], k=2)
     between = "".join(rng.choices(LETTERS.lower(), k=rng.choice([0, 0, 1, 2])))
     name = (

@@ -1,11 +1,17 @@
 """The recipe of the tiny checkpoints: settings, batches, model, one step, its test.
 
-`helpers.tiny_checkpoints` runs it. torch and transformers come in only when needed.
+`tiny_checkpoints` runs it.
 """
 
 import hashlib
 import random
 from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.optim import AdamW, Muon
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from data.recipes import corpus
 from data.recipes.customer_messages import invent_name
@@ -56,10 +62,8 @@ class Recipe:
     tokenizer_documents: int = 30000
 
 
-def build_tokenizer(recipe):
-    """Train byte-level BPE on the corpus: a tokenizers.Tokenizer, always the same."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-
+def build_tokenizer(recipe: Recipe) -> Tokenizer:
+    """Byte-level BPE, trained on the corpus; always the same."""
     tokenizer = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(PRE_TOKENS), "isolated")
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -78,13 +82,13 @@ def build_tokenizer(recipe):
     return tokenizer
 
 
-def stage_at(recipe, step):
-    """Return the stage of the corpus that a step reads."""
+def stage_at(recipe: Recipe, step: int) -> str:
+    """The stage of the corpus that a step reads."""
     return [stage for first, stage in recipe.stages if first <= step][-1]
 
 
-def make_batch(tokenizer, recipe, step):
-    """Return the rows * length token ids of a step; it needs no other step."""
+def make_batch(tokenizer: Tokenizer, recipe: Recipe, step: int) -> list[int]:
+    """The rows * length token ids of a step; it needs no other step."""
     rng = random.Random(f"{recipe.seed}/{step}")
     size, ids = recipe.rows * recipe.length, []
     stage = stage_at(recipe, step)
@@ -94,19 +98,16 @@ def make_batch(tokenizer, recipe, step):
     return ids[:size]
 
 
-def corpus_digest(tokenizer, recipe):
-    """Return the sha256 of five steps' ids: it knows generator, lists and tokenizer."""
+def corpus_digest(tokenizer: Tokenizer, recipe: Recipe) -> str:
+    """The sha256 of five steps' ids: it knows generator, lists and tokenizer."""
     digest = hashlib.sha256()
     for step in (*(first for first, _ in recipe.stages), recipe.steps - 1):
         digest.update(repr(make_batch(tokenizer, recipe, step)).encode())
     return digest.hexdigest()
 
 
-def new_model(recipe):
-    """Return a randomly initialised LlamaForCausalLM of the recipe's shape, in fp32."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
+def new_model(recipe: Recipe) -> LlamaForCausalLM:
+    """A randomly initialised LlamaForCausalLM of the recipe's shape, in fp32."""
     ids = {token: i for i, token in enumerate(corpus.SPECIAL_TOKENS)}
     torch.manual_seed(recipe.seed)
     config = LlamaConfig(
@@ -127,11 +128,9 @@ def new_model(recipe):
     return LlamaForCausalLM(config)
 
 
-def make_optimizers(model, recipe):
-    """Return [Muon, AdamW]: Muon for the matrices inside the layers, AdamW for the
+def make_optimizers(model, recipe: Recipe) -> list:
+    """[Muon, AdamW]: Muon for the matrices inside the layers, AdamW for the
     embeddings and norms, as the documentation of torch.optim.Muon advises."""
-    from torch.optim import AdamW, Muon
-
     matrices, others = [], []
     for name, p in model.named_parameters():
         (matrices if p.ndim == 2 and "embed" not in name else others).append(p)
@@ -142,17 +141,15 @@ def make_optimizers(model, recipe):
     ]
 
 
-def learning_rate_share(recipe, step):
-    """Return the share of the full learning rate: warm-up, plateau, decay."""
-    import numpy as np
-
+def learning_rate_share(recipe: Recipe, step: int) -> float:
+    """The share of the full learning rate: warm-up, plateau, decay."""
     return float(np.interp(step, *zip(*recipe.rates, strict=True)))
 
 
-def train_step(model, optimizers, recipe, ids, step):
-    """Take one optimizer step on one batch. Returns its mean loss, in nats a token."""
-    import torch
-
+def train_step(
+    model, optimizers: list, recipe: Recipe, ids: list[int], step: int
+) -> float:
+    """Takes one optimizer step on one batch; returns its mean loss, in nats a token."""
     full_rates = (recipe.muon_lr, recipe.adamw_lr)
     for optimizer, full in zip(optimizers, full_rates, strict=True):
         optimizer.param_groups[0]["lr"] = full * learning_rate_share(recipe, step)
@@ -167,8 +164,8 @@ def train_step(model, optimizers, recipe, ids, step):
     return loss.item()
 
 
-def held_out_losses(model, raw, count=64):
-    """Return the mean losses, in nats a token, on text of a seed of its own.
+def held_out_losses(model, raw, count: int = 64) -> dict[str, float]:
+    """The mean losses, in nats a token, on text of a seed of its own.
 
     "message": of messages with their notes. "copy": of writing invented names again,
     five of six that the text just gave; the first stands there, to show what to do.
@@ -185,10 +182,8 @@ def held_out_losses(model, raw, count=64):
     }
 
 
-def mean_loss(model, raw, texts):
-    """Return the mean loss, in nats a token of the second of each (given, scored)."""
-    import torch
-
+def mean_loss(model, raw, texts: list[tuple[str, str]]) -> float:
+    """The mean loss, in nats a token of the second of each (given, scored)."""
     total = tokens = 0
     model.eval()
     for given, scored in texts:

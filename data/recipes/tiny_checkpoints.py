@@ -1,6 +1,6 @@
-"""Rebuild the shipped checkpoints: pretrain tiny-llama, lay it out again as tiny-phi3.
+"""Rebuilds the shipped checkpoints: pretrain tiny-llama, lay it out again as tiny-phi3.
 
-    python -m helpers.tiny_checkpoints [--output data/checkpoints] [--work DIR]
+    python -m data.recipes.tiny_checkpoints [--output data/checkpoints] [--work DIR]
 
 One process, one thread, one seed, a good hour of one CPU core. The run saves its state
 every 250 steps in DIR (default: build/pretraining) and goes on from there when it is
@@ -9,12 +9,16 @@ The result is two folders: weights in bf16 safetensors, tokenizer, model card
 (README.md), recipe.json (settings, loss curve, digests) and SHA256SUMS.
 """
 
-import argparse
-import os
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+from tqdm import trange
+from transformers.utils.logging import disable_progress_bar
+
+from data.recipes.checkpoint_export import export
 from data.recipes.pretraining import (
     Recipe,
     build_tokenizer,
@@ -23,24 +27,23 @@ from data.recipes.pretraining import (
     new_model,
     train_step,
 )
-from helpers.files import ROOT
+from helpers import Parser, UserError, run_command
+from helpers.files import ROOT, whole
 
 SAVE_EVERY = 250  # steps
 REMEDY = "move it away to start again, or give another --work folder"
 
 
-class StateError(ValueError):
+class StateError(UserError):
     """A saved state that this run cannot go on from. One line, with the remedy."""
 
 
-def pretrain(recipe, work, steps=None):
-    """Train up to `steps` (default: the recipe's), from the state in `work` if any.
+def pretrain(recipe: Recipe, work: Path, steps: int | None = None) -> tuple:
+    """Trains up to `steps` (default: the recipe's), from the state in `work` if any.
 
-    Returns (model, log), log: {"losses": [loss of each step], "seconds": float}.
+    Returns (model, log); log: {"losses": [loss of each step], "seconds": float}.
     Raises StateError where work/state.pt is damaged or of another recipe.
     """
-    from tqdm import trange
-
     state_file, last = work / "state.pt", steps or recipe.steps
     state = load_state(state_file, recipe)  # first, so that its error comes at once
     tokenizer, model = build_tokenizer(recipe), new_model(recipe)
@@ -62,36 +65,28 @@ def pretrain(recipe, work, steps=None):
     return model, log
 
 
-def save_state(file, recipe, model, optimizers, log):
-    """Write all that the next step needs. The file appears whole or not at all."""
-    import torch
-
+def save_state(file: Path, recipe: Recipe, model, optimizers: list, log: dict) -> None:
+    """Writes all that the next step needs. The file appears whole or not at all."""
     state = {"recipe": asdict(recipe), "model": model.state_dict(), "log": log}
     state["optimizers"] = [optimizer.state_dict() for optimizer in optimizers]
-    part = file.with_suffix(".part")
-    with part.open("wb") as stream:
+    with whole(file, "wb") as stream:
         torch.save(state, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(part, file)
 
 
-def load_state(file, recipe):
-    """Return the state that `save_state` wrote, None where there is no file.
+def load_state(file: Path, recipe: Recipe) -> dict | None:
+    """The state that `save_state` wrote, None where there is no file.
 
     Raises StateError for a damaged file and for the state of another recipe.
     """
-    import torch
-
     if not file.exists():
         return None
     try:
         state = torch.load(file, weights_only=True)
         saved = dict(state["recipe"])
-        whole = {"model", "optimizers", "log"} <= state.keys()
+        complete = {"model", "optimizers", "log"} <= state.keys()
     except Exception as error:  # zip, pickle and key errors have no common class
         raise StateError(f"{file} is damaged or no saved state: {REMEDY}") from error
-    if not whole:
+    if not complete:
         raise StateError(f"{file} lacks a part of the state: {REMEDY}")
     if saved != asdict(recipe):
         other = [k for k, v in asdict(recipe).items() if saved.get(k) != v]
@@ -100,30 +95,17 @@ def load_state(file, recipe):
     return state
 
 
-def main(argv=None):
-    """Run the command. Exit code 2 and one line where state or folders are unusable."""
-    parser = argparse.ArgumentParser(
-        prog="python -m helpers.tiny_checkpoints",
+def command(argv: list[str] | None) -> None:
+    """Pretrains and exports. Raises UserError where state or folders are unusable."""
+    parser = Parser(
+        "python -m data.recipes.tiny_checkpoints",
         description=__doc__.splitlines()[0],
     )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=ROOT / "data" / "checkpoints",
-        help="where tiny-llama/ and tiny-phi3/ go (default: data/checkpoints)",
-    )
-    parser.add_argument(
-        "--work",
-        type=Path,
-        default=ROOT / "build" / "pretraining",
-        help="where the state is kept (default: build/pretraining)",
-    )
+    add, at = parser.add_argument, "default: %(default)s"
+    checkpoints, work = ROOT / "data" / "checkpoints", ROOT / "build" / "pretraining"
+    add("--output", type=Path, default=checkpoints, help=f"for both folders; {at}")
+    add("--work", type=Path, default=work, help=f"where the state is kept; {at}")
     args = parser.parse_args(argv)
-    import torch
-    from transformers.utils.logging import disable_progress_bar
-
-    from data.recipes.checkpoint_export import export
-
     disable_progress_bar()  # of saving a file of 4 MB
     torch.set_num_threads(1)  # the order of sums, and so the weights, depend on it
     recipe = Recipe()
@@ -131,11 +113,15 @@ def main(argv=None):
         for folder in (args.work, args.output):  # before an hour of work, not after
             folder.mkdir(parents=True, exist_ok=True)
         model, log = pretrain(recipe, args.work)
-        folders = export(recipe, model, log, args.output)
-    except (StateError, OSError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
-    print("wrote", *folders)
+        print("wrote", *export(recipe, model, log, args.output))
+    except OSError as error:
+        raise UserError(str(error)) from error
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return run_command("tiny_checkpoints", command, argv)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+from transformers import TrainerState
+
 from helpers.models import read_whole
 
 
@@ -28,10 +30,8 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.partition("-")[2])
 
 
-def trainer_state(checkpoint: Path):
-    """The transformers.TrainerState that a checkpoint holds."""
-    from transformers import TrainerState
-
+def trainer_state(checkpoint: Path) -> TrainerState:
+    """What the Trainer knew when it saved a checkpoint."""
     return TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
 
 

@@ -13,8 +13,9 @@ from helpers import finetune
 from helpers.config import load_profile
 from helpers.evaluation.scoring import evaluate
 from helpers.files import ROOT
-from helpers.finetune import run_folder
-from helpers.finetune import settings as run_config
+from helpers.finetune.recipe import choose_rows, identify
+from helpers.finetune.run_folder import RunFolder
+from helpers.finetune.settings import complete
 from helpers.formatting.splits import load_splits
 from helpers.models.inspection import fingerprint
 from helpers.models.loading import load_model, load_tokenizer
@@ -64,9 +65,9 @@ def test_it_was_trained_on_the_shipped_base(name, base):
 @each_adapter
 def test_settings_and_data_are_those_of_the_recipe(name, work):
     settings, kept = adapters.settings(name, work), metrics(name)
-    profile = run_config.complete(settings)
-    splits = finetune.choose_rows(load_splits(settings.data), settings)
-    identity = finetune.identify(settings, profile, splits)
+    profile = complete(settings)
+    splits = choose_rows(load_splits(settings.data), settings)
+    identity = identify(settings, profile, splits)
     identity = json.loads(json.dumps(identity))
     assert kept["data"]["sha256"] == identity["data_sha256"]
     assert kept["data"]["rows"] == identity["rows"]
@@ -120,7 +121,7 @@ def test_training_it_again_gives_the_same_losses(work):
 
 def test_a_run_of_another_base_is_refused(tmp_path, capsys):
     (tmp_path / "tickets-lora").mkdir()
-    (tmp_path / "tickets-lora" / run_folder.RUN).write_text('{"model": "other"}')
+    RunFolder(tmp_path / "tickets-lora").run.write_text('{"model": "other"}')
     arguments = ["--work", str(tmp_path), "--output", str(tmp_path / "out")]
     assert adapters.main(arguments) == 2
     assert capsys.readouterr().err.startswith("adapters: tickets-lora: ")

@@ -14,7 +14,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl.chat_template_utils import llama3_chat_template, phi3_chat_template
 
-from data.recipes import checkpoint_export, corpus, pretraining, tiny_checkpoints
+from data.recipes import (
+    checkpoint_export,
+    corpus,
+    held_out_messages,
+    pretraining,
+    tiny_checkpoints,
+)
 from data.recipes.pretraining import Recipe
 from helpers.files import ROOT
 
@@ -38,7 +44,7 @@ SMALL = Recipe(
 )
 shipped = pytest.mark.skipif(
     not (LLAMA.is_dir() and PHI3.is_dir()),
-    reason="data/checkpoints is not there: python -m helpers.tiny_checkpoints makes it",
+    reason="python -m data.recipes.tiny_checkpoints has not made data/checkpoints",
 )
 each_folder = pytest.mark.parametrize("name", FOLDERS)
 
@@ -104,6 +110,7 @@ def test_both_folders_come_from_one_run(facts):
 @each_folder
 def test_card_gives_the_figures(name, facts, models):
     card = (FOLDERS[name] / "README.md").read_text(encoding="utf-8")
+    assert card == checkpoint_export.model_card(name, models[name], facts)
     assert f"{models[name].num_parameters():,} parameters" in card
     assert f"{facts['tokens']:,} tokens" in card
     assert f"copying unseen names {facts['held_out']['copy']} nats" in card
@@ -161,6 +168,11 @@ def test_first_steps_repeat(facts, rebuilt):
 def test_weights_reproduce_the_held_out_losses(name, facts, models, rebuilt):
     found = pretraining.held_out_losses(models[name], rebuilt)
     assert found == pytest.approx(facts["held_out"], abs=1e-3)
+
+
+def test_held_out_messages_are_the_recipes():
+    lines = held_out_messages.FILE.read_text(encoding="utf-8")
+    assert lines == held_out_messages.content() and lines.count("\n") == 32
 
 
 @shipped
@@ -253,7 +265,7 @@ def test_chat_template_is_the_familys(name, tokenizers):
 
 
 def states_equal(one, other):
-    """Return whether two models have the same weights, bit for bit."""
+    """Whether two models have the same weights, bit for bit."""
     pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
     return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
 
@@ -302,8 +314,8 @@ def test_a_failed_save_keeps_the_state_before(tmp_path, monkeypatch):
 
 ENDLESS = """
 from pathlib import Path
-from helpers import tiny_checkpoints
-from helpers.pretraining import Recipe
+from data.recipes import tiny_checkpoints
+from data.recipes.pretraining import Recipe
 tiny_checkpoints.SAVE_EVERY = 1
 tiny_checkpoints.pretrain(Recipe(**{recipe}), Path({work!r}))
 """
@@ -336,25 +348,24 @@ def test_a_killed_run_goes_on(tmp_path):
 
 @pytest.fixture
 def command(tmp_path, monkeypatch):
-    """The command for the small recipe; returns its folders, {"work", "output"}."""
+    """The command for the small recipe; returns its folders and its exit code."""
     monkeypatch.setattr(tiny_checkpoints, "Recipe", lambda: SMALL)
     folders = {"work": tmp_path / "work", "output": tmp_path / "output"}
 
     def run(**changed):
         paths = folders | changed
-        tiny_checkpoints.main([f"--{name}={path}" for name, path in paths.items()])
-        return paths
+        flags = [f"--{name}={path}" for name, path in paths.items()]
+        return paths | {"code": tiny_checkpoints.main(flags)}
 
     return run
 
 
 def exit_of(run, capsys, **changed):
-    """Return the one line on stderr of a command that ends with exit code 2."""
-    with pytest.raises(SystemExit) as stopped:
-        run(**changed)
-    assert stopped.value.code == 2
+    """The one line on stderr of a command that ends with exit code 2."""
+    capsys.readouterr()
+    assert run(**changed)["code"] == 2
     line = capsys.readouterr().err
-    assert line.count("\n") == 1 and "Traceback" not in line
+    assert line.count("\n") == 1 and line.startswith("tiny_checkpoints: ")
     return line
 
 
@@ -389,8 +400,7 @@ def test_a_failed_export_leaves_the_folders_alone(command, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint_export, "model_card", fail)
-    with pytest.raises(SystemExit):
-        command()
+    assert command()["code"] == 2
     assert {f: f.read_bytes() for f in before} == before
 
 
@@ -398,7 +408,6 @@ def test_state_of_another_recipe(command, capsys, tmp_path):
     work = tmp_path / "other"
     work.mkdir()
     tiny_checkpoints.pretrain(replace(SMALL, seed=1, muon_lr=0.1), work, steps=1)
-    capsys.readouterr()
     line = exit_of(command, capsys, work=work)
     assert str(work / "state.pt") in line and "seed, muon_lr" in line
     assert "--work" in line
@@ -411,7 +420,6 @@ def test_truncated_state(command, capsys, tmp_path, kept):
     file = tmp_path / "state.pt"
     data = file.read_bytes()
     file.write_bytes(data[: int(kept * len(data))])
-    capsys.readouterr()
     line = exit_of(command, capsys, work=tmp_path)
     assert f"{file} is damaged" in line and "move it away" in line
 
