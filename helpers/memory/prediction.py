@@ -55,9 +55,7 @@ class Prediction:
         return "\n".join([self.title, self.assumptions, *rows, self.verdict()])
 
     def _repr_html_(self) -> str:
-        rows = [
-            f"<tr><td>{part}</td><td>{text}</td></tr>" for part, text in self._rows()
-        ]
+        rows = [f"<tr><td>{p}</td><td>{text}</td></tr>" for p, text in self._rows()]
         lines = [f"<b>{escape(self.title)}</b>", escape(self.assumptions)]
         lines += [f"<table>{''.join(rows)}</table>", f"<b>{self.verdict()}</b>"]
         return "".join(f"<div>{line}</div>" for line in lines)

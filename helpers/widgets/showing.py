@@ -13,7 +13,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 CELL = "border:1px solid #9e9e9e;padding:4px 8px;text-align:left;vertical-align:top"
 TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;font-family:monospace"
 WRONG = "font-weight:bold;text-decoration:underline;background:#ffebee;color:#b71c1c"
-LOOKS = {"th": CELL, "td": f"{CELL};{TEXT}", "td.wrong": WRONG}
+LOOKS = {"": "border-collapse:collapse"}  # {selector below the table: CSS}
+LOOKS |= {"th": CELL, "td": f"{CELL};{TEXT}", "td.wrong": WRONG}
 
 
 def show(static, build: Callable[[], Widget]) -> None:
