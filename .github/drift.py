@@ -1,7 +1,7 @@
-"""Say what the newest packages break: the text of the weekly issue DRIFT.
+"""Says what the newest packages break: the text of the weekly issue DRIFT.
 
-    python -m helpers.drift --unpinned       requirements.txt without its versions
-    python -m helpers.drift [--run build]    after a run: lessons that failed, versions
+    python .github/drift.py --unpinned       requirements.txt without its versions
+    python .github/drift.py [--run build]    after a run: lessons that failed, versions
 
 Needs the standard library alone: it has to speak where an installation failed.
 """
@@ -17,13 +17,13 @@ PIN = re.compile(r"^([\w.-]+)==([\w.]+)", re.MULTILINE)
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def unpinned(requirements):
-    """Return the packages of a requirements file, one a line, without versions."""
+def unpinned(requirements: str) -> str:
+    """The packages of a requirements file, one a line, without versions."""
     return "\n".join(name for name, _ in PIN.findall(requirements))
 
 
-def failures(run, lessons):
-    """Return {lesson: (cell or "", error)} of those that a run did not finish.
+def failures(run: Path, lessons: list[str]) -> dict[str, tuple[str, str]]:
+    """{lesson: (cell or "", error)} of those that a run did not finish.
 
     run: folder of `helpers.course`; lessons: the names that should have run.
     """
@@ -33,8 +33,8 @@ def failures(run, lessons):
     return {name: last_error(run, name) for name in lessons if name not in done}
 
 
-def last_error(run, lesson):
-    """Return (cell id, "Name: message") of a failed lesson; ("", "did not run")."""
+def last_error(run: Path, lesson: str) -> tuple[str, str]:
+    """(cell id, "Name: message") of a failed lesson; ("", "did not run")."""
     path = run / "failed" / f"{lesson}.ipynb"
     found = "", "did not run"
     cells = json.loads(path.read_text("utf-8"))["cells"] if path.exists() else []
@@ -46,14 +46,14 @@ def last_error(run, lesson):
     return found
 
 
-def moved(requirements):
-    """Return [(package, pin, version here)] of those that have another version."""
+def moved(requirements: str) -> list[tuple[str, str, str]]:
+    """[(package, pin, version here)] of those that have another version."""
     rows = [(name, pin, _version(name)) for name, pin in PIN.findall(requirements)]
     return [row for row in rows if row[2].split("+")[0] != row[1]]
 
 
-def report(failed, versions):
-    """Return the issue's text in Markdown. Errors stand in code, so nothing is live."""
+def report(failed: dict, versions: list[tuple]) -> str:
+    """The issue's text in Markdown. Errors stand in code, so nothing is live."""
     lines = ["Lessons that do not run with the newest packages:", ""]
     for lesson, (cell, error) in failed.items():
         lines += [f"- {lesson}" + (f", cell `{cell}`" if cell else ""), ""]
@@ -64,15 +64,17 @@ def report(failed, versions):
     return "\n".join(lines + [f"| {' | '.join(row)} |" for row in versions]) + "\n"
 
 
-def _version(name):
+def _version(name: str) -> str:
+    """The installed version of a package, "not installed" for none."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return "not installed"
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser("python -m helpers.drift", description=__doc__)
+def main(argv=None) -> None:
+    """Prints what was asked for."""
+    parser = argparse.ArgumentParser("drift.py", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--unpinned", action="store_true", help="print the packages")
     parser.add_argument("--run", type=Path, default=ROOT / "build", help="a run")

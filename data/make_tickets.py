@@ -1,6 +1,6 @@
-"""Make the running example: support tickets, and the line of JSON wanted for each.
+"""Makes the running example: support tickets, and the line of JSON wanted for each.
 
-    python data/make_tickets.py [--output data/tickets] [--seed 0]
+    python -m data.make_tickets [--output data/tickets] [--seed 0]
 
 Writes train.jsonl (2,000 rows), validation.jsonl (200) and test.jsonl (400). Each row
 is {"messages": [user, assistant]}. The phrases are hand-written (data/phrases/); no
@@ -8,29 +8,31 @@ wording, greeting, sign-off, name or other phrase of one split stands in another
 same seed gives the same bytes.
 """
 
-import argparse
 import json
-import os
 import random
 import re
+import sys
 from pathlib import Path
 
 import yaml
 
-PHRASES = Path(__file__).parent / "phrases"
+from helpers import Parser, UserError, run_command
+from helpers.files import ROOT, write_text
+
+DATA = ROOT / "data"
 SIZES = {"train": 2000, "validation": 200, "test": 400}
 ORDER_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"  # no I and O, which look like digits
 PRIORITY_WEIGHTS = {"P1": 20, "P2": 25, "P3": 30, "P4": 25}
 
 
-def load_phrases(split):
-    """Return the phrases of one split.
+def load_phrases(split: str) -> dict:
+    """The phrases of one split.
 
     {"wordings": {queue: [str]}, "urgency": {priority: [str]}, "greeting": [str], ...}:
     every other kind is a list. "items" is the same in all splits.
     """
     wordings, frames, world = (
-        yaml.safe_load((PHRASES / f"{name}.yaml").read_text(encoding="utf-8"))
+        yaml.safe_load((DATA / "phrases" / f"{name}.yaml").read_text(encoding="utf-8"))
         for name in ("wordings", "frames", "world")
     )
     urgency = frames.pop("urgency")
@@ -40,20 +42,20 @@ def load_phrases(split):
     return phrases | {"names": world["names"][split], "items": world["items"]}
 
 
-def fill(template, **slots):
-    """Fill the slots of a phrase and mend "a" to "an" before a vowel."""
+def fill(template: str, **slots: str) -> str:
+    """A phrase with its slots filled, and "a" mended to "an" before a vowel."""
 
-    def mend(found):
+    def mend(found: re.Match) -> str:
         an = "n" if slots[found[2]][0] in "aeio" else ""
         return f"{found[1]}{an} {{{found[2]}}}"
 
     return re.sub(r"\b([Aa]) \{(item|other)\}", mend, template).format(**slots)
 
 
-def add_typo(rng, text, keep):
-    """Swap two inner letters of a word of five or more that is not one of `keep`."""
+def add_typo(rng: random.Random, text: str, keep: list[str]) -> str:
+    """A text with two inner letters of a word swapped: five or more, not in `keep`."""
 
-    def fits(word):
+    def fits(word: str) -> bool:
         return len(word) >= 5 and word.isalpha() and word.islower() and word not in keep
 
     words = text.split(" ")
@@ -65,8 +67,8 @@ def add_typo(rng, text, keep):
     return " ".join(words)
 
 
-def make_ticket(rng, phrases):
-    """Return (message, answer): a customer's text, and the five fields wanted of it."""
+def make_ticket(rng: random.Random, phrases: dict) -> tuple[str, dict]:
+    """(message, answer): a customer's text, and the five fields wanted of it."""
     queue = rng.choice(sorted(phrases["wordings"]))
     priority = rng.choices(list(PRIORITY_WEIGHTS), list(PRIORITY_WEIGHTS.values()))[0]
     item, other = rng.sample(phrases["items"], 2)
@@ -93,13 +95,13 @@ def make_ticket(rng, phrases):
     return message, answer | {"from": name}
 
 
-def _insert(rng, body, sentence):
-    """Put a sentence anywhere, but after the first one three times out of four."""
+def _insert(rng: random.Random, body: list[str], sentence: str) -> None:
+    """Puts a sentence anywhere, but after the first one three times out of four."""
     body.insert(0 if rng.random() < 0.25 else rng.randint(1, len(body)), sentence)
 
 
-def _frame(rng, phrases, body, slots):
-    """Add greeting and name: at the end as a sign-off, or somewhere before."""
+def _frame(rng: random.Random, phrases: dict, body: list[str], slots: dict) -> str:
+    """The message, with greeting and name: signed off at the end, or said before."""
     if rng.random() < 0.7:
         body.append(fill(rng.choice(phrases["sign_off"]), **slots))
     else:
@@ -110,8 +112,8 @@ def _frame(rng, phrases, body, slots):
     return " ".join(body)
 
 
-def make_split(split, seed=0):
-    """Return the rows of a split, {"messages": [...]} each; no message occurs twice."""
+def make_split(split: str, seed: int = 0) -> list[dict]:
+    """The rows of a split, {"messages": [...]} each; no message occurs twice."""
     rng = random.Random(f"{seed}/{split}")
     phrases = load_phrases(split)
     rows = {}
@@ -124,39 +126,35 @@ def make_split(split, seed=0):
     ]
 
 
-def write_splits(output, seed=0):
-    """Write the three files. Each appears whole or not at all."""
+def write_splits(output: Path, seed: int = 0) -> None:
+    """Writes the three files. Each appears whole or not at all."""
     output.mkdir(parents=True, exist_ok=True)
     for split in SIZES:
         lines = [_one_line(row) + "\n" for row in make_split(split, seed)]
-        part = output / f"{split}.jsonl.part"
-        part.write_text("".join(lines), encoding="utf-8", newline="\n")
-        os.replace(part, output / f"{split}.jsonl")
+        write_text(output / f"{split}.jsonl", "".join(lines))
 
 
-def _turn(role, content):
+def _turn(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
-def _one_line(value):
+def _one_line(value: dict) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def main(argv=None):
-    """Run the command. Exit code 2 and one line where the folder cannot be written."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--output", type=Path, default=Path(__file__).parent / "tickets"
-    )
+def main(argv=None) -> None:
+    """Runs the command. Raises UserError where the folder cannot be written."""
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=DATA / "tickets")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     try:
         write_splits(args.output, args.seed)
     except OSError as error:
-        parser.exit(2, f"{parser.prog}: cannot write {args.output}: {error}\n")
+        raise UserError(f"cannot write {args.output}: {error}") from None
     for split, size in SIZES.items():
         print(f"{split}: {size:,} rows")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command("make_tickets", main))

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+from helpers import UserError
+from helpers.files import ROOT
+
 PROFILES_FILE = Path(__file__).with_name("profiles.yaml")
 GIB = 2**30
 
@@ -21,7 +23,7 @@ BF16_CAPABILITY = (8, 0)
 NO_MPS = "Apple's GPU is not used: the course is measured on CPUs and CUDA GPUs"
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A profile that cannot be used. One line: the rule, the value, the remedy."""
 
 
@@ -74,10 +76,8 @@ def read_profiles(path=PROFILES_FILE) -> dict[str, dict]:
     known = {f.name for f in fields(Profile)} - {"name", "why"} | {"summary", "needs"}
     profiles = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     for name, entry in profiles.items():
-        for word, keys in (
-            ("unknown", {*entry} - known),
-            ("missing", known - {*entry}),
-        ):
+        wrong = {"unknown": {*entry} - known, "missing": known - {*entry}}
+        for word, keys in wrong.items():
             if keys:
                 raise ConfigError(
                     f"{Path(path).name}: profile {name!r} has the {word} key "
@@ -95,14 +95,11 @@ def probe_device() -> Device:
         # What this process has reserved can be reused: without it, a second look from a
         # notebook that holds a model would choose a smaller profile than the first.
         free = min(total, free + torch.cuda.memory_reserved())
-        name, capability = (
-            torch.cuda.get_device_name(),
-            torch.cuda.get_device_capability(),
-        )
+        capability = torch.cuda.get_device_capability()
+        name = torch.cuda.get_device_name()
         return Device("cuda", name, capability, total / GIB, free / GIB)
-    return Device(
-        "cpu", "CPU", remark=NO_MPS if torch.backends.mps.is_available() else ""
-    )
+    remark = NO_MPS if torch.backends.mps.is_available() else ""
+    return Device("cpu", "CPU", remark=remark)
 
 
 def choose_profile(device: Device) -> tuple[str, str]:
@@ -111,9 +108,8 @@ def choose_profile(device: Device) -> tuple[str, str]:
     Decides by compute capability and free memory, never by the name of the card.
     """
     if device.kind != "cuda":
-        return "tiny", "no CUDA GPU was found" + (
-            device.remark and f" ({device.remark})"
-        )
+        remark = f" ({device.remark})" if device.remark else ""
+        return "tiny", f"no CUDA GPU was found{remark}"
     has = (
         f"{device.name} has {device.free_gib:.1f} of {device.total_gib:.1f} GiB free "
         f"and compute capability {_dotted(device)}"
@@ -141,9 +137,9 @@ def load_profile(name: str = "auto", model: str | None = None) -> Profile:
     if name != "auto" and name not in profiles:
         names = ", ".join(["auto", *profiles])
         raise ConfigError(f"unknown profile {name!r}: use one of {names}")
-    name, why = (
-        choose_profile(device) if name == "auto" else (name, "asked for by name")
-    )
+    why = "asked for by name"
+    if name == "auto":
+        name, why = choose_profile(device)
     entry = profiles[name]
     dtype, precision = _dtype(entry["dtype"], device)
     models = {key: _resolve(entry[key], ROOT) for key in entry if key.endswith("model")}

@@ -10,7 +10,8 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from helpers.config import probe_device
+from helpers import UserError
+from helpers.config import Profile, probe_device
 from helpers.files import ROOT
 
 # The environment variable that marks a run of the course, without a reader before it.
@@ -32,8 +33,8 @@ def is_headless() -> bool:
     return HEADLESS in os.environ
 
 
-def report(profile):
-    """Return {what: text}: why this profile, the device, Python, the main packages."""
+def report(profile: Profile) -> dict[str, str]:
+    """{what: text}: why this profile, the device, Python, the main packages."""
     device = probe_device()
     rows = {
         "profile": profile.why,
@@ -45,20 +46,20 @@ def report(profile):
     return rows | {name: version(name) or "not installed" for name in SHOWN}
 
 
-def read_requirements(path=ROOT / "requirements.txt"):
-    """Return {package: pin} of what a lesson imports, without torch and numpy."""
+def read_requirements(path: Path = ROOT / "requirements.txt") -> dict[str, str]:
+    """{package: pin} of what a lesson imports, without torch and numpy."""
     text = path.read_text(encoding="utf-8").partition(f"\n{NOT_FOR_COLAB}\n")[0]
     pins = [line.split("#")[0].strip() for line in text.splitlines()]
     names = {re.split(r"[\[=<>!~; ]", pin)[0]: pin for pin in pins if pin}
     return {name: pin for name, pin in names.items() if name not in NEVER_INSTALLED}
 
 
-def install_missing():
-    """Install with pip the packages of a lesson that are absent, or too old for it.
+def install_missing() -> None:
+    """Installs with pip the packages of a lesson that are absent, or too old for it.
 
     torch and numpy stay as they are. Another package changes only where a missing one
     needs it newer, and then to our pin at most. Prints what is installed and changed.
-    Raises RuntimeError where pip fails (it has said why by then), or where the session
+    Raises UserError where pip fails (it has said why by then), or where the session
     has loaded a package that changed.
     """
     pins = read_requirements()
@@ -72,44 +73,42 @@ def install_missing():
         limits.write_text("\n".join(constraints(pins)), encoding="utf-8")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "-c", str(limits)]
         if subprocess.run([*pip, *missing]).returncode:
-            raise RuntimeError("pip could not install them; it says why above")
+            raise UserError("pip could not install them; it says why above")
     importlib.invalidate_caches()
     changed = [name for name, old in before.items() if old and old != version(name)]
     for name in changed:
         print(f"{name} {before[name]} became {version(name)}")
     if loaded := [name for name in changed if name.replace("-", "_") in sys.modules]:
         how = "choose Runtime > Restart session, then run this cell again"
-        raise RuntimeError(f"an older {', '.join(loaded)} is loaded already: {how}")
+        raise UserError(f"an older {', '.join(loaded)} is loaded already: {how}")
 
 
-def is_missing(name):
-    """Say whether a package is absent, or older than lessons need it."""
+def is_missing(name: str) -> bool:
+    """Whether a package is absent, or older than lessons need it."""
     there = version(name)
     return there is None or _numbers(there) < _numbers(OLDEST.get(name, "0"))
 
 
-def constraints(pins):
-    """Return pip's constraints: torch and numpy as they are, no other past its pin.
+def constraints(pins: dict[str, str]) -> list[str]:
+    """pip's constraints: torch and numpy as they are, no other past its pin.
 
     A package that is newer than its pin has no constraint: it would be an older one.
     """
     kept = [f"{name}=={version(name)}" for name in NEVER_INSTALLED if version(name)]
-    pinned = {name: pin.partition("==")[2] for name, pin in pins.items()}
-    there = {name: pin for name, pin in pinned.items() if version(name)}
-    return kept + [
-        f"{name}<={pin}"
-        for name, pin in there.items()
-        if _numbers(version(name)) <= _numbers(pin)
-    ]
+    for name, pin in pins.items():
+        limit, there = pin.partition("==")[2], version(name)
+        if there and _numbers(there) <= _numbers(limit):
+            kept.append(f"{name}<={limit}")
+    return kept
 
 
-def _numbers(text):
-    """Return the numbers of a version, to compare: "2.13.0+cpu" gives [2, 13, 0]."""
+def _numbers(text: str) -> list[int]:
+    """The numbers of a version, to compare: "2.13.0+cpu" gives [2, 13, 0]."""
     return [int(part) for part in re.findall(r"\d+", text.partition("+")[0])]
 
 
-def version(name):
-    """Return the installed version of a distribution, None where it is absent."""
+def version(name: str) -> str | None:
+    """The installed version of a distribution, None where it is absent."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -22,6 +22,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from helpers import UserError
+from helpers.files import ROOT
+
 HOST = "127.0.0.1"
 NEEDED = ("fastapi", "uvicorn", "openai")
 LOG_LINES = 15
@@ -35,7 +38,7 @@ BATCHING = (
 )
 
 
-class ServerError(RuntimeError):
+class ServerError(UserError):
     """A server that did not start. First line: what happened; then its last output."""
 
 
@@ -45,7 +48,7 @@ class Server:
     model: the name under which clients ask for the model, its absolute folder.
     """
 
-    def __init__(self, process, model: str, port: int, log: Path):
+    def __init__(self, process: subprocess.Popen, model: str, port: int, log: Path):
         self.process, self.model, self.log = process, model, log
         self.pid, self.url = process.pid, f"http://{HOST}:{port}/v1"
 
@@ -64,7 +67,7 @@ class Server:
             return False
 
     def stop(self) -> None:
-        """End the server and whatever it started. May be called again."""
+        """Ends the server and whatever it started. May be called again."""
         atexit.unregister(self.stop)
         end_group(self.process)
 
@@ -74,8 +77,14 @@ class Server:
         return "\n".join(text.rstrip().splitlines()[-LOG_LINES:])
 
 
-def start(folder, port=None, device="cpu", wait=120, work="build/runs/server"):
-    """Start a server for the model in a folder; return the Server once it is healthy.
+def start(
+    folder,
+    port: int | None = None,
+    device: str = "cpu",
+    wait: float = 120,
+    work="build/runs/server",
+) -> Server:
+    """Starts a server for the model in a folder; the Server, once it is healthy.
 
     folder: a whole model; merge an adapter into it, or put its files beside the base's.
     port: a free one is chosen. device: "cpu", "cuda" or "auto". wait: seconds allowed.
@@ -99,9 +108,9 @@ def start(folder, port=None, device="cpu", wait=120, work="build/runs/server"):
 
 
 @contextlib.contextmanager
-def serve(folder, port=None, **options):
+def serve(folder, **options):
     """`start` as a context: the server is stopped however the block ends."""
-    server = start(folder, port, **options)
+    server = start(folder, **options)
     try:
         yield server
     finally:
@@ -140,15 +149,18 @@ def check_port(port: int) -> int:
     return port
 
 
-def launch(folder: Path, port: int, device: str, work: Path, log: Path):
+def launch(
+    folder: Path, port: int, device: str, work: Path, log: Path
+) -> subprocess.Popen:
     """The process of a server, in a group of its own, its output in the log."""
-    command = [sys.executable, str(Path(__file__).resolve()), str(os.getpid())]
+    command = [sys.executable, "-m", "helpers.serving", str(os.getpid())]
     command += ["serve", str(folder), "--host", HOST, "--port", str(port)]
     command += ["--device", device, *BATCHING]
     own = {"HF_HOME": str(work), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
     with open(log, "w", encoding="utf-8") as output:
         return subprocess.Popen(
             command,
+            cwd=ROOT,
             env=os.environ | own,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -158,7 +170,7 @@ def launch(folder: Path, port: int, device: str, work: Path, log: Path):
 
 
 def wait_until_healthy(server: Server, seconds: float) -> None:
-    """Return once the server answers. Raises ServerError with its last output."""
+    """Waits until the server answers. Raises ServerError with its last output."""
     end = time.monotonic() + seconds
     while not server.healthy():
         if not server.running:
@@ -171,8 +183,8 @@ def wait_until_healthy(server: Server, seconds: float) -> None:
         raise ServerError(f"{what}; its last output:\n{server.last_lines()}")
 
 
-def end_group(process) -> None:
-    """Kill a process and its group, and wait until it is gone."""
+def end_group(process: subprocess.Popen) -> None:
+    """Kills a process and its group, and waits until it is gone."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
@@ -189,10 +201,9 @@ def end_with(parent: int) -> None:
 
 
 def main() -> None:
-    """The server process: `serving.py PARENT serve FOLDER ...`."""
+    """The server process: `python -m helpers.serving PARENT serve FOLDER ...`."""
     parent = int(sys.argv.pop(1))
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
-    sys.path.pop(0)  # the folder of this file, which would hide other packages
     from transformers.cli.transformers import app
 
     app()

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from helpers import UserError
+
 # What others need to run a model. A run's checkpoints and settings stay at home, as
 # does any file that is loaded by unpickling it.
 UPLOADED = ("*.safetensors", "*.json", "*.jinja", "README.md", "Modelfile")
@@ -12,7 +14,7 @@ AT_HOME = ("run.json",)
 KIB = 1024
 
 
-class SharingError(ValueError):
+class SharingError(UserError):
     """An upload that cannot be made. One line: the rule, the value, the remedy."""
 
 

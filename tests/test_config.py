@@ -13,6 +13,7 @@ from trl import SFTConfig
 
 from helpers import config
 from helpers.config import ConfigError, Device, choose_profile, load_profile
+from helpers.files import ROOT
 
 CPU = Device("cpu", "CPU")
 MPS = Device("cpu", "CPU", remark=config.NO_MPS)
@@ -188,7 +189,7 @@ def test_a_wrong_key_names_key_profile_and_file(tmp_path, change, message):
 
 def test_models_are_folders_of_the_repository_or_hub_ids(on):
     on(CPU)
-    assert load_profile("tiny").model == str(config.ROOT / "data/checkpoints/tiny-phi3")
+    assert load_profile("tiny").model == str(ROOT / "data/checkpoints/tiny-phi3")
     phi = "microsoft/Phi-3-mini-4k-instruct"
     assert load_profile("gpu-24gb").open_model == load_profile("gpu-24gb").model == phi
 
@@ -203,7 +204,7 @@ def test_any_model_takes_the_place_of_both(on, tmp_path, monkeypatch):
     for path in ("mine", "./mine", str(tmp_path / "mine")):
         assert Path(load_profile("tiny", model=path).model) == tmp_path / "mine"
     missing = load_profile("tiny", model="data/checkpoints/none").model
-    assert missing == str(config.ROOT / "data/checkpoints/none")
+    assert missing == str(ROOT / "data/checkpoints/none")
 
 
 def test_probe_reads_memory_and_counts_what_this_process_can_reuse(monkeypatch):

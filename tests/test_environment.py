@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from helpers import environment
+from helpers import UserError, environment
 from helpers.config import Device
 from helpers.files import ROOT
 from tests.house.test_house import imported_packages
@@ -91,19 +91,16 @@ def test_report_says_what_is_not_installed(installed):
     assert {rows[name] for name in environment.SHOWN} == {"not installed"}
 
 
-def read(path):
-    return environment.read_requirements(path)
-
-
 def test_requirements_of_a_lesson_end_where_the_tools_begin(requirements):
     pins = {"peft": "peft==0.21.2", "trl": "trl[extra]==1.16.0"}
-    assert read(requirements) == pins | {"pyyaml": "pyyaml==6.0.3"}
+    pins |= {"pyyaml": "pyyaml==6.0.3"}
+    assert environment.read_requirements(requirements) == pins
 
 
 def test_requirements_of_a_lesson_are_all_that_lessons_import():
     """What a front end of notebooks brings along is not among them, nor its tools."""
     brought = {"IPython", "ipywidgets", "psutil", "nbformat", "papermill"}
-    paths = [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "helpers").glob("*.py")]
+    paths = [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "helpers").rglob("*.py")]
     imported = set().union(*map(imported_packages, paths)) - brought - {"helpers"}
     provides = metadata.packages_distributions()
     needed = {d for name in imported for d in provides.get(name, [])}
@@ -125,8 +122,9 @@ def test_missing_is_what_is_absent_or_too_old(installed):
 def test_torch_and_numpy_stay_and_no_other_goes_past_its_pin(installed, requirements):
     installed |= {"torch": "2.11.0+cu128", "numpy": "2.1.3"}
     installed |= {"peft": "0.20.0", "pyyaml": "7.0"}  # older and newer than the pin
-    limits = environment.constraints(read(requirements))
-    assert limits == ["torch==2.11.0+cu128", "numpy==2.1.3", "peft<=0.21.2"]
+    pins = environment.read_requirements(requirements)
+    limits = ["torch==2.11.0+cu128", "numpy==2.1.3", "peft<=0.21.2"]
+    assert environment.constraints(pins) == limits
 
 
 def test_only_what_is_missing_is_installed(monkeypatch, installed, commands, capsys):
@@ -147,7 +145,7 @@ def test_nothing_is_run_when_nothing_is_missing(commands, capsys):
 
 def test_a_failed_installation_is_an_error_in_one_line(installed, commands):
     commands.code = 1
-    with pytest.raises(RuntimeError, match="pip could not install them"):
+    with pytest.raises(UserError, match="pip could not install them"):
         environment.install_missing()
 
 
@@ -166,7 +164,7 @@ def test_a_package_that_changed_while_loaded_asks_for_a_restart(
     monkeypatch.setattr(subprocess, "run", pip)
     if loaded:
         monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace())
-        with pytest.raises(RuntimeError, match="an older datasets is loaded .*Restart"):
+        with pytest.raises(UserError, match="an older datasets is loaded .*Restart"):
             environment.install_missing()
     else:
         monkeypatch.delitem(sys.modules, "datasets", raising=False)

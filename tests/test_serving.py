@@ -1,12 +1,14 @@
 """A server starts, answers as the model does, and never outlives who started it."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import openai
 import psutil
@@ -145,21 +147,6 @@ def test_a_wait_that_is_interrupted_leaves_nothing(folder, pretend, monkeypatch)
     assert gone(started[0])
 
 
-def python(code, **options):
-    """Start Python on some code at the root of the course."""
-    call = [sys.executable, "-c", code]
-    return subprocess.Popen(call, cwd=ROOT, stdout=-1, text=True, **options)
-
-
-def starts_server(model, work):
-    """Code that starts the real server and prints its process id."""
-    return (
-        "from helpers.serving import start\n"
-        f"server = start({str(model)!r}, work={str(work)!r})\n"
-        "print(server.pid, flush=True)\n"
-    )
-
-
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
     """The tiny base in fp32, where a batch changes no answer."""
@@ -174,9 +161,20 @@ def model_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(model_folder, tmp_path_factory):
-    """The real server."""
-    with serving.serve(model_folder, work=tmp_path_factory.mktemp("work")) as running:
-        yield running
+    """The real server, with the process that started it, its parent."""
+    work = tmp_path_factory.mktemp("work")
+    code = (
+        "import json, time\nfrom helpers.serving import start\n"
+        f"server = start({str(model_folder)!r}, work={str(work)!r})\n"
+        "shown = {name: getattr(server, name) for name in ('pid', 'url', 'model')}\n"
+        "print(json.dumps(shown), flush=True)\ntime.sleep(600)\n"
+    )
+    call = [sys.executable, "-c", code]
+    with subprocess.Popen(call, cwd=ROOT, stdout=-1, text=True) as parent:
+        try:
+            yield SimpleNamespace(parent=parent, **json.loads(parent.stdout.readline()))
+        finally:
+            parent.kill()
 
 
 @pytest.mark.slow
@@ -217,19 +215,25 @@ def test_it_answers_as_the_model_does(server):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
-def test_it_ends_when_its_parent_is_killed(model_folder, tmp_path):
-    code = starts_server(model_folder, tmp_path) + "import time; time.sleep(600)"
-    parent = python(code)
-    pid = int(parent.stdout.readline())
-    assert psutil.Process(pid).is_running()
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    assert gone(pid)
+def test_it_ends_when_its_parent_is_killed(server):
+    """The last test that sees this server."""
+    assert psutil.Process(server.pid).is_running()
+    server.parent.send_signal(signal.SIGKILL)
+    server.parent.wait()
+    assert gone(server.pid)
 
 
 @pytest.mark.slow
-def test_it_ends_when_a_cell_fails(model_folder, tmp_path):
-    cells = [starts_server(model_folder, tmp_path), "1 / 0"]
+def test_it_ends_when_a_cell_fails(folder, tmp_path):
+    """Even one that would not notice by itself that its parent is gone."""
+    call = f"[sys.executable, '-c', {HEALTHY!r}, str(port)]"
+    launch = f"subprocess.Popen({call}, start_new_session=True, stderr=-3)"
+    cells = [
+        "import subprocess, sys\nfrom helpers import serving\n"
+        f"serving.launch = lambda folder, port, *rest: {launch}\n"
+        f"print(serving.start({str(folder)!r}, work={str(tmp_path)!r}).pid)",
+        "1 / 0",
+    ]
     book = v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])
     client = NotebookClient(book, resources={"metadata": {"path": str(ROOT)}})
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):

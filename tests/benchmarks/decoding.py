@@ -1,6 +1,6 @@
 """Measure how fast Phi-3-mini's shape decodes, beside what memory bandwidth allows.
 
-    python tests/benchmark_decoding.py [--output FOLDER] [--batches 1 8 32 128]
+    python -m tests.benchmarks.decoding [--output FOLDER] [--batches 1 8 32 128]
 
 Random weights of the true shape: speed does not depend on their values. Rows: bf16 and
 4-bit (NF4, double quantisation), without an adapter (as merged) and with an unmerged
@@ -11,22 +11,16 @@ code, no measurement of the model.
 
 import argparse
 import json
-import os
-import sys
 import time
 from pathlib import Path
 from statistics import median
 
-from helpers.files import ROOT
-
-sys.path.insert(0, str(ROOT))
-
-import torch  # noqa: E402
+import torch
 
 from helpers.course import ledger
-from helpers.environment import SHOWN, version  # noqa: E402
-from helpers.models.loading import quiet
-from helpers.models.shapes import CONFIGS
+from helpers.environment import SHOWN, version
+from helpers.files import ROOT, write_json
+from helpers.models import CONFIGS, quiet
 
 quiet()  # before bitsandbytes comes in
 
@@ -175,11 +169,8 @@ def main(argv=None):
     for row in rows(config, device, speed, args.batches, args.prompt, args.new):
         print(json.dumps(row), flush=True)
         result["rows"].append(row)
-    args.output.mkdir(parents=True, exist_ok=True)
     file = args.output / f"decoding.{shape}.{here['name']}.json"
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, file)
+    write_json(file, result)
     print(file)
 
 

@@ -1,6 +1,6 @@
 """Measure how fast a large file is read, converted and checked, and in what memory.
 
-    python tests/benchmark_formatting.py [EXAMPLES]
+    python -m tests.benchmarks.formatting [EXAMPLES]
 
 Writes the training tickets, numbered and repeated, in four forms to a temporary folder,
 100,000 examples by default. Prints, for each form, examples a second, and the peak of
@@ -16,10 +16,7 @@ import tracemalloc
 from pathlib import Path
 
 from helpers.files import ROOT
-
-sys.path.insert(0, str(ROOT))
-
-from helpers.formatting.examples import check_file, iter_examples
+from helpers.formatting import check_file, iter_examples
 
 TICKETS = ROOT / "data" / "tickets" / "train.jsonl"
 FORMS = {

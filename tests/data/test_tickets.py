@@ -17,6 +17,7 @@ from data.recipes.checkpoint_export import make_tokenizer
 from data.recipes.customer_messages import make_message, read_phrases
 from data.recipes.loose_messages import make_loose_message
 from data.recipes.pretraining import Recipe, build_tokenizer, make_batch, stage_at
+from helpers import run_command
 from helpers.files import ROOT
 
 TICKETS = ROOT / "data" / "tickets"
@@ -94,9 +95,7 @@ def test_a_shuffled_phrase_list_gives_other_bytes(monkeypatch):
 def test_an_unusable_folder_is_one_line(tmp_path, capsys):
     file = tmp_path / "a-file"
     file.touch()
-    with pytest.raises(SystemExit) as stopped:
-        make_tickets.main(["--output", str(file)])
-    assert stopped.value.code == 2
+    assert run_command("tickets", make_tickets.main, ["--output", str(file)]) == 2
     line = capsys.readouterr().err
     assert str(file) in line and line.count("\n") == 1
 
