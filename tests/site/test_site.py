@@ -35,6 +35,7 @@ the [helpers](helpers) are code, `[not](data/README.md)` a link.
 TITLE = "# 00 First\n\nFrom [the start](../README.md) to [the card](../data/README.md)."
 FIGURES = {"application/vnd.lora-course.figures+json": {}, "text/plain": "figures"}
 WIDGET = {"application/vnd.jupyter.widget-view+json": {"model_id": "a"}}
+SETUP = {"tags": ["setup"], "jupyter": {"source_hidden": True}}
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAA"
     "SUVORK5CYII="
@@ -52,7 +53,7 @@ ENTRY = {
 def cells():
     return [
         v4.new_markdown_cell(TITLE, id="title"),
-        v4.new_code_cell("import os", id="setup", metadata={"tags": ["setup"]}),
+        v4.new_code_cell("import os", id="setup", metadata=SETUP),
         v4.new_markdown_cell("## A `plot`\n\nA formula: $a < b$.", id="section"),
         v4.new_code_cell("plot()", id="plot"),
     ]
@@ -277,6 +278,16 @@ def test_a_lesson_offers_colab_and_the_notebook(site, language):
     assert f'href="https://colab.research.google.com/github/{where}"' in text
     assert '<a class="download" href="00_first.ipynb" download>' in text
     assert (site / language / "notebooks" / "00_first.ipynb").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["en", "ar"])
+def test_the_setup_cell_is_folded_and_others_are_not(site, language):
+    [folded] = re.findall(
+        '<details class="[^"]*hide .*?</details>', page(site, language), re.DOTALL
+    )
+    assert wording.strings(language)["show"] in folded and ">import<" in folded
+    assert "aria-label" not in folded.partition("</summary>")[0]
 
 
 @pytest.mark.slow

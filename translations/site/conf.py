@@ -45,11 +45,19 @@ html_theme_options = {
 }
 
 
+def own_words(app, page: str, template: str, context: dict, doctree) -> None:
+    """Takes myst-nb's English label off folded code, which hides the words in it."""
+    if "body" in context:
+        label = ' aria-label="Toggle hidden content"'
+        context["body"] = context["body"].replace(label, "")
+
+
 def setup(app) -> None:
     """Adds the texts that Sphinx's and the theme's catalogues lack."""
     # docutils lacks some languages, writes no text here, and warns: asked once before,
     # it has its English at hand and says nothing.
     get_language(app.config.language)
+    app.connect("html-page-context", own_words)
     app.add_message_catalog("sphinx", Path(app.srcdir) / "locale")
     words = app.config.html_context.get("words", {})
     copy = {"copy": "copy", "copy_to_clipboard": "copy"}

@@ -95,8 +95,7 @@ def _lesson(
         if shown["cell_type"] == "code":
             kept["outputs"], kept["execution_count"] = [], None
             shown["outputs"] = [o for o in shown["outputs"] if _seen(o)]
-            picture = {"alt": words["figure"].format(section=section)}
-            shown["metadata"]["mystnb"] = {"image": picture}
+            _dress(shown["metadata"], words, section)
             continue
         old = "".join(kept["source"])
         section = (headings(old) or [section])[-1]
@@ -105,6 +104,15 @@ def _lesson(
         _copy(pictures, source)
     write(source / "notebooks" / f"{name}.ipynb", _json(site))
     write(downloads / f"{name}.ipynb", _json(alone))
+
+
+def _dress(metadata: dict, words: dict, section: str) -> None:
+    """Adds to a code cell's metadata what its figures are, and whether it is folded."""
+    fold = {"code_prompt_show": words["show"], "code_prompt_hide": words["hide"]}
+    picture = {"alt": words["figure"].format(section=section)}
+    metadata["mystnb"] = {"image": picture} | fold
+    if metadata.get("jupyter", {}).get("source_hidden"):
+        metadata["tags"] = [*metadata.get("tags", []), "hide-input"]
 
 
 def _seen(output: dict) -> bool:
