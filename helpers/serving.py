@@ -94,7 +94,7 @@ def start(
     """
     folder, work = Path(folder).resolve(), Path(work).resolve()
     check(folder)
-    port = free_port() if port is None else check_port(port)
+    port = free_port(port)
     (work / "hub").mkdir(parents=True, exist_ok=True)  # without it /v1/models is a 500
     log = work / f"log-{port}.txt"
     server = Server(launch(folder, port, device, work, log), str(folder), port, log)
@@ -132,21 +132,17 @@ def check(folder: Path) -> None:
         raise ServerError(f"serving requires {what}, not installed: pip install {what}")
 
 
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
+def free_port(port: int | None = None) -> int:
+    """That port of the loopback address, or any that nobody listens on just now.
 
-
-def check_port(port: int) -> int:
-    """The port itself. Raises ServerError where somebody listens on it."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        if probe.connect_ex((HOST, port)) == 0:
-            rule = "requires a port that is free"
-            raise ServerError(f"{rule}, got {port}, in use: leave port out")
-    return port
+    Raises ServerError where somebody listens on it.
+    """
+    try:
+        with socket.create_server((HOST, port or 0)) as probe:
+            return probe.getsockname()[1]
+    except OSError:
+        what = f"requires a port that is free, got {port}, in use: leave port out"
+        raise ServerError(what) from None
 
 
 def launch(
@@ -173,14 +169,13 @@ def wait_until_healthy(server: Server, seconds: float) -> None:
     """Waits until the server answers. Raises ServerError with its last output."""
     end = time.monotonic() + seconds
     while not server.healthy():
-        if not server.running:
-            what = f"the server ended with code {server.process.returncode}"
-        elif time.monotonic() > end:
-            what = f"the server was not healthy within {seconds:g} s"
-        else:
+        if server.running and time.monotonic() < end:
             time.sleep(LOOK_SECONDS)
             continue
-        raise ServerError(f"{what}; its last output:\n{server.last_lines()}")
+        what = f"was not healthy within {seconds:g} s"
+        if not server.running:
+            what = f"ended with code {server.process.returncode}"
+        raise ServerError(f"the server {what}; its last output:\n{server.last_lines()}")
 
 
 def end_group(process: subprocess.Popen) -> None:

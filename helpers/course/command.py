@@ -24,17 +24,17 @@ from helpers.files import ROOT
 
 def main(argv=None) -> int:
     """Runs the lessons asked for; the exit code. Raises UserError."""
-    args, notebooks, parameters = parse(argv)
+    args = parse(argv)
     # SIGINT too: a shell leaves it ignored in a background job.
     runner.on_signals(signal.default_int_handler)
     try:
-        rows = runner.run(args, notebooks, parameters)
+        rows = runner.run(args)
     except KeyboardInterrupt:
         print("course: interrupted, every lesson was stopped", file=sys.stderr)
         return 130
     if rows:
         print(table(rows))
-    return 0 if len(rows) == len(notebooks) else 1
+    return 0 if len(rows) == len(args.notebooks) else 1
 
 
 def choose_lessons(names: list[str], folder: Path) -> list[Path]:
@@ -80,8 +80,12 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
         raise UserError(f"{notebook.name}: {what}")
 
 
-def parse(argv) -> tuple[argparse.Namespace, list[Path], dict]:
-    """The checked request: (arguments, notebooks, parameters). Raises UserError."""
+def parse(argv) -> argparse.Namespace:
+    """The checked request. Raises UserError.
+
+    profile, jobs, output, end_with_parent; notebooks: the paths to run; parameters:
+    {name: value}, PROFILE too.
+    """
     parser = Parser(
         "python -m helpers.course",
         description=__doc__,
@@ -96,12 +100,6 @@ def parse(argv) -> tuple[argparse.Namespace, list[Path], dict]:
     add("--notebooks", type=Path, default=ROOT / "notebooks", help=argparse.SUPPRESS)
     add("--end-with-parent", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    args.output = args.output.resolve()
-    return args, *check_request(args)
-
-
-def check_request(args) -> tuple[list[Path], dict]:
-    """(notebooks, parameters) of parsed arguments. Raises UserError."""
     if args.profile not in config.profile_names():
         there = ", ".join(config.profile_names())
         raise UserError(f"no profile {args.profile!r}; there are: {there}")
@@ -109,14 +107,15 @@ def check_request(args) -> tuple[list[Path], dict]:
         args.jobs = min(2, os.cpu_count() or 1) if args.profile == "tiny" else 1
     if args.jobs < 1:
         raise UserError(f"--jobs must be 1 or more, got {args.jobs}")
-    parameters = {name: _value(text) for name, text in args.p}
-    if "PROFILE" in parameters:
+    args.parameters = {name: _value(text) for name, text in args.p}
+    if "PROFILE" in args.parameters:
         raise UserError("the profile is chosen with --profile, not with -p")
-    parameters["PROFILE"] = args.profile
-    notebooks = choose_lessons(args.lessons, args.notebooks.resolve())
-    for notebook in notebooks:
-        check_parameters(notebook, parameters)
-    return notebooks, parameters
+    args.parameters["PROFILE"] = args.profile
+    args.output = args.output.resolve()
+    args.notebooks = choose_lessons(args.lessons, args.notebooks.resolve())
+    for notebook in args.notebooks:
+        check_parameters(notebook, args.parameters)
+    return args
 
 
 def _value(text: str):

@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 
 import psutil
+from ipykernel.kernelspec import write_kernel_spec
 
 from helpers.course.figures import read_figures
 from helpers.course.report import Progress, failure_text
@@ -26,15 +27,15 @@ KERNEL = "lora-course"
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
-def run(args, notebooks: list[Path], parameters: dict) -> list[dict]:
+def run(args) -> list[dict]:
     """Executes notebooks and writes build/course.json; its rows.
 
-    args: the parsed arguments of `helpers.course.command`. Every process of the run has
-    ended when this returns or raises; KeyboardInterrupt passes through.
+    args: the request, as `command.parse` gives it. Every process of the run has ended
+    when this returns or raises; KeyboardInterrupt passes through.
     """
-    work = prepare(args.output, notebooks)
+    work = prepare(args.output, args.notebooks)
     try:
-        rows = run_all(args, notebooks, parameters, work)
+        rows = run_all(args, work)
     except KeyboardInterrupt:
         on_signals(signal.SIG_IGN)  # a second Ctrl-C must not cut the end short
         raise
@@ -64,22 +65,10 @@ def prepare(output: Path, notebooks: list[Path]) -> Path:
         if not psutil.pid_exists(int(old.name.removeprefix(".run-"))):
             shutil.rmtree(old, ignore_errors=True)
     work = output / f".run-{os.getpid()}"
-    write_kernel(work / "jupyter" / "kernels" / KERNEL)
+    # Of this very Python: the reader may have none, or a python3 of another place.
+    quiet = ["--IPKernelApp.log_level=40"]
+    write_kernel_spec(work / "jupyter" / "kernels" / KERNEL, extra_arguments=quiet)
     return work
-
-
-def write_kernel(folder: Path) -> None:
-    """Writes the kernel specification of this very Python.
-
-    The reader may have none, or one called python3 that belongs elsewhere.
-    """
-    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    spec = {
-        "argv": [*command, "--IPKernelApp.log_level=40"],
-        "display_name": "Python 3",
-        "language": "python",
-    }
-    write_json(folder / "kernel.json", spec)
 
 
 def mark(work: Path, lesson: str) -> str:
@@ -108,7 +97,7 @@ def environment(profile: str, work: Path, lesson: str) -> dict[str, str]:
     return defaults | env | own
 
 
-def start_worker(notebook: Path, args, parameters: dict, work: Path, events) -> None:
+def start_worker(notebook: Path, args, work: Path, events: queue.Queue) -> None:
     """Starts a lesson; its reports arrive in the queue `events` as (name, dict)."""
     lesson = notebook.stem
     folder = work / lesson
@@ -116,7 +105,7 @@ def start_worker(notebook: Path, args, parameters: dict, work: Path, events) -> 
     task = {
         "notebook": str(notebook),
         "output": str(folder / notebook.name),
-        "parameters": parameters,
+        "parameters": args.parameters,
         "kernel": KERNEL,
         "parent": os.getpid(),
     }
@@ -146,16 +135,16 @@ def listen(lesson: str, process: subprocess.Popen, events: queue.Queue) -> None:
         events.put((lesson, {"event": "lost", "code": code}))
 
 
-def run_all(args, notebooks: list[Path], parameters: dict, work: Path) -> list[dict]:
+def run_all(args, work: Path) -> list[dict]:
     """Keeps `args.jobs` workers busy until every notebook has ended; the rows."""
-    waiting, running, rows = list(notebooks), {}, []
+    waiting, running, rows = list(args.notebooks), {}, []
     events, parent = queue.Queue(), os.getppid()
-    with Progress(notebooks) as progress:
+    with Progress(args.notebooks) as progress:
         while waiting or running:
             while waiting and len(running) < args.jobs:
                 notebook = waiting.pop(0)
                 running[notebook.stem] = notebook
-                start_worker(notebook, args, parameters, work, events)
+                start_worker(notebook, args, work, events)
             try:
                 lesson, event = events.get(timeout=0.2)
             except queue.Empty:

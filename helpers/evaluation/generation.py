@@ -28,31 +28,28 @@ GREEDY = {
 
 
 def generate(
-    model,
-    tokenizer,
-    prompts: list[list[dict]],
-    max_new_tokens: int = 80,
-    batch_size: int = 50,
-    progress: bool = False,
+    model, tokenizer, prompts: list, max_new_tokens: int = 80, **options
 ) -> list[str]:
     """The greedy answers to prompts, in their order, without special tokens.
 
-    prompts: lists of messages. progress: show a bar.
+    prompts: lists of messages. options: of `generate_with_stops`.
     """
-    options = max_new_tokens, batch_size, progress
-    pairs = generate_with_stops(model, tokenizer, prompts, *options)
+    pairs = generate_with_stops(model, tokenizer, prompts, max_new_tokens, **options)
     return [answer for answer, _ in pairs]
 
 
 def generate_with_stops(
     model,
     tokenizer,
-    prompts: list[list[dict]],
+    prompts: list,
     max_new_tokens: int = 80,
     batch_size: int = 50,
     progress: bool = False,
 ) -> list[tuple[str, bool]]:
-    """As `generate`, each answer with whether the model ended it by itself."""
+    """As `generate`, each answer with whether the model ended it by itself.
+
+    progress: show a bar.
+    """
     ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
     # Neighbours of about one length need little padding.
     order = sorted(range(len(ids)), key=lambda row: len(ids[row]))

@@ -94,19 +94,18 @@ def evaluate(
     tokenizer,
     examples,
     max_new_tokens: int = 80,
-    batch_size: int = 50,
     with_perplexity: bool = False,
-    progress: bool = False,
+    **options,
 ) -> Report:
     """Lets the model answer every example, greedily, and scores the answers.
 
     examples: what `formatting.to_messages` takes, or a split of `load_splits`.
+    options: of `generate_with_stops`.
     """
     chats = [to_messages(example) for example in examples]
     prompts = [chat[:-1] for chat in chats]
-    options = max_new_tokens, batch_size, progress
     start = time.perf_counter()
-    pairs = generate_with_stops(model, tokenizer, prompts, *options)
+    pairs = generate_with_stops(model, tokenizer, prompts, max_new_tokens, **options)
     seconds = time.perf_counter() - start
     answers, stopped = [answer for answer, _ in pairs], [stop for _, stop in pairs]
     expected = [chat[-1]["content"] for chat in chats]

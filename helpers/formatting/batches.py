@@ -1,6 +1,7 @@
 """Batches of tokens for a plain training loop."""
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 IGNORED = -100  # the label that torch.nn.functional.cross_entropy passes over
 
@@ -19,10 +20,8 @@ def collate(tokenizer, examples: list[tuple]) -> dict[str, torch.Tensor]:
     Padded on the right: a causal model needs no attention mask there, since no token
     looks ahead.
     """
-    width = max(len(ids) for ids, _ in examples)
-    ids, labels = [], []
-    for row, wanted in examples:
-        rest = width - len(row)
-        ids.append(row + [tokenizer.pad_token_id] * rest)
-        labels.append(wanted + [IGNORED] * rest)
-    return {"input_ids": torch.tensor(ids), "labels": torch.tensor(labels)}
+    columns = {"input_ids": tokenizer.pad_token_id, "labels": IGNORED}
+    return {
+        name: pad_sequence([torch.tensor(row[i]) for row in examples], True, padding)
+        for i, (name, padding) in enumerate(columns.items())
+    }

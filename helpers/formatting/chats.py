@@ -13,6 +13,7 @@ left out; those that would be part of the chat are refused (NEVER_LEFT_OUT).
 """
 
 from collections.abc import Mapping
+from operator import itemgetter
 
 from helpers.formatting.lines import DataError, short
 
@@ -45,11 +46,6 @@ def _reader(example: Mapping):
     got = ", ".join(short(field) for field in list(example)[:6]) or "none"
     *most, last = (" and ".join(map(repr, needed)) for needed in FORMATS)
     raise DataError(f"the fields are {got}, expected {', '.join(most)}, or {last}")
-
-
-def _messages(example: Mapping) -> list:
-    """The messages format."""
-    return example["messages"]
 
 
 def _share_gpt(example: Mapping) -> list:
@@ -92,7 +88,7 @@ def _alpaca(example: Mapping) -> list:
 
 
 FORMATS = {
-    ("messages",): _messages,
+    ("messages",): itemgetter("messages"),
     ("conversations",): _share_gpt,
     ("prompt", "completion"): _pair,
     ("instruction", "output"): _alpaca,

@@ -314,8 +314,7 @@ VALUE = st.recursive(
 )
 ROLE = st.sampled_from(["system", "user", "assistant", "human", "gpt", ""]) | VALUE
 TURN = st.fixed_dictionaries(
-    {},
-    optional={"role": ROLE, "content": VALUE, "from": ROLE, "value": VALUE},
+    {}, optional={"role": ROLE, "content": VALUE, "from": ROLE, "value": VALUE}
 )
 TURNS = st.lists(TURN, max_size=4) | VALUE
 RECORD = st.fixed_dictionaries(

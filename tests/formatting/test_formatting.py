@@ -88,10 +88,7 @@ BAD_LINES = {
         '["a", "b"] is not an object, expected one JSON object a line',
     ),
     "null": ("null", "null is not an object, expected one JSON object a line"),
-    "no fields": (
-        "{}",
-        "the fields are none, " + FIELDS,
-    ),
+    "no fields": ("{}", "the fields are none, " + FIELDS),
     "other fields": (
         {"prompt": "a", "output": "b"},
         'the fields are "prompt", "output", ' + FIELDS,
@@ -148,10 +145,7 @@ BAD_LINES = {
         messages(USER, ANSWER, USER),
         "the last message is from 'user', expected one from 'assistant'",
     ),
-    "no question": (
-        messages(ANSWER),
-        "no message is from 'user', expected a question",
-    ),
+    "no question": (messages(ANSWER), "no message is from 'user', expected a question"),
 }
 
 
