@@ -1,15 +1,12 @@
 """Lesson 06: its own functions are right, and its figures are what it claims."""
 
 import json
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from peft import PeftConfig
 
 from helpers.course.worker import marked_processes
-from helpers.formatting.splits import load_splits
+from helpers.files import ROOT
 from tests.benchmarks import decoding as benchmark_decoding
 from tests.house import gates
 
@@ -17,53 +14,15 @@ STEM = "06_run_inference_on_gpu"
 PATH = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
 
 
-def run_cell(name, space):
-    """Execute one cell of the notebook in a namespace."""
-    [source] = [c.source for _, c in gates.cells(PATH) if c.id == name]
-    exec(gates.python(source), space)
-
-
-@pytest.fixture
-def space(monkeypatch):
-    """A namespace with what the first cells bind, on the tiny profile."""
-    monkeypatch.chdir(gates.ROOT)
-    space = {"Path": Path}
+def test_the_lesson_starts_from_both_shipped_adapters(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    space = {"Path": lambda _: tmp_path}
     exec(gates.tagged(PATH, "parameters")[0][1].source, space)
     space["PROFILE"] = "tiny"
-    run_cell("adapters", space)
-    return space
-
-
-def test_shipped_adapters_fit_the_tiny_profile(space, capsys):
-    run_cell("train-adapter", space)
-    assert space["tickets"] == space["ADAPTER"]
-    assert space["products"] == space["SECOND_ADAPTER"]
-
-
-@pytest.mark.slow
-def test_an_adapter_of_another_base_is_not_used_but_trained(space, tmp_path):
-    """What happens on a GPU profile, with the tiny base under another name."""
-    base = tmp_path / "another-base"
-    base.symlink_to(space["profile"].model)
-    few = {"max_steps": 2, "report_to": "none", "disable_tqdm": True}
-    config = space["profile"].training_config | few
-    space["profile"] = replace(
-        space["profile"], model=str(base), training_config=config
-    )
-    space["splits"] = {"train": load_splits("data/tickets")["train"].select(range(8))}
-    space["run"] = tmp_path / "run"
-    run_cell("train-adapter", space)
-    for name in ("tickets", "products"):
-        assert Path(space[name]).is_relative_to(tmp_path)
-        trained = PeftConfig.from_pretrained(space[name])
-        assert Path(trained.base_model_name_or_path).name == "another-base"
-
-
-def test_the_second_task_is_the_product(space):
-    row = load_splits("data/tickets")["test"][0]
-    content = row["completion"][-1]["content"]
-    done = space["product_only"](row)["completion"]
-    assert done == [{"role": "assistant", "content": json.loads(content)["item"]}]
+    [source] = [c.source for _, c in gates.cells(PATH) if c.id == "adapters"]
+    exec(gates.python(source), space)
+    assert space["tickets"] == ROOT / "data" / "checkpoints" / "tickets-lora"
+    assert space["products"] == ROOT / "data" / "checkpoints" / "items-lora"
 
 
 def test_bytes_read_leaves_out_a_table_but_not_a_tied_head():

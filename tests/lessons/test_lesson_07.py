@@ -2,16 +2,18 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from helpers import sharing
 from helpers.config import load_profile
+from helpers.evaluation import score
 from helpers.files import ROOT
-from helpers.finetune.model_card import card, summary
-from helpers.models.inspection import fingerprint
-from helpers.models.loading import load_tokenizer
+from helpers.finetune import card, describe_adapter
+from helpers.finetune.model_card import summary
+from helpers.models import fingerprint, load_tokenizer
 from tests.house import gates
 from tests.models.tiny_model import build_model
 
@@ -111,6 +113,31 @@ def test_a_card_holds_its_figures_and_no_others():
     assert "BitsAndBytesConfig(load_in_4bit=True)" in text
     assert "license:" not in card(METRICS) and "none is stated yet" in card(METRICS)
     assert "87.5%" in summary(METRICS)
+
+
+def test_metrics_of_an_adapter_keep_what_its_training_knew(tmp_path):
+    """And without a training run's file they still make a card."""
+    config = METRICS["settings"]["peft_config"]
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    before, after = (replace(score(["a"], [a]), stopped=1.0) for a in "ba")
+    splits = {name: [{"text": name}] for name in ("train", "validation", "test")}
+    given = {"fingerprint": "f" * 64, "data": "mine.csv", "splits": splits}
+    given |= {"before": (1.5, before), "after": (0.25, after)}
+
+    def describe():
+        return describe_adapter(tmp_path, load_profile("tiny"), **given)
+
+    metrics = describe()
+    assert metrics == json.loads((tmp_path / "metrics.json").read_text())
+    base = {"model": "data/checkpoints/tiny-phi3", "fingerprint": "f" * 64}
+    assert metrics["base"] == base and metrics["settings"]["peft_config"] == config
+    assert metrics["after"]["exact_match"] == 1 and metrics["versions"]["peft"]
+    assert "1.5000 | 0.2500" in card(metrics) and "0.0% | 100.0%" in card(metrics)
+    known = {"steps": 160, "versions": {"peft": "1"}, "after": {}, "base": {}}
+    (tmp_path / "metrics.json").write_text(json.dumps(known))
+    again = describe()
+    assert again["steps"] == 160 and again["versions"] == {"peft": "1"}
+    assert again["after"] == metrics["after"] and again["base"] == base
 
 
 @pytest.fixture
