@@ -15,6 +15,7 @@ from helpers import UserError
 from helpers.course import MEASURED
 from translations.targets import fenced, sections
 
+FOLD = "<details><summary><code>{name}</code></summary>\n\n{code}\n\n</details>"
 LINE, BADGES, RESULTS = "<!-- measured -->", "<!-- badges -->", "<!-- results -->"
 # In a translation the line ends in the comment.
 MEASURED_LINE = re.compile(rf"{MEASURED.pattern}|^.*{LINE}$", re.MULTILINE)
@@ -31,12 +32,14 @@ class PageError(UserError):
 class Cell:
     """A cell of an English page.
 
-    text: the source as `emptied`; code: whether it is copied, not translated.
+    text: the source as `emptied`; code: whether it is copied, not translated; folded:
+    whether a reader unfolds it, as the set-up cell.
     """
 
     id: str
     code: bool
     text: str
+    folded: bool = False
 
     @property
     def hash(self) -> str:
@@ -91,12 +94,10 @@ def read_page(root: Path, path: Path) -> Page:
     name = path.relative_to(root).as_posix()
     text = read_text(root, name)
     if path.suffix == ".md":
-        cells = [_cell(title, False, part) for title, part in sections(text)]
+        parts = sections(text.replace("\r\n", "\n"))
+        cells = [_text_cell(title, part) for title, part in parts]
     else:
-        cells = [
-            _cell(c["id"], c["cell_type"] != "markdown", "".join(c["source"]))
-            for c in notebook_cells(name, text)
-        ]
+        cells = [_notebook_cell(cell) for cell in notebook_cells(name, text)]
     twice = {c.id for c in cells if [d.id for d in cells].count(c.id) > 1}
     if twice:
         raise PageError(f"{name}: two cells have the id {sorted(twice)[0]!r}")
@@ -104,19 +105,28 @@ def read_page(root: Path, path: Path) -> Page:
 
 
 def notebook_cells(name: str, text: str) -> list[dict]:
-    """A notebook's cells as dicts with id, cell_type and source. Raises PageError."""
+    """A notebook's cells, each with what nbformat 4.5 asks for. Raises PageError."""
     try:
         cells = json.loads(text)["cells"]
-        assert all({"id", "cell_type", "source"} <= set(cell) for cell in cells)
+        wanted = {"id", "cell_type", "metadata", "source"}
+        assert all(wanted <= set(cell) for cell in cells)
     except (ValueError, KeyError, TypeError, AssertionError):
         message = "not a notebook whose cells have ids (nbformat 4.5)"
         raise PageError(f"{name}: {message}") from None
     return cells
 
 
-def _cell(name: str, code: bool, source: str) -> Cell:
-    text = source.replace("\r\n", "\n")
-    return Cell(name, code, text if code else emptied(text.strip("\n")))
+def _notebook_cell(cell: dict) -> Cell:
+    """A cell of a notebook's JSON."""
+    source = "".join(cell["source"]).replace("\r\n", "\n")
+    if cell["cell_type"] == "markdown":
+        return _text_cell(cell["id"], source)
+    folded = cell["metadata"].get("jupyter", {}).get("source_hidden", False)
+    return Cell(cell["id"], True, source, folded)
+
+
+def _text_cell(name: str, source: str) -> Cell:
+    return Cell(name, False, emptied(source.strip("\n")))
 
 
 def emptied(text: str) -> str:
@@ -131,4 +141,5 @@ def filled(text: str, parts: dict[str, str]) -> str:
 
 def shown(cell: Cell) -> str:
     """The English text of a cell as it stands in a page of translations."""
-    return fenced(cell.text) if cell.code else cell.text
+    text = fenced(cell.text) if cell.code else cell.text
+    return FOLD.format(name=cell.id, code=text) if cell.folded else text

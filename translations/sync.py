@@ -12,11 +12,12 @@ from translations import artifact, sidecar
 from translations.artifact import Entry
 from translations.edition import Edition
 from translations.links import repaired
-from translations.markdown_blocks import blocks
+from translations.markdown_blocks import Block, blocks
 from translations.pages import Cell, Page, PageError, shown
 from translations.targets import copy_code
 
 CODE = "fence python"  # the kind of the one block of a code cell
+FOLDED = ["html_block", CODE, "html_block"]  # the kinds of one that is folded
 
 
 def page_text(edition: Edition, page: Page) -> str:
@@ -48,7 +49,7 @@ def check_code_only(edition: Edition, page: Page, cell: Cell) -> None:
     if not entry or not entry.raw or _is_code(entry):
         return
     parts = blocks(entry.raw)
-    other = [i for i, block in enumerate(parts) if i or block.kind != CODE]
+    other = list(range(_code_length(parts), len(parts)))
     after = page.cells[page.cells.index(cell) + 1 :][:1]
     message = f"cell {cell.id} is code; move what is not code into another cell"
     if other and other[0] and after and not after[0].code and after[0].id not in found:
@@ -59,7 +60,16 @@ def check_code_only(edition: Edition, page: Page, cell: Cell) -> None:
 
 
 def _is_code(entry: Entry) -> bool:
-    return [block.kind for block in blocks(entry.raw)] == [CODE]
+    parts = blocks(entry.raw)
+    return 0 < len(parts) == _code_length(parts)
+
+
+def _code_length(parts: tuple[Block, ...]) -> int:
+    """How many blocks at the head are what `shown` makes of code."""
+    kinds = [block.kind for block in parts]
+    if kinds[:3] == FOLDED and not parts[2].prose.strip():
+        return 3
+    return int(kinds[:1] == [CODE])
 
 
 def _is_work(entry: Entry) -> bool:

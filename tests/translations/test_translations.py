@@ -379,6 +379,32 @@ def test_code_with_a_fence_inside_gets_a_longer_fence(root):
     assert "````python\n" in text(root) and run(root, "check") == 0
 
 
+def fold_setup(root):
+    """Fold the set-up cell of the lesson, as the lessons of the course have it."""
+    path = root / "notebooks" / "00_first.ipynb"
+    book = json.loads(path.read_text(encoding="utf-8"))
+    book["cells"][1]["metadata"]["jupyter"] = {"source_hidden": True}
+    path.write_text(json.dumps(book), encoding="utf-8")
+
+
+def test_folded_code_is_folded_and_nothing_else_changes(whole):
+    before = text(whole)
+    fold_setup(whole)
+    assert len(errors(whole)) == 1 and run(whole, "sync") == 0 == run(whole, "check")
+    code = "```python\nimport os\n\nprint(os.name)  # once\n```"
+    head = "<details><summary><code>code-setup</code></summary>"
+    assert text(whole) == before.replace(code, f"{head}\n\n{code}\n\n</details>")
+
+
+@pytest.mark.parametrize("lost", ["\n\nA note", "\nA note", "\n\n<p>A note</p>"])
+def test_text_below_folded_code_is_not_overwritten(whole, capsys, lost):
+    fold_setup(whole)
+    run(whole, "sync")
+    edit(whole, "# once\n```\n\n</details>", f"# once\n```\n\n</details>{lost}")
+    code, _, err = said(whole, "sync", capsys=capsys)
+    assert code == 1 and "move what is not code" in err and "A note" in text(whole)
+
+
 def test_glossary_file_is_read_and_new_ones_copy_its_terms(whole):
     edit(
         whole,
