@@ -7,11 +7,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "prediction": ["predict", "size"],
         "controls": ["calculator"],
-        "measured": [
-            "kept_bytes",
-            "measured_activations",
-            "measured_bytes",
-            "stored_bytes",
-        ],
+        "measured": ["kept_bytes", "measured_bytes", "stored_bytes"],
     },
 )

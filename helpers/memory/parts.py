@@ -212,7 +212,7 @@ def overhead(run: Run, loss: int) -> int:
     """Bytes of the gradients inside one layer, as far as they exceed those of the loss.
 
     The loss is over when the backward pass reaches the layers. The widths were found by
-    counting every tensor of a step (measured.Living) over several shapes.
+    counting every tensor of a step (tests/benchmarks/living.py) over several shapes.
     """
     hidden, inner = run.shape.hidden, run.shape.inner
     # PEFT's casts put a gradient in fp32 beside each one in 16 bit, and the gradient of

@@ -21,9 +21,9 @@ from helpers.config import GIB, probe_device
 from helpers.course.ledger import machine
 from helpers.environment import SHOWN, version
 from helpers.files import ROOT, write_json
-from helpers.memory import measured
 from helpers.memory.prediction import predict
 from helpers.models import CONFIGS, linear_shapes, quiet
+from tests.benchmarks import living
 
 RANK = 16
 TINY = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 2}
@@ -116,7 +116,7 @@ def peak(model, ids: torch.Tensor, **loss) -> int:
 
     def step() -> None:
         for _ in range(2):
-            with measured.autocast(ids.device, dtype):
+            with living.autocast(ids.device, dtype):
                 output = model(input_ids=ids, labels=ids, use_cache=False, **loss)
             value = output.loss
             del output  # as in the Trainer, where it goes with the function
@@ -125,7 +125,7 @@ def peak(model, ids: torch.Tensor, **loss) -> int:
         optimizer.zero_grad()
 
     step()
-    return measured.measured_peak(model, optimizer, step)
+    return living.measured_peak(model, optimizer, step)
 
 
 def compare(
@@ -164,7 +164,7 @@ def compare(
         found = peak(model, ids, fused_lm_head=True)
     else:
         what, predicted = "activations", prediction.parts["activations"]
-        found = measured.measured_activations(model, {"input_ids": ids})
+        found = living.measured_activations(model, {"input_ids": ids})
     row |= {"what": what, "predicted": predicted, "measured": found}
     return row | {"error": predicted / found - 1}
 

@@ -13,13 +13,13 @@ from trl.trainer import utils as trl_utils
 
 from helpers.config import load_profile
 from helpers.files import ROOT
-from helpers.memory import measured as gauges
 from helpers.memory import parts as formulas
-from helpers.memory.measured import measured_activations, measured_bytes
+from helpers.memory.measured import measured_bytes
 from helpers.memory.prediction import predict
 from helpers.models.loading import load_model
 from helpers.models.shapes import CONFIGS
 from tests.benchmarks import memory as benchmark_memory
+from tests.benchmarks.living import Living, autocast, measured_activations
 from tests.benchmarks.memory import adapted, peak, random_model, trained
 
 RANK = 8
@@ -64,7 +64,7 @@ def after_a_step(model):
     """The measured bytes once gradients and optimizer states exist."""
     optimizer = torch.optim.AdamW(trained(model))
     batch = ids(2, 16)
-    with gauges.autocast(batch.device, model.get_input_embeddings().weight.dtype):
+    with autocast(batch.device, model.get_input_embeddings().weight.dtype):
         model(input_ids=batch, labels=batch, use_cache=False).loss.backward()
     optimizer.step()
     return measured_bytes(model, optimizer)
@@ -238,7 +238,7 @@ def test_checkpointing_is_left_as_it_was():
 
 def test_living_counts_each_memory_once():
     kept = torch.ones(256)  # 1 KiB
-    with gauges.Living([kept, kept]) as living:
+    with Living([kept, kept]) as living:
         view = kept[:10]
         two = torch.ones(512)
         assert living.now == 1024 + 2048 and view.numel() == 10
