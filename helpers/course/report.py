@@ -3,6 +3,9 @@
 import sys
 from pathlib import Path
 
+import nbformat
+from tqdm import tqdm
+
 from helpers.course.figures import figure_lines
 
 
@@ -33,16 +36,13 @@ def failure_text(lesson: str, event: dict, target: Path, log: Path) -> str:
     return "\n".join(lines + where)
 
 
-class Progress:
+class Progress(tqdm):
     """A bar over the cells of all lessons; a line as each lesson ends.
 
     Without a terminal (a log file, CI) only the lines are written.
     """
 
     def __init__(self, notebooks: list[Path]):
-        import nbformat
-        from tqdm import tqdm
-
         # One more cell in each: the injected parameters.
         self.cells = {
             path.stem: len(nbformat.read(path, as_version=4).cells) + 1
@@ -50,21 +50,15 @@ class Progress:
         }
         self.seen = dict.fromkeys(self.cells, 0)
         total = sum(self.cells.values())
-        self.bar = tqdm(total=total, unit="cell", disable=None, dynamic_ncols=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.bar.close()
+        super().__init__(total=total, unit="cell", disable=None, dynamic_ncols=True)
 
     def cell(self, lesson: str, index: int) -> None:
         """Shows that the cell with this index (from 0) starts."""
-        self.bar.set_description(f"{lesson} cell {index + 1}/{self.cells[lesson]}")
-        self.bar.update(index - self.seen[lesson])
+        self.set_description(f"{lesson} cell {index + 1}/{self.cells[lesson]}")
+        self.update(index - self.seen[lesson])
         self.seen[lesson] = index
 
     def end(self, lesson: str, text: str) -> None:
         """Counts a lesson as ended and prints a line (or several) about it."""
-        self.bar.update(self.cells[lesson] - self.seen[lesson])
-        self.bar.write(text, file=sys.stderr)
+        self.update(self.cells[lesson] - self.seen[lesson])
+        self.write(text, file=sys.stderr)

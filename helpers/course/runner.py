@@ -150,7 +150,7 @@ def run_all(args, work: Path) -> list[dict]:
             except queue.Empty:
                 if args.end_with_parent and os.getppid() != parent:
                     raise KeyboardInterrupt from None
-                progress.bar.refresh()  # a clock that moves during a long cell
+                progress.refresh()  # a clock that moves during a long cell
                 continue
             if event["event"] == "cell":
                 progress.cell(lesson, event["index"])

@@ -17,18 +17,16 @@ PAIR = {"prompt": "Where is my order?", "completion": '{"queue": "TRK"}'}
 
 
 def write(path, examples):
-    """A JSON Lines file of objects; bytes and str go in as they are."""
-    raw = [e if isinstance(e, str | bytes) else json.dumps(e) for e in examples]
-    lines = [line.encode() if isinstance(line, str) else line for line in raw]
-    path.write_bytes(b"\n".join(lines) + b"\n")
+    """A JSON Lines file of objects; str go in as they are."""
+    lines = [e if isinstance(e, str) else json.dumps(e) for e in examples]
+    path.write_bytes(("\n".join(lines) + "\n").encode())
     return path
 
 
 def numbered(count, word="question"):
     """That many examples, no two alike."""
-    return [
-        {"prompt": f"{word} {i}", "completion": f"answer {i}"} for i in range(count)
-    ]
+    pairs = ((f"{word} {i}", f"answer {i}") for i in range(count))
+    return [{"prompt": prompt, "completion": answer} for prompt, answer in pairs]
 
 
 def test_both_formats_give_the_same_chat():
@@ -41,13 +39,6 @@ def test_read_examples_returns_the_objects_as_they_stand(tmp_path):
     system = {"messages": [{"role": "system", "content": "Be brief."}, USER, ANSWER]}
     path = write(tmp_path / "a.jsonl", [GOOD, "", PAIR, "   ", system])
     assert read_examples(path) == read_examples(str(path)) == [GOOD, PAIR, system]
-
-
-def test_a_windows_file_reads_the_same(tmp_path):
-    path = tmp_path / "a.jsonl"
-    text = json.dumps(GOOD) + "\r\n" + json.dumps(PAIR) + "\r\n"
-    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
-    assert read_examples(path) == [GOOD, PAIR]
 
 
 def test_a_line_separator_inside_a_text_does_not_end_the_line(tmp_path):
@@ -64,12 +55,8 @@ FIELDS = (
     "expected 'messages', 'conversations', 'prompt' and 'completion', "
     "or 'instruction' and 'output'"
 )
-# (the second line of a file, what the error says of it)
+# (a line of a file, what the error says of it), beside the samples of data/formats
 BAD_LINES = {
-    "not UTF-8": (
-        b'{"prompt": "\xe9t\xe9"}',
-        "byte 13 (0xe9) is not UTF-8, expected a UTF-8 file",
-    ),
     "not JSON": (
         '{"prompt": "a"',
         "not JSON (Expecting ',' delimiter at column 15), "
@@ -82,10 +69,6 @@ BAD_LINES = {
     "100,000 brackets": (
         "[" * 100_000,
         "JSON that Python cannot hold, expected one JSON object a line",
-    ),
-    "not an object": (
-        '["a", "b"]',
-        '["a", "b"] is not an object, expected one JSON object a line',
     ),
     "null": ("null", "null is not an object, expected one JSON object a line"),
     "no fields": ("{}", "the fields are none, " + FIELDS),
@@ -101,25 +84,9 @@ BAD_LINES = {
         {"messages": "x" * 100},
         "'messages' is \"" + "x" * 36 + "..., expected a list of messages",
     ),
-    "message not an object": (
-        messages("hello", ANSWER),
-        "message 1 is \"hello\", expected 'role' and 'content'",
-    ),
-    "no role": (
-        messages({"content": "a"}, ANSWER),
-        "message 1 has no 'role', expected 'role' and 'content'",
-    ),
     "no content": (
         messages(USER, {"role": "assistant"}),
         "message 2 has no 'content', expected 'role' and 'content'",
-    ),
-    "content not a string": (
-        messages(USER, {"role": "assistant", "content": {"queue": "REP"}}),
-        'message 2 has \'content\' = {"queue": "REP"}, expected a string',
-    ),
-    "completion not a string": (
-        {"prompt": "a", "completion": 7},
-        "message 2 has 'content' = 7, expected a string",
     ),
     "role not a string": (
         messages({"role": None, "content": "a"}, ANSWER),
@@ -133,17 +100,9 @@ BAD_LINES = {
         messages(USER, {"role": "assistant", "content": " \n"}),
         "message 2 (assistant) is empty, expected some text",
     ),
-    "empty completion": (
-        {"prompt": "a", "completion": ""},
-        "message 2 (assistant) is empty, expected some text",
-    ),
     "no messages": (
         {"messages": []},
         "the last message is missing, expected one from 'assistant'",
-    ),
-    "answer not last": (
-        messages(USER, ANSWER, USER),
-        "the last message is from 'user', expected one from 'assistant'",
     ),
     "no question": (messages(ANSWER), "no message is from 'user', expected a question"),
 }
@@ -173,11 +132,8 @@ def test_a_folder_of_splits(tmp_path):
     for split, count in (("train", 5), ("validation", 2), ("test", 3)):
         write(tmp_path / f"{split}.jsonl", numbered(count, split))
     splits = load_splits(tmp_path)
-    assert {name: len(rows) for name, rows in splits.items()} == {
-        "train": 5,
-        "validation": 2,
-        "test": 3,
-    }
+    sizes = {name: len(rows) for name, rows in splits.items()}
+    assert sizes == {"train": 5, "validation": 2, "test": 3}
     assert splits["test"].column_names == ["prompt", "completion"]
     assert splits["test"][1] == {
         "prompt": [{"role": "user", "content": "test 1"}],
