@@ -6,6 +6,7 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -43,19 +44,11 @@ def installed(monkeypatch):
 
 
 @pytest.fixture
-def commands(monkeypatch):
-    """The commands that would have been run; none is. Its code: what they return."""
-
-    class Commands(list):
-        code = 0
-
-    def run(command):
-        seen.append(command)
-        return SimpleNamespace(returncode=seen.code)
-
-    seen = Commands()
+def run(monkeypatch):
+    """Stands in for subprocess.run: no command is run, each ends with code 0."""
+    run = Mock(return_value=SimpleNamespace(returncode=0))
     monkeypatch.setattr(subprocess, "run", run)
-    return seen
+    return run
 
 
 @pytest.fixture
@@ -99,7 +92,7 @@ def test_requirements_of_a_lesson_end_where_the_tools_begin(requirements):
 
 def test_requirements_of_a_lesson_are_all_that_lessons_import():
     """What a front end of notebooks brings along is not among them, nor its tools."""
-    brought = {"IPython", "ipywidgets", "psutil", "nbformat", "papermill"}
+    brought = {"IPython", "ipykernel", "ipywidgets", "psutil", "nbformat", "papermill"}
     paths = [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "helpers").rglob("*.py")]
     imported = set().union(*map(imported_packages, paths)) - brought - {"helpers"}
     provides = metadata.packages_distributions()
@@ -127,31 +120,32 @@ def test_torch_and_numpy_stay_and_no_other_goes_past_its_pin(installed, requirem
     assert environment.constraints(pins) == limits
 
 
-def test_only_what_is_missing_is_installed(monkeypatch, installed, commands, capsys):
+def test_only_what_is_missing_is_installed(installed, run, capsys):
     pins = environment.read_requirements()
     installed |= dict.fromkeys(pins.keys() - {"trl", "loralib"}, "99.0")
     environment.install_missing()
-    ((*pip, limits, trl, loralib),) = commands
+    run.assert_called_once()
+    *pip, limits, trl, loralib = run.call_args.args[0]
     assert pip == [sys.executable, "-m", "pip", "install", "--quiet", "-c"]
     assert [trl, loralib] == [pins["trl"], pins["loralib"]]
     assert not Path(limits).exists()
     assert capsys.readouterr().out == f"Installing {trl} {loralib}\n"
 
 
-def test_nothing_is_run_when_nothing_is_missing(commands, capsys):
+def test_nothing_is_run_when_nothing_is_missing(run, capsys):
     environment.install_missing()
-    assert commands == [] and capsys.readouterr().out == ""
+    assert not run.called and capsys.readouterr().out == ""
 
 
-def test_a_failed_installation_is_an_error_in_one_line(installed, commands):
-    commands.code = 1
+def test_a_failed_installation_is_an_error_in_one_line(installed, run):
+    run.return_value.returncode = 1
     with pytest.raises(UserError, match="pip could not install them"):
         environment.install_missing()
 
 
 @pytest.mark.parametrize("loaded", [True, False])
 def test_a_package_that_changed_while_loaded_asks_for_a_restart(
-    monkeypatch, installed, loaded, capsys
+    monkeypatch, installed, run, loaded, capsys
 ):
     installed |= dict.fromkeys(environment.read_requirements(), "99.0")
     installed |= {"datasets": "4.0.0"}
@@ -161,7 +155,7 @@ def test_a_package_that_changed_while_loaded_asks_for_a_restart(
         installed.update(trl="1.16.0", datasets="5.2.0")
         return SimpleNamespace(returncode=0)
 
-    monkeypatch.setattr(subprocess, "run", pip)
+    run.side_effect = pip
     if loaded:
         monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace())
         with pytest.raises(UserError, match="an older datasets is loaded .*Restart"):

@@ -205,14 +205,8 @@ def test_a_report_adds_up():
     assert (report.n, report.exact_match, report.valid_json) == (4, 0.5, 0.75)
     assert report.field_accuracy == {"queue": 0.5, "priority": 0.75, "order": 0.75}
     assert (report.stopped, report.seconds, report.perplexity) == (0.75, 2.0, None)
-    assert list(report.metrics()) == [
-        "exact_match",
-        "queue",
-        "priority",
-        "order",
-        "valid_json",
-        "stopped",
-    ]
+    shares = ["exact_match", "queue", "priority", "order", "valid_json", "stopped"]
+    assert list(report.metrics()) == shares
     table = report.table()
     assert list(table.columns) == ["share", "low", "high"]
     assert tuple(table.loc["queue"]) == (0.5, *report.intervals["queue"])
@@ -222,11 +216,8 @@ def test_a_report_adds_up():
 
 def test_text_that_is_no_json_is_scored_by_exact_match():
     report = score(["yes", "no"], ["yes ", "yes"])
-    assert (report.exact_match, report.valid_json, report.field_accuracy) == (
-        0.5,
-        0,
-        {},
-    )
+    assert (report.exact_match, report.valid_json) == (0.5, 0)
+    assert report.field_accuracy == {}
 
 
 @pytest.mark.parametrize(
@@ -306,13 +297,6 @@ def test_perplexity_is_that_of_the_completion_tokens(model, tokenizer):
     for batch_size in (1, 3, 16):
         got = evaluation.perplexity(model, tokenizer, EXAMPLES, batch_size)
         assert got == pytest.approx(expected, rel=1e-4)
-
-
-def test_perplexity_of_a_model_that_knows_nothing_is_its_vocabulary(tokenizer):
-    model = build_model()
-    torch.nn.init.zeros_(model.lm_head.weight)
-    got = evaluation.perplexity(model, tokenizer, EXAMPLES)
-    assert got == pytest.approx(320, rel=1e-5)
 
 
 def test_a_template_that_changes_an_answered_prompt_is_refused(model):

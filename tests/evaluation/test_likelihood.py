@@ -50,6 +50,8 @@ def test_a_model_that_knows_nothing_has_the_loss_of_its_vocabulary(tokenizer):
     model = build_model()
     torch.nn.init.zeros_(model.lm_head.weight)
     assert text_loss(model, tokenizer, TEXTS) == pytest.approx(math.log(320), rel=1e-5)
+    got = perplexity(model, tokenizer, [chat("where is it", WORDS[1])])
+    assert got == pytest.approx(320, rel=1e-5)
 
 
 def test_perplexity_is_exp_of_the_loss(model, tokenizer):
