@@ -1,11 +1,11 @@
 """An OpenAI-compatible server on this machine, for as long as a lesson needs it.
 
-    with serve("folder/of/a/model") as server:
-        client = openai.OpenAI(base_url=server.url, api_key="unused")
+    server = start("folder/of/a/model")
+    client = openai.OpenAI(base_url=server.url, api_key="unused")
 
 The server is `transformers serve` in a process of its own, bound to the loopback
-address. It ends with the `with` block, with `stop`, with the interpreter, and, should
-that be killed, by itself: a thread in the server notices that its parent is gone.
+address. It ends with `stop`, with the interpreter, and, should that be killed, by
+itself: a thread in the server notices that its parent is gone.
 """
 
 import atexit
@@ -105,16 +105,6 @@ def start(
         server.stop()
         raise
     return server
-
-
-@contextlib.contextmanager
-def serve(folder, **options):
-    """`start` as a context: the server is stopped however the block ends."""
-    server = start(folder, **options)
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 def check(folder: Path) -> None:

@@ -3,8 +3,6 @@
 Everything here works on the rows of a Report.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 
@@ -14,6 +12,7 @@ from helpers.evaluation.scoring import Report
 
 # An answer that is no JSON object, lacks the field, or has no known code.
 OTHER = "other"
+SUBSETS = 200  # that are drawn for each count of rows
 
 
 def hits(report: Report, metric: str = "exact_match") -> np.ndarray:
@@ -36,13 +35,7 @@ def paired_difference(
     return bootstrap_difference(_differences(one, other, metric), rng)
 
 
-def difference_by_rows(
-    one: Report,
-    other: Report,
-    counts: Iterable[int],
-    metric: str = "exact_match",
-    draws: int = 200,
-) -> pd.DataFrame:
+def difference_by_rows(one: Report, other: Report, counts: list[int]) -> pd.DataFrame:
     """What fewer rows would have told: a DataFrame, one row a count of rows.
 
     counts: how many of the rows. Columns difference, low, high: of the first of them.
@@ -50,12 +43,12 @@ def difference_by_rows(
     the share of these intervals that include zero.
     Raises ValueError as `paired_difference`, or where a count is not 1 to all rows.
     """
-    differences = _differences(one, other, metric)
+    differences = _differences(one, other, "exact_match")
     if bad := [n for n in counts if not 1 <= n <= len(differences)]:
         raise ValueError(f"requires counts from 1 to {len(differences)}: got {bad[0]}")
     rng, found = np.random.default_rng(0), {}
     for n in counts:
-        subsets = (rng.choice(differences, n, replace=False) for _ in range(draws))
+        subsets = (rng.choice(differences, n, replace=False) for _ in range(SUBSETS))
         drawn = [bootstrap_difference(subset, rng) for subset in subsets]
         width = float(np.mean([d.high - d.low for d in drawn]))
         undecided = float(np.mean([d.includes_zero for d in drawn]))

@@ -7,13 +7,7 @@ from transformers import GenerationConfig
 # End-of-turn and end-of-text tokens of the chat templates the course meets. Phi-3 and
 # Llama 3 have two each, and a model that is stopped by one of them rambles on
 # (torchtune#1778).
-STOP_TOKENS = (
-    "<|end|>",
-    "<|endoftext|>",
-    "<|eot_id|>",
-    "<|end_of_text|>",
-    "<|im_end|>",
-)
+STOP_TOKENS = "<|end|> <|endoftext|> <|eot_id|> <|end_of_text|> <|im_end|>".split()
 
 # What is left out here comes from the checkpoint's own settings, and these sample
 # (Llama 3.1: temperature 0.6, top_p 0.9) or punish repetition (Qwen 2.5).

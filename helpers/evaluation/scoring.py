@@ -55,11 +55,7 @@ class Report:
 
 
 def score(
-    expected: list[str],
-    answers: list[str],
-    prompts: list | None = None,
-    stopped: list[bool] | None = None,
-    seconds: float = 0.0,
+    expected: list[str], answers: list[str], prompts=None, stopped=None, seconds=0.0
 ) -> Report:
     """The Report of answers against the expected ones.
 

@@ -120,10 +120,10 @@ def test_commands_of_the_workflows_exist():
     text = "\n".join(commands())
     makes = set(re.findall(r"\bmake (\w+)", text))
     modules = set(re.findall(r"-m (helpers)\.(\w+)", text))
-    scripts = set(re.findall(r"python (\w[\w/]+\.py)", text))
+    scripts = set(re.findall(r"python ([.\w][\w/]+\.py)", text))
     assert makes and modules and scripts
     assert makes <= targets()
-    assert all((ROOT / package / f"{name}.py").is_file() for package, name in modules)
+    assert all((ROOT / p / name / "__main__.py").is_file() for p, name in modules)
     assert all((ROOT / script).is_file() for script in scripts)
 
 
