@@ -5,19 +5,6 @@ from pathlib import Path
 from huggingface_hub import CardData, ModelCard
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
-TRAINING = {
-    "steps": "updates",
-    "best_step": "update kept (lowest validation loss)",
-    "epochs": "epochs",
-    "tokens": "tokens read",
-    "training_seconds": "seconds of training",
-    "tokens_per_second": "tokens a second",
-    "trainable_parameters": "trained parameters",
-    "device": "device",
-    "processes": "processes",
-    "peak_gpu_mib": "peak GPU memory (MiB)",
-    "peak_rss_mib": "peak main memory (MiB)",
-}
 
 
 def card(metrics: dict, licence: str | None = None) -> str:
@@ -38,7 +25,7 @@ def card(metrics: dict, licence: str | None = None) -> str:
         str(TEMPLATE),
         **metrics,
         shares=shares(metrics["before"], metrics["after"]),
-        training=training(metrics),
+        layers=_layers(metrics["settings"]["peft_config"]["target_modules"]),
         four_bit=", ".join(f"{key}={value!r}" for key, value in four_bit.items()),
     )
     return f"{text}\n"
@@ -56,24 +43,6 @@ def shares(before: dict, after: dict) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def training(metrics: dict) -> dict[str, str]:
-    """What was trained, how, and what it took; what metrics lacks is left out."""
-    peft = metrics["settings"]["peft_config"]
-    config, rows = metrics["settings"].get("training_config"), {}
-    if config:
-        batch = config["per_device_train_batch_size"] * metrics["processes"]
-        rows = {
-            "learning rate": config["learning_rate"],
-            "examples an update": batch * config["gradient_accumulation_steps"],
-            "seed": config["seed"],
-        }
-    rows["rank, alpha"] = f"{peft['r']}, {peft['lora_alpha']}"
-    rows["adapted layers"] = _layers(peft["target_modules"])
-    rows |= {TRAINING[k]: metrics[k] for k in TRAINING if metrics.get(k) is not None}
-    rows["versions"] = ", ".join(f"{k} {v}" for k, v in metrics["versions"].items())
-    return {name: _plain(value) for name, value in rows.items()}
-
-
 def summary(metrics: dict) -> str:
     """What a run prints at its end."""
     before, after = metrics["before"], metrics["after"]
@@ -89,8 +58,3 @@ def _layers(targets: str | list[str]) -> str:
     if isinstance(targets, str):
         return targets
     return ", ".join(sorted({name.rsplit(".", 1)[-1] for name in targets}))
-
-
-def _plain(value) -> str:
-    """A figure as people write it."""
-    return f"{value:,}" if isinstance(value, int) else str(value)

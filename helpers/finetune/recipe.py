@@ -104,19 +104,10 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     tokenizer = load_tokenizer(profile, quantized=settings.qlora)
     model = load_model(profile, quantized=settings.qlora)
     base = fingerprint(model)
-    trainer = build(
-        SFTTrainer,
-        "the run",
-        {
-            "model": model,
-            "args": args,
-            "train_dataset": splits["train"],
-            "eval_dataset": splits["validation"],
-            "processing_class": tokenizer,
-            "peft_config": peft_config,
-            "callbacks": [Clock()],
-        },
-    )
+    parts = {"model": model, "args": args, "peft_config": peft_config}
+    parts |= {"processing_class": tokenizer, "callbacks": [Clock()]}
+    parts |= {"train_dataset": splits["train"], "eval_dataset": splits["validation"]}
+    trainer = build(SFTTrainer, "the run", parts)
     if settings.patience is not None:
         trainer.add_callback(EarlyStoppingCallback(settings.patience))
     for weight in trainer.model.parameters():

@@ -93,15 +93,11 @@ def read_overrides(path: Path) -> dict[str, dict]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         why = " ".join(str(error).split())[:200]
         raise RunError(f"{path} cannot be read ({why}): give a YAML file") from None
-    if not isinstance(loaded, dict) or not all(
-        isinstance(section, dict) for section in loaded.values()
-    ):
+    sections = loaded.values() if isinstance(loaded, dict) else [loaded]
+    if not all(isinstance(section, dict) for section in sections):
         expected = "sections of keys, such as `peft_config: {r: 8}`"
         raise RunError(f"{path} has another form: expected {expected}")
-    return {
-        name: {key: _number(value) for key, value in section.items()}
-        for name, section in loaded.items()
-    }
+    return {name: {k: _number(v) for k, v in loaded[name].items()} for name in loaded}
 
 
 def complete(settings: Settings) -> Profile:
@@ -112,15 +108,12 @@ def complete(settings: Settings) -> Profile:
     """
     for name in ("validation_rows", "test_rows", "patience"):
         if (value := getattr(settings, name)) is not None and value < 1:
-            raise RunError(
-                f"--{name.replace('_', '-')} requires 1 or more: got {value}"
-            )
+            flag = name.replace("_", "-")
+            raise RunError(f"--{flag} requires 1 or more: got {value}")
     profile = load_profile(settings.profile, settings.model)
     _check_keys(settings.overrides)
-    merged = {
-        name: getattr(profile, name) | settings.overrides.get(name, {})
-        for name in SECTIONS
-    }
+    changed = settings.overrides
+    merged = {n: getattr(profile, n) | changed.get(n, {}) for n in SECTIONS}
     merged["training_config"] |= _run_keys(settings, merged["training_config"])
     return dataclasses.replace(profile, **merged)
 

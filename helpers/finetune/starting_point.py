@@ -17,11 +17,7 @@ class AdapterError(UserError):
 
 
 def adapter_folder(
-    profile: Profile,
-    folder: str,
-    shipped: str,
-    data: Path = TICKETS,
-    **training_config,
+    profile: Profile, folder: str, shipped: str, data: Path = TICKETS, **training_config
 ) -> Path:
     """The folder of an adapter that belongs to the profile's model.
 
@@ -81,13 +77,6 @@ def _train(profile: Profile, output: Path, data: Path, training_config: dict) ->
     from helpers.finetune import recipe
     from helpers.finetune.settings import Settings
 
-    settings = Settings(
-        data=data,
-        output=output,
-        profile=profile.name,
-        overrides={"training_config": training_config},
-        validation_rows=50,
-        test_rows=50,
-        resume=True,
-    )
-    recipe.run(settings)
+    few = {"validation_rows": 50, "test_rows": 50, "resume": True}
+    overrides = {"training_config": training_config}
+    recipe.run(Settings(data, output, profile.name, overrides=overrides, **few))
