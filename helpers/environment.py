@@ -33,6 +33,36 @@ def is_headless() -> bool:
     return HEADLESS in os.environ
 
 
+def use_one_gpu() -> None:
+    """Shows this process one GPU where it would see several; says so in one line.
+
+    transformers' Trainer splits batches over all it sees (nn.DataParallel), which TRL
+    refuses. Takes the first of CUDA_VISIBLE_DEVICES, else the one with the most free
+    memory. Call it before CUDA is first used; one of several processes that share the
+    work (LOCAL_RANK) has a card of its own already.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    cards = named.split(",") if named is not None else _found_gpus()
+    if "LOCAL_RANK" in os.environ or len(cards) < 2:
+        return
+    card = os.environ["CUDA_VISIBLE_DEVICES"] = cards[0].strip()
+    print(f"{len(cards)} GPUs found: this process uses one of them, {card}.")
+
+
+def _found_gpus() -> list[str]:
+    """The ids of the GPUs that the driver sees, the one with the most room first."""
+    query = "--query-gpu=uuid,memory.free --format=csv,noheader,nounits"
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", *query.split()], capture_output=True, text=True, timeout=60
+        )
+        rows = [line.split(",") for line in done.stdout.splitlines()]
+        rows = sorted(rows, key=lambda row: -float(row[1]))  # stable: else their order
+    except (OSError, subprocess.TimeoutExpired, IndexError, ValueError):
+        return []  # no NVIDIA driver, or one that cannot answer
+    return [uuid for uuid, _ in rows]
+
+
 def report(profile: Profile) -> dict[str, str]:
     """{what: text}: why this profile, the device, Python, the main packages."""
     device = probe_device()

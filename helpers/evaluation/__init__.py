@@ -5,7 +5,13 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "generation": ["generate", "generate_with_stops", "prompt_ids", "stop_ids"],
+        "generation": [
+            "batch_that_fits",
+            "generate",
+            "generate_with_stops",
+            "prompt_ids",
+            "stop_ids",
+        ],
         "scoring": ["Report", "before_after", "evaluate", "score"],
         "likelihood": ["answer_loss", "perplexity", "text_loss"],
         "json_answer": ["json_object"],

@@ -4,6 +4,8 @@ import torch
 from tqdm.auto import tqdm
 from transformers import GenerationConfig
 
+from helpers.models import available_bytes
+
 # End-of-turn and end-of-text tokens of the chat templates the course meets. Phi-3 and
 # Llama 3 have two each, and a model that is stopped by one of them rambles on
 # (torchtune#1778).
@@ -19,6 +21,8 @@ GREEDY = {
     "repetition_penalty": 1.0,
     "use_cache": True,
 }
+# Rows a batch: on a CPU, and at most.
+CPU_BATCH, MOST = 100, 128
 
 
 def generate(
@@ -37,12 +41,12 @@ def generate_with_stops(
     tokenizer,
     prompts: list,
     max_new_tokens: int = 80,
-    batch_size: int = 50,
+    batch_size: int | None = None,
     progress: bool = False,
 ) -> list[tuple[str, bool]]:
     """As `generate`, each answer with whether the model ended it by itself.
 
-    progress: show a bar.
+    batch_size: None lets `batch_that_fits` choose. progress: show a bar.
     """
     ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
     # Neighbours of about one length need little padding.
@@ -56,6 +60,9 @@ def generate_with_stops(
         # on a CPU. On a GPU a static one would make transformers compile the model.
         cache_implementation="static" if model.device.type == "cpu" else None,
     )
+    if batch_size is None:
+        longest = max(map(len, ids), default=0)
+        batch_size = batch_that_fits(model, longest + max_new_tokens)
     answers, was_training = {}, model.training
     model.eval()
     try:
@@ -69,6 +76,30 @@ def generate_with_stops(
     finally:
         model.train(was_training)
     return [answers[row] for row in range(len(ids))]
+
+
+def batch_that_fits(model, tokens: int, free_bytes: int | None = None) -> int:
+    """How many rows of so many tokens, answers included, a model generates at once.
+
+    free_bytes: of the model's GPU; None asks it. Half of them may become the cache of
+    keys and values: it grows by copies, and a layer computes beside it.
+    """
+    if free_bytes is None:
+        if model.device.type == "cpu":
+            return CPU_BATCH
+        free_bytes = available_bytes()
+    return max(1, min(MOST, free_bytes // 2 // (tokens * cache_bytes(model))))
+
+
+def cache_bytes(model) -> int:
+    """Bytes that the cache of a model takes for a token: a key and a value a layer."""
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    keys = getattr(config, "num_key_value_heads", None) or heads
+    # A 4-bit layer answers in the precision that it is asked in, the embedding's.
+    size = model.get_input_embeddings().weight.element_size()
+    return 2 * config.num_hidden_layers * keys * width * size
 
 
 def prompt_ids(tokenizer, messages: list[dict]) -> list[int]:

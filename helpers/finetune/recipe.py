@@ -12,6 +12,7 @@ from pathlib import Path
 from datasets import DatasetDict
 
 from helpers.config import Profile
+from helpers.environment import use_one_gpu
 from helpers.files import shown, write_json, write_text
 from helpers.finetune.checkpoints import finished, trainer_state
 from helpers.finetune.errors import Stopped, explained
@@ -32,6 +33,7 @@ def run(settings: Settings) -> dict:
     """
     from helpers.models import quiet
 
+    use_one_gpu()  # before the profile looks for a device
     quiet()
     from helpers.finetune.callbacks import StopOnSignal
 
@@ -97,7 +99,7 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     from trl import SFTConfig, SFTTrainer
 
     from helpers.finetune.callbacks import Clock
-    from helpers.models import fingerprint, load_model, load_tokenizer
+    from helpers.models import fingerprint, load_model, load_tokenizer, train_in_float32
 
     args = build(SFTConfig, "training_config", profile.training_config)
     peft_config = build(LoraConfig, "peft_config", profile.peft_config)
@@ -110,9 +112,7 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     trainer = build(SFTTrainer, "the run", parts)
     if settings.patience is not None:
         trainer.add_callback(EarlyStoppingCallback(settings.patience))
-    for weight in trainer.model.parameters():
-        if weight.requires_grad:  # TRL starts QLoRA in bf16 and resumes it in fp32
-            weight.data = weight.data.float()
+    train_in_float32(trainer.model)
     return trainer, base
 
 

@@ -6,7 +6,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "integrity": ["ModelError", "check_checkpoint", "read_whole"],
-        "loading": ["load_model", "load_tokenizer", "quiet"],
+        "loading": ["load_model", "load_tokenizer", "quiet", "train_in_float32"],
+        "room": ["available_bytes", "free"],
         "inspection": [
             "adapted_modules",
             "fingerprint",

@@ -74,6 +74,17 @@ def load_model(profile: Profile, quantized: bool = False):
     return model
 
 
+def train_in_float32(model) -> None:
+    """Brings every weight that is trained to float32; call it before training.
+
+    TRL starts the adapters of a 4-bit base in bfloat16, which is too coarse for small
+    updates, and the gradient scaler of fp16 refuses to unscale 16-bit gradients.
+    """
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+
+
 def keep_4bit_layout(model) -> None:
     """Stops bitsandbytes from repacking 4-bit weights on CPUs with AVX512-BF16.
 
