@@ -299,6 +299,13 @@ def test_perplexity_is_that_of_the_completion_tokens(model, tokenizer):
         assert got == pytest.approx(expected, rel=1e-4)
 
 
+def test_perplexity_of_a_model_that_knows_nothing_is_its_vocabulary(tokenizer):
+    model = build_model()
+    torch.nn.init.zeros_(model.lm_head.weight)
+    got = evaluation.perplexity(model, tokenizer, EXAMPLES)
+    assert got == pytest.approx(320, rel=1e-5)
+
+
 def test_a_template_that_changes_an_answered_prompt_is_refused(model):
     tokenizer = build_tokenizer()
     tokenizer.chat_template = "{{ messages | length }}" + tokenizer.chat_template
