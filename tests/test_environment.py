@@ -1,5 +1,6 @@
 """What a lesson says of the machine it runs on, and what it installs on Colab."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -82,6 +83,69 @@ def test_report_gives_the_memory_of_a_gpu(monkeypatch):
 def test_report_says_what_is_not_installed(installed):
     rows = environment.report(PROFILE)
     assert {rows[name] for name in environment.SHOWN} == {"not installed"}
+
+
+TWO = "GPU-aaa, 3000\nGPU-bbb, 15000\n"  # nvidia-smi: id and free MiB
+
+
+@pytest.mark.parametrize(
+    ("found", "variables", "shown"),
+    [
+        (TWO, {}, "GPU-bbb"),  # the one with the most room
+        ("GPU-aaa, 10\nGPU-bbb, 10\n", {}, "GPU-aaa"),
+        ("GPU-aaa, 3000\n", {}, None),
+        ("", {}, None),
+        ("No devices were found\n", {}, None),
+        (TWO, {"CUDA_VISIBLE_DEVICES": "1,0"}, "1"),
+        (TWO, {"CUDA_VISIBLE_DEVICES": "0"}, "0"),
+        (TWO, {"CUDA_VISIBLE_DEVICES": ""}, ""),  # the user wants none
+        (TWO, {"LOCAL_RANK": "1"}, None),  # torchrun gives each process its own
+    ],
+)
+def test_a_process_is_shown_one_gpu(monkeypatch, run, capsys, found, variables, shown):
+    for name in ("CUDA_VISIBLE_DEVICES", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    run.return_value.stdout = found
+    before = variables.get("CUDA_VISIBLE_DEVICES")
+    environment.use_one_gpu()
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == shown
+    line = f"2 GPUs found: this process uses one of them, {shown}.\n"
+    assert capsys.readouterr().out == ("" if shown == before else line)
+    environment.use_one_gpu()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(), subprocess.TimeoutExpired("nvidia-smi", 60)]
+)
+def test_without_a_driver_nothing_is_chosen(monkeypatch, run, capsys, error):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    run.side_effect = error
+    environment.use_one_gpu()
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the driver's tool is a script")
+def test_the_choice_is_made_before_torch_counts_gpus(tmp_path):
+    """In a process of its own, with a driver's tool that names two cards."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho GPU-aaa, 3000\necho GPU-bbb, 15000\n")
+    tool.chmod(0o755)
+    code = (
+        "import os, sys; from helpers.environment import use_one_gpu; use_one_gpu()\n"
+        "print('torch' in sys.modules, os.environ['CUDA_VISIBLE_DEVICES'])\n"
+    )
+    variables = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=ROOT, env=variables, capture_output=True, text=True, check=True
+    )
+    line = "2 GPUs found: this process uses one of them, GPU-bbb.\n"
+    assert done.stdout == f"{line}False GPU-bbb\n"
 
 
 def test_requirements_of_a_lesson_end_where_the_tools_begin(requirements):

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "generation": [
             "batch_that_fits",
+            "cache_bytes",
             "generate",
             "generate_with_stops",
             "prompt_ids",

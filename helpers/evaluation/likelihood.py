@@ -1,16 +1,19 @@
 """How surprised is a model? Loss and perplexity of answers, and of any text.
 
-A loss is the mean negative
-log-likelihood, in nats a token; perplexity is exp of it. Both depend on the tokenizer:
-compare only models that share one.
+A loss is the mean negative log-likelihood, in nats a token; perplexity is exp of it.
+Both depend on the tokenizer:
+compare only models that share one. batch_size: rows at once, at most: on a GPU without
+memory for the logits of so many, fewer.
 """
 
 import math
+import sys
 
 import torch
 
 from helpers.evaluation.generation import prompt_ids
 from helpers.formatting import to_messages
+from helpers.models import available_bytes
 
 
 def perplexity(model, tokenizer, examples, batch_size: int = 16) -> float:
@@ -47,6 +50,8 @@ def text_loss(model, tokenizer, texts, batch_size: int = 16) -> float:
 def _mean_nll(model, tokenizer, pairs: list, batch_size: int) -> float:
     """The mean over all tokens of (ids, how many of them are only read)."""
     pairs = sorted(pairs, key=lambda pair: len(pair[0]))
+    longest = max((len(ids) for ids, _ in pairs), default=1)
+    batch_size = min(batch_size, _most_rows(model, longest))
     total, count, was_training = 0.0, 0, model.training
     model.eval()
     try:
@@ -57,6 +62,15 @@ def _mean_nll(model, tokenizer, pairs: list, batch_size: int) -> float:
     finally:
         model.train(was_training)
     return total / count
+
+
+def _most_rows(model, tokens: int) -> int:
+    """How many rows of so many tokens fit a GPU with all their logits."""
+    if model.device.type == "cpu":
+        return sys.maxsize
+    # In 16 bit, in fp32, and as log-softmax: 10 bytes, and a little more.
+    row = 12 * tokens * model.config.get_text_config().vocab_size
+    return max(1, available_bytes() // 2 // row)
 
 
 def _answered_ids(tokenizer, chat: list[dict]) -> tuple[list[int], int]:

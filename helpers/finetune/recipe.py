@@ -126,13 +126,10 @@ def measure(trainer, splits: DatasetDict) -> dict:
 
     model, tokenizer = trainer.model, trainer.processing_class
     batch_size = trainer.args.per_device_eval_batch_size
-    options = {
-        "max_new_tokens": longest_answer(tokenizer, splits),
-        "batch_size": 2 * batch_size,
-        "progress": not trainer.args.disable_tqdm,
-    }
     loss = math.log(perplexity(model, tokenizer, splits["validation"], batch_size))
-    report = evaluate(model, tokenizer, splits["test"], **options)
+    longest = longest_answer(tokenizer, splits)
+    progress = not trainer.args.disable_tqdm
+    report = evaluate(model, tokenizer, splits["test"], longest, progress=progress)
     return scores(loss, report)
 
 
@@ -180,7 +177,10 @@ def tidy_config(path: Path, base: str) -> None:
 
 
 def end(trainer) -> None:
-    """Waits for the process that writes, then parts from the others."""
+    """Waits for the process that writes, parts from the others, frees the model."""
+    from helpers.models import free
+
     trainer.args.distributed_state.wait_for_everyone()
     if trainer.args.world_size > 1:
         trainer.end()
+    free(trainer)

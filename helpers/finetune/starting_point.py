@@ -1,11 +1,13 @@
 """The adapters a lesson starts from: shipped, trained once, or the reader's own."""
 
+import dataclasses
 import json
+from hashlib import sha256
 from pathlib import Path
 
 from helpers import UserError
 from helpers.config import Profile
-from helpers.files import ROOT, write_text
+from helpers.files import ROOT, shown, write_text
 
 CONFIG = "adapter_config.json"
 TICKETS = ROOT / "data" / "tickets"
@@ -21,19 +23,17 @@ def adapter_folder(
 ) -> Path:
     """The folder of an adapter that belongs to the profile's model.
 
-    folder: the reader's own, or "auto": on `tiny` the one of the name `shipped` that
-        comes with the course; on another profile one that `helpers.finetune` trains on
-        the data, once, and keeps below build/adapters. training_config: what that run
+    folder: the reader's own, or "auto": the one of the name `shipped` that comes with
+        the course where it was trained on this model; else one that `helpers.finetune`
+        trains on the data, once, and keeps below build/adapters/MODEL: another base,
+        dtype, data or setting is another folder. training_config: what that run
         changes.
     Raises AdapterError for a folder without an adapter or with one of another base.
     """
     if folder != "auto":
         path = Path(folder)
-    elif profile.name == "tiny":
-        path = ROOT / "data" / "checkpoints" / shipped
-    else:
-        path = TRAINED / profile.name / shipped
-        _train(profile, path, data, training_config)
+    elif (path := _shipped(profile, shipped)) is None:
+        path = _trained(profile, shipped, data, training_config)
     _check_base(path, profile)
     return path
 
@@ -51,32 +51,55 @@ def item_tickets(folder: Path) -> Path:
     return folder
 
 
+def _shipped(profile: Profile, name: str) -> Path | None:
+    """The adapter of that name beside the checkpoints, where it fits the profile."""
+    path = ROOT / "data" / "checkpoints" / name
+    fits = profile.name == "tiny" and _place(_base(path)) == _place(profile.model)
+    return path if fits else None
+
+
+def _trained(profile: Profile, name: str, data: Path, changed: dict) -> Path:
+    """The adapter that this run trains; a complete run is not repeated."""
+    from helpers.finetune import recipe
+    from helpers.finetune.settings import Settings, complete
+    from helpers.formatting import load_splits
+
+    few = {"validation_rows": 50, "test_rows": 50, "resume": True}
+    few["overrides"] = {"training_config": changed}
+    settings = Settings(data, TRAINED, profile.name, profile.model, **few)
+    splits = recipe.choose_rows(load_splits(data), settings)
+    run = recipe.identify(settings, complete(settings), splits)
+    # Weights in a folder may change under its name.
+    files = sorted(Path(profile.model).glob("*.safetensors"))
+    run["files"] = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    key = sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:8]
+    path = TRAINED / Path(profile.model).name / f"{name}-{key}"
+    recipe.run(dataclasses.replace(settings, output=path))
+    return path
+
+
 def _check_base(folder: Path, profile: Profile) -> None:
     """Raises AdapterError unless a folder's adapter names the profile's model."""
+    base = _base(folder)
+    # helpers.finetune names a folder outside of the course by its last part.
+    if _place(base) != _place(profile.model) and base != shown(profile.model):
+        what = f"the adapter in {folder} was trained on {base!r}"
+        remedy = f"the profile {profile.name!r} loads {profile.model!r}: change one"
+        raise AdapterError(f"{what}, and {remedy}")
+
+
+def _base(folder: Path) -> str:
+    """The model that an adapter names as its base. Raises AdapterError."""
     try:
         named = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        base = named["base_model_name_or_path"]
+        return named["base_model_name_or_path"]
     except (OSError, ValueError, KeyError, TypeError):
         what = f"no readable {CONFIG} in {folder}"
         remedy = "give a folder that save_pretrained or helpers.finetune wrote"
         raise AdapterError(f"{what}: {remedy}") from None
-    if _place(base) != _place(profile.model):
-        what = f"the adapter in {folder} was trained on {base!r}"
-        remedy = f"the profile {profile.name!r} loads {profile.model!r}: change one"
-        raise AdapterError(f"{what}, and {remedy}")
 
 
 def _place(model: str) -> str:
     """A folder below the course as an absolute path; a Hub id as it is."""
     local = ROOT / str(model)  # an absolute path stays what it is
     return str(local.resolve()) if local.is_dir() else str(model)
-
-
-def _train(profile: Profile, output: Path, data: Path, training_config: dict) -> None:
-    """Trains an adapter; a complete run is not repeated."""
-    from helpers.finetune import recipe
-    from helpers.finetune.settings import Settings
-
-    few = {"validation_rows": 50, "test_rows": 50, "resume": True}
-    overrides = {"training_config": training_config}
-    recipe.run(Settings(data, output, profile.name, overrides=overrides, **few))

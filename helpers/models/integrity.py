@@ -40,8 +40,8 @@ def explain(error: Exception, name: str, open_model: str) -> str:
     if "gated" in text.lower():
         return (
             f"{name} is gated and no token of yours has access: accept its licence on "
-            f"huggingface.co and run `hf auth login`, or use the model {open_model!r}, "
-            "which needs neither"
+            f"https://huggingface.co/{name} and give a token, with `hf auth login` or "
+            f"in HF_TOKEN, or use the model {open_model!r}, which needs neither"
         )
     if "couldn't connect" in text or "offline" in text.lower():
         return (

@@ -9,11 +9,14 @@ import transformers
 
 from helpers.config import Profile
 from helpers.models.integrity import ModelError, check_checkpoint, explain, remedy
+from helpers.models.room import check_room
 
 # What checkpoints reserve for padding: Llama 3.1's token, the usual spellings, and
 # Phi-3's <unk>, which its authors' fine-tuning sample pads with (sample_finetune.py
 # beside the weights of microsoft/Phi-3-mini-4k-instruct).
 PAD_TOKENS = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<unk>")
+
+NO_THINKING = "{% set enable_thinking = enable_thinking | default(false) %}"
 
 
 def quiet() -> None:
@@ -35,7 +38,9 @@ def load_tokenizer(profile: Profile, quantized: bool = False):
     """The tokenizer of the model that `load_model` loads, padding right.
 
     Its pad token is never eos: the loss passes over padding, and a model whose eos is
-    passed over never learns to stop (trl#1623). Raises ModelError.
+    passed over never learns to stop (trl#1623). A chat template that may ask for
+    thinking first (`enable_thinking`, as Qwen 3's) does not unless told to: then a
+    prompt renders in training as it does at inference. Raises ModelError.
     """
     name = profile.qlora_model if quantized else profile.model
     tokenizer = _load(transformers.AutoTokenizer, name, profile)
@@ -47,6 +52,9 @@ def load_tokenizer(profile: Profile, quantized: bool = False):
             raise ModelError(f"{name} {what}: add one to its tokenizer_config.json")
         tokenizer.pad_token = known[0]
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
+    if isinstance(template := tokenizer.chat_template, str):
+        if "enable_thinking" in template and not template.startswith(NO_THINKING):
+            tokenizer.chat_template = NO_THINKING + template
     return tokenizer
 
 
@@ -54,14 +62,18 @@ def load_model(profile: Profile, quantized: bool = False):
     """The causal language model of a profile, in eval mode, where the profile trains.
 
     quantized: `profile.qlora_model` in 4 bit, as `profile.quantization_config` says.
-    Raises ModelError, also where transformers would only warn of missing weights.
+    Raises ModelError, also where transformers would only warn of missing weights, and
+    where a GPU has no room for them.
     """
     name = profile.qlora_model if quantized else profile.model
     options = {"dtype": profile.dtype, "output_loading_info": True}
     options["attn_implementation"] = profile.attn_implementation
     if not profile.training_config["use_cpu"]:
         # Every process of a distributed run has one GPU, that of its local rank.
-        options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
+        gpu = int(os.environ.get("LOCAL_RANK", 0))
+        options["device_map"] = {"": gpu}
+        config = _load(transformers.AutoConfig, name, profile)
+        check_room(name, config, profile, quantized, gpu)
     if quantized:
         config = transformers.BitsAndBytesConfig(**profile.quantization_config)
         options["quantization_config"] = config

@@ -3,8 +3,11 @@
 import gc
 
 import torch
+import transformers
 
+from helpers.config import GIB, Profile
 from helpers.models.integrity import ModelError
+from helpers.models.shapes import linear_shapes
 
 # What a freed model must not do any more: it would fail far from the cause, or worse,
 # write or hash weights that are empty.
@@ -29,13 +32,47 @@ def free(*things) -> None:
     torch.cuda.empty_cache()  # does nothing where CUDA is not in use
 
 
-def available_bytes() -> int:
-    """What this process can still allocate on its GPU.
+def available_bytes(device: int | None = None) -> int:
+    """What this process can still allocate on a GPU, its current one for None.
 
     That is what the driver calls free, and what torch's allocator keeps unused.
     """
-    unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    return torch.cuda.mem_get_info()[0] + unused
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
+
+
+def check_room(name: str, config, profile: Profile, quantized: bool, gpu: int) -> None:
+    """Raises ModelError where the weights to come do not fit beside what is there.
+
+    config: the model's transformers configuration.
+    """
+    needed, free_now = weight_bytes(config, profile, quantized), available_bytes(gpu)
+    if needed <= free_now:
+        return
+    held = torch.cuda.memory_allocated(gpu)
+    line = f"{name} takes {needed / GIB:.1f} GiB, and {free_now / GIB:.1f} GiB are free"
+    if held > needed / 10:
+        way = f"{held / GIB:.1f} GiB are held by models of this process"
+        raise ModelError(f"{line}: {way}: free(model) first")
+    remedy = "end what else runs on this GPU, or use a smaller MODEL"
+    raise ModelError(f"{line}: {remedy}{'' if quantized else ', or QLoRA'}")
+
+
+def weight_bytes(config, profile: Profile, quantized: bool) -> int:
+    """Bytes of a model's weights as `load_model` loads them.
+
+    0 for a checkpoint that is quantised itself: only its own library knows.
+    """
+    if hasattr(config, "quantization_config"):
+        return 0
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    width = getattr(torch, profile.dtype).itemsize
+    packed = sum(a * b for a, b in linear_shapes(model).values()) if quantized else 0
+    # 4 bits and, for 64 values, a maximum in fp32, or in one byte.
+    nested = profile.quantization_config.get("bnb_4bit_use_double_quant")
+    four_bit = 0.5 + (1 if nested else 4) / 64
+    return int(width * (model.num_parameters() - packed) + four_bit * packed)
 
 
 def _empty(module: torch.nn.Module) -> None:
@@ -45,7 +82,6 @@ def _empty(module: torch.nn.Module) -> None:
         tensor.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
         if hasattr(tensor, "quant_state"):  # the scales of a 4-bit weight
             tensor.quant_state = module.quant_state = None
-    vars(module).pop("_cache", None)  # the static cache of a generation
     for name in USES:
         if hasattr(type(module), name):
             setattr(module, name, _refuse)

@@ -52,10 +52,28 @@ LLAMA_3_1_70B = LLAMA_3_1_8B | {
     "num_hidden_layers": 80,
     "num_attention_heads": 64,
 }
+# https://huggingface.co/Qwen/Qwen3-8B/blob/main/config.json
+QWEN_3_8B = {
+    "model_type": "qwen3",
+    "vocab_size": 151936,
+    "hidden_size": 4096,
+    "intermediate_size": 12288,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "max_position_embeddings": 40960,
+    "rms_norm_eps": 1e-6,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0},
+    "tie_word_embeddings": False,
+    "bos_token_id": 151643,
+    "eos_token_id": 151645,
+}
 CONFIGS = {
     "Phi-3-mini": PHI_3_MINI,
     "Llama-3.1-8B": LLAMA_3_1_8B,
     "Llama-3.1-70B": LLAMA_3_1_70B,
+    "Qwen3-8B": QWEN_3_8B,
 }
 
 

@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from helpers import evaluation
+from helpers.config import GIB
+from helpers.evaluation import generation
 from helpers.evaluation.generation import generate
 from helpers.evaluation.intervals import bootstrap_interval
 from helpers.evaluation.scoring import before_after, score
 from helpers.files import ROOT
+from helpers.models import meta_model
 from tests.models.tiny_model import WORDS, build_model, build_tokenizer, chat
 
 END, TEXT_END = 2, 3
@@ -133,6 +136,55 @@ def test_the_mode_of_the_model_is_restored(tokenizer, training):
     with pytest.raises(TypeError):
         generate(broken, tokenizer, questions(1), 2)
     assert broken.training is training
+
+
+def test_the_cache_of_a_token_is_counted_as_it_is():
+    for keys in (1, 4):
+        model = build_model(num_key_value_heads=keys).to(torch.bfloat16)
+        ids = torch.arange(4, 14).reshape(2, 5)
+        layers = model(input_ids=ids, use_cache=True).past_key_values.layers
+        tensors = [t for layer in layers for t in (layer.keys, layer.values)]
+        size = sum(t.numel() * t.element_size() for t in tensors)
+        assert evaluation.cache_bytes(model) == size / ids.numel()
+
+
+@pytest.mark.parametrize(
+    ("name", "free_gib", "rows"),
+    [
+        ("Phi-3-mini", 7.2, 65),  # beside its fp16 weights on a T4: no grouped queries
+        ("Phi-3-mini", 12, 109),  # beside its 4-bit ones
+        ("Phi-3-mini", 0.1, 1),
+        ("Phi-3-mini", 0.0, 1),
+        ("Llama-3.1-8B", 7.2, 128),  # a quarter of the key and value heads
+        ("Qwen3-8B", 70, 128),
+    ],
+)
+def test_a_batch_is_what_fits_half_of_the_free_memory(
+    monkeypatch, name, free_gib, rows
+):
+    model = meta_model(name).to(torch.float16)
+    free = int(free_gib * GIB)
+    assert evaluation.batch_that_fits(model, 150, free) == rows
+    monkeypatch.setattr(generation, "available_bytes", lambda: free)
+    assert evaluation.batch_that_fits(model, 150) == rows  # asks the GPU
+    assert rows in (1, 128) or rows * 150 * evaluation.cache_bytes(model) <= free / 2
+
+
+def test_a_cpu_takes_100_rows_at_once(model):
+    assert evaluation.batch_that_fits(model, 150) == 100
+
+
+def test_generation_asks_what_fits(model, tokenizer, monkeypatch):
+    asked, prompts = [], questions(9)
+    expected = generate(model, tokenizer, prompts, 12)
+    monkeypatch.setattr(
+        generation, "batch_that_fits", lambda _, tokens: asked.append(tokens) or 4
+    )
+    assert generate(model, tokenizer, prompts, 12) == expected
+    longest = max(len(evaluation.prompt_ids(tokenizer, p)) for p in prompts)
+    assert asked == [longest + 12]
+    generate(model, tokenizer, prompts, 12, batch_size=9)
+    assert len(asked) == 1
 
 
 def test_no_prompts_no_answers(model, tokenizer):

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from data.recipes.pretraining import mean_loss
+from helpers.evaluation import likelihood
 from helpers.evaluation.likelihood import answer_loss, perplexity, text_loss
+from helpers.models import meta_model
 from tests.models.tiny_model import WORDS, build_model, build_tokenizer, chat
 
 TEXTS = [("<|begin|>", word * times) for times, word in enumerate(WORDS, start=1)]
@@ -38,6 +40,30 @@ def test_what_is_given_is_not_scored(model, tokenizer):
     whole = text_loss(model, tokenizer, [("<|begin|>", WORDS[0] + WORDS[1])])
     end = text_loss(model, tokenizer, [("<|begin|>" + WORDS[0], WORDS[1])])
     assert abs(whole - end) > 0.01
+
+
+@pytest.mark.parametrize(("name", "rows"), [("Phi-3-mini", 18), ("Qwen3-8B", 3)])
+def test_a_gpu_reads_as_many_rows_as_their_logits_leave_it_room_for(
+    monkeypatch, name, rows
+):
+    monkeypatch.setattr(likelihood, "available_bytes", lambda: 2 * 2**30)
+    assert likelihood._most_rows(meta_model(name), 150) == rows
+    monkeypatch.setattr(likelihood, "available_bytes", lambda: 0)
+    assert likelihood._most_rows(meta_model(name), 150) == 1
+
+
+def test_no_more_rows_are_read_than_fit(model, tokenizer, monkeypatch):
+    read, batch_nll = [], likelihood._batch_nll
+    expected = text_loss(model, tokenizer, TEXTS)
+
+    def spy(model, tokenizer, pairs):
+        read.append(len(pairs))
+        return batch_nll(model, tokenizer, pairs)
+
+    monkeypatch.setattr(likelihood, "_batch_nll", spy)
+    monkeypatch.setattr(likelihood, "_most_rows", lambda *_: 3)
+    got = text_loss(model, tokenizer, TEXTS)
+    assert got == pytest.approx(expected, rel=1e-5) and read == [3, 1]
 
 
 @pytest.mark.parametrize("text", [("", "a"), ("a", "")])

@@ -1,12 +1,17 @@
 """An adapter is found, and refused in one line where it does not fit."""
 
 import dataclasses
+import gc
 import json
+import re
+import shutil
+import weakref
 
 import pytest
 
+from helpers import models
 from helpers.config import load_profile
-from helpers.files import ROOT
+from helpers.files import ROOT, shown
 from helpers.finetune import AdapterError, adapter_folder, item_tickets, starting_point
 from helpers.formatting import load_splits
 from tests.finetune import small_run
@@ -65,45 +70,102 @@ def test_a_folder_without_an_adapter_is_refused(profile, tmp_path, text):
         find(profile, tmp_path)
 
 
-def test_another_profile_trains_its_adapter_once(profile, tmp_path, monkeypatch):
-    runs = []
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """The settings of every run asked for; each writes an adapter in no time."""
+    asked = []
 
     def run(settings):
-        runs.append(settings)
+        asked.append(settings)
         settings.output.mkdir(parents=True, exist_ok=True)
-        adapter(settings.output, "some/model")
+        adapter(settings.output, shown(settings.model))
 
     monkeypatch.setattr("helpers.finetune.recipe.run", run)
-    monkeypatch.setattr(starting_point, "TRAINED", tmp_path)
-    hub = dataclasses.replace(profile, name="gpu-16gb", model="some/model")
-    found = adapter_folder(hub, "auto", "half", max_steps=20)
-    assert found == tmp_path / "gpu-16gb" / "half"
+    monkeypatch.setattr(starting_point, "TRAINED", tmp_path / "adapters")
+    return asked
+
+
+def test_another_profile_trains_its_adapter(runs, tmp_path):
+    hub, data = (
+        load_profile("gpu-16gb", "some/model"),
+        small_run.write_tickets(tmp_path),
+    )
+    found = adapter_folder(hub, "auto", "half", data, max_steps=20)
+    assert found.parent == tmp_path / "adapters" / "model"
+    assert re.fullmatch(r"half-[0-9a-f]{8}", found.name)
     [settings] = runs
+    assert settings.output == found and settings.data == data
+    assert (settings.profile, settings.model) == ("gpu-16gb", "some/model")
     assert settings.overrides == {"training_config": {"max_steps": 20}}
-    assert settings.resume and settings.profile == "gpu-16gb"
-    assert settings.data == ROOT / "data" / "tickets"
+    assert settings.resume and settings.test_rows == settings.validation_rows == 50
+
+
+def test_what_changes_an_adapter_changes_its_folder(runs, tmp_path, monkeypatch):
+    data, weights = small_run.write_tickets(tmp_path), tmp_path / "mine"
+    weights.mkdir()
+    (weights / "model.safetensors").write_bytes(b"one")
+
+    def folder(
+        name="half", profile="gpu-16gb", model="some/model", data=data, **config
+    ):
+        return adapter_folder(
+            load_profile(profile, model), "auto", name, data, **config
+        )
+
+    same = folder()
+    assert folder() == same
+    fewer = small_run.write_tickets(tmp_path / "fewer", rows=50)
+    others = [
+        folder("whole"),
+        folder(model="other/model"),
+        folder(profile="gpu-24gb"),
+        folder(data=fewer),
+        folder(max_steps=20),
+        folder(profile="tiny"),  # the shipped adapters are of another base
+        folder(model=str(weights)),
+    ]
+    (weights / "model.safetensors").write_bytes(b"another")
+    others.append(folder(model=str(weights)))
+    monkeypatch.setattr(
+        "helpers.config._dtype", lambda *_: ("float16", "says the test")
+    )
+    others.append(folder())
+    assert len({same, *others}) == 1 + len(others)
+
+
+def test_the_other_tiny_checkpoint_trains_its_own(runs, tmp_path):
+    other = load_profile("tiny", "data/checkpoints/tiny-llama")
+    data = small_run.write_tickets(tmp_path)
+    found = adapter_folder(other, "auto", "tickets-lora", data)
+    assert found.parent == tmp_path / "adapters" / "tiny-llama" and len(runs) == 1
 
 
 @pytest.mark.slow
-def test_both_tasks_are_trained_on_another_base(profile, tmp_path, monkeypatch):
-    """What happens on a GPU profile, here with the other tiny checkpoint."""
-    few = profile.training_config | {"max_steps": 2, "report_to": "none"}
-    other = dataclasses.replace(
-        profile,
-        name="other",
-        model=str(ROOT / "data" / "checkpoints" / "tiny-llama"),
-        training_config=few | {"disable_tqdm": True},
-    )
-    monkeypatch.setattr("helpers.finetune.settings.load_profile", lambda *_: other)
-    monkeypatch.setattr(starting_point, "TRAINED", tmp_path)
-    tickets = adapter_folder(other, "auto", "tickets-lora")
+def test_both_tasks_are_trained_once_on_a_model_of_the_reader(tmp_path, monkeypatch):
+    """For real, in the place of the profile's model: a folder outside of the course."""
+    mine = shutil.copytree(ROOT / "data/checkpoints/tiny-llama", tmp_path / "mine")
+    other, freed, free = load_profile("tiny", str(mine)), [], models.free
+
+    def spy(trainer):
+        freed.append(weakref.ref(trainer.model))
+        free(trainer)
+        assert not any(weight.numel() for weight in trainer.model.parameters())
+
+    monkeypatch.setattr(models, "free", spy)
+    monkeypatch.setattr(starting_point, "TRAINED", tmp_path / "adapters")
+    few = {"max_steps": 2, "report_to": "none", "disable_tqdm": True}
+    tickets = adapter_folder(other, "auto", "tickets-lora", **few)
     items = item_tickets(tmp_path / "items")
-    products = adapter_folder(other, "auto", "items-lora", data=items)
-    assert tickets.is_relative_to(tmp_path) and products.is_relative_to(tmp_path)
+    products = adapter_folder(other, "auto", "items-lora", data=items, **few)
     one, two = small_run.metrics(tickets), small_run.metrics(products)
     assert one["steps"] == two["steps"] == 2
     assert one["data"]["sha256"] != two["data"]["sha256"]
+    assert one["data"]["rows"]["test"] == 50
     assert "queue" in one["after"] and "queue" not in two["after"]
+    assert adapter_folder(other, "auto", "tickets-lora", **few) == tickets
+    assert len(freed) == 2  # two trainings, and no third
+    gc.collect()
+    assert [model() for model in freed] == [None, None]
 
 
 def test_the_second_task_is_the_product(tmp_path):

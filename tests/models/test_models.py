@@ -5,6 +5,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from importlib import resources
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
 
 SPLIT_NAMES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj"]
 SPLIT_NAMES += ["down_proj"]
+LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 RESTORE = "restore it with `git checkout -- data/checkpoints`"
 
 
@@ -105,6 +107,30 @@ def test_no_token_to_pad_with_is_an_error(copy, monkeypatch):
     assert "no pad token besides its end token: add one" in message
 
 
+def test_a_template_that_may_think_does_not_unless_told_to(copy):
+    """Qwen 3's, as TRL ships it: prompts ask for thoughts, answers come without."""
+    asking, told = chat("hello", "there")["messages"], {"enable_thinking": True}
+    original = (resources.files("trl") / "chat_templates/qwen3.jinja").read_text()
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = original
+    tokenizer.save_pretrained(copy)
+
+    def render(tokenizer, messages, **options):
+        return tokenizer.apply_chat_template(messages, tokenize=False, **options)
+
+    start = {"add_generation_prompt": True}
+    thinking = render(tokenizer, asking[:1], **start)
+    assert "think" not in thinking and "</think>" in render(tokenizer, asking)
+    for _ in range(2):  # a tokenizer that was saved again is not changed twice
+        loaded = models.load_tokenizer(profile_of(copy))
+        loaded.save_pretrained(copy)
+        prompt, whole = render(loaded, asking[:1], **start), render(loaded, asking)
+        assert prompt.endswith("<think>\n\n</think>\n\n")
+        assert whole == f"{prompt}there<|im_end|>\n" == render(tokenizer, asking)
+        assert render(loaded, asking[:1], **start, **told) == thinking
+        assert loaded.chat_template == loading.NO_THINKING + original
+
+
 def cut(file, share=0.5):
     """Leaves the first part of a file only."""
     content = file.read_bytes()
@@ -167,7 +193,9 @@ def test_sums_must_agree_where_they_are_given(copy):
     [
         (
             "You are trying to access a gated repo.\nMake sure to have access",
-            "is gated and no token of yours has access: accept its licence",
+            "is gated and no token of yours has access: accept its licence on "
+            f"https://huggingface.co/{LLAMA} and give a token, with `hf auth login` or "
+            "in HF_TOKEN, or use the model 'Qwen/Qwen3-8B', which needs neither",
         ),
         (
             "We couldn't connect to 'https://huggingface.co' to load the files",
@@ -181,12 +209,9 @@ def test_what_the_hub_refuses_is_said_in_one_line(monkeypatch, error, says):
         raise OSError(error)
 
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", refuse)
-    profile = load_profile("gpu-24gb")
+    profile = load_profile("gpu-24gb", LLAMA)
     message = refused(models.load_model, profile, True)
-    assert message.startswith("meta-llama/Llama-3.1-8B-Instruct")
-    assert says in message
-    if "gated" in error:
-        assert f"use the model {profile.open_model!r}, which needs neither" in message
+    assert message.startswith(LLAMA) and says in message
 
 
 def test_offline_and_not_cached_for_real(monkeypatch):
