@@ -18,7 +18,7 @@ def _top(answers: list[dict], *keys: str) -> float:
 EXERCISES = {
     "03.1": numeric(
         "a number of updates",
-        right=3 * 8000 / (2 * 8 * 2),
+        right=3 * 8000 / (4 * 4 * 2),
         within=0,
         praise="Reckon in updates when you compare runs: a schedule, its warm-up and "
         "`eval_steps` all count these.",
@@ -26,12 +26,12 @@ EXERCISES = {
         "updates of one epoch, then of the run.",
         mistakes={
             "that counts forward passes. How many of them make one update?": (
-                3 * 8000 / (2 * 2)
+                3 * 8000 / (4 * 2)
             ),
             "`per_device_train_batch_size` is counted on each device, and both "
-            "feed the same update.": 3 * 8000 / (2 * 8),
+            "feed the same update.": 3 * 8000 / (4 * 4),
             "that is one pass over the data; `num_train_epochs` asks for more.": (
-                8000 / (2 * 8 * 2)
+                8000 / (4 * 4 * 2)
             ),
             "a `max_steps` of -1 means that the epochs decide.": lambda a: a <= 0,
         },

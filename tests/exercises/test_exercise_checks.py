@@ -174,7 +174,7 @@ def test_00_states_the_figures_of_its_data():
 def test_03_states_the_figures_of_its_profile():
     config = load_profile("gpu-16gb").training_config
     keys = "per_device_train_batch_size gradient_accumulation_steps max_steps"
-    assert [config[key] for key in keys.split()] == [2, 8, -1]
+    assert [config[key] for key in keys.split()] == [4, 4, -1]
 
 
 def test_03_counts_as_peft_does():
