@@ -7,6 +7,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "prediction": ["predict", "size"],
         "controls": ["calculator"],
+        "lessons": ["lesson_minutes", "lesson_peaks"],
+        "plan": ["CARDS"],
         "measured": ["kept_bytes", "measured_bytes", "stored_bytes"],
     },
 )

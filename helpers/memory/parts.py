@@ -1,8 +1,8 @@
 """How many bytes each part of a training run takes: the formulas of `helpers.memory`.
 
-They follow, tensor by tensor, what transformers' Llama and Phi-3 layers, PEFT's LoRA
-layers and TRL's loss store, and what bitsandbytes stores of a 4-bit weight. A run in 16
-bit is one under autocast with fp32 adapters, as `SFTConfig(bf16=True)` trains.
+They follow, tensor by tensor, what transformers' Llama, Phi-3 and Qwen3 layers, PEFT's
+LoRA layers and TRL's loss store, and what bitsandbytes stores of a 4-bit weight. A run
+in 16 bit is one under autocast with fp32 adapters, as `SFTConfig(bf16=True)` trains.
 """
 
 from dataclasses import dataclass
@@ -116,7 +116,7 @@ def activations(run: Run) -> int:
     one layer at a time.
     """
     shape, tokens = run.shape, run.tokens
-    ends = norm(run) * tokens  # the norm after the last layer
+    ends = norm(run, shape.hidden) * tokens  # the norm after the last layer
     ends += 2 * run.length * (shape.query // shape.heads) * run.width  # sine and cosine
     ends += 8 * tokens if run.method == "full" else 0  # token ids, for the embedding
     # Autocast keeps 16-bit copies of the fp32 adapters.
@@ -129,23 +129,23 @@ def activations(run: Run) -> int:
     if run.method != "full":
         # Nothing before the first adapters needs a gradient: neither the first norm nor
         # the product with their A.
-        ends -= norm(run) * tokens
+        ends -= norm(run, shape.hidden) * tokens
         copies -= 2 * run.rank * shape.hidden * run.readers if copies else 0
     return ends + shape.layers * layer(run) + copies
 
 
-def norm(run: Run) -> int:
-    """Bytes a token that an RMSNorm keeps: its input in fp32, one factor a token.
+def norm(run: Run, values: int, factors: int = 1) -> int:
+    """Bytes a token that an RMSNorm keeps: its input in fp32, a factor for each vector.
 
     A trained weight also needs the normalised values.
     """
-    kept = 4 * run.shape.hidden + 4
-    return kept + (run.width * run.shape.hidden if run.method == "full" else 0)
+    kept = 4 * (values + factors)
+    return kept + (run.width * values if run.method == "full" else 0)
 
 
 def layer(run: Run) -> int:
     """Bytes that one decoder layer keeps: its two norms, attention and MLP."""
-    return attention(run) + run.tokens * (2 * norm(run) + mlp(run))
+    return attention(run) + run.tokens * (2 * norm(run, run.shape.hidden) + mlp(run))
 
 
 def attention(run: Run) -> int:
@@ -163,6 +163,8 @@ def attention(run: Run) -> int:
     # Its output, and what the output projection reads: another tensor where that is a
     # copy, or reordered, since Phi-3's rotation leaves the heads before the tokens.
     kept += width * query * (2 if run.copies or shape.fused else 1)
+    if shape.normed:  # before the rotation
+        kept += norm(run, query + key, shape.heads + shape.key_heads)
     kept += 4 * shape.heads  # the logarithm of each softmax's denominator, in fp32
     kept += adapters(run, run.readers + 1)
     mask = run.batch * run.length**2 * width if masked else 0

@@ -41,14 +41,15 @@ class Prediction:
     @property
     def fits(self) -> dict[str, bool]:
         """{profile: whether the total fits the free memory it asks of a GPU}."""
-        needs = {name: entry["needs"] for name, entry in read_profiles().items()}
-        gpus = {name: need["free_gib"] for name, need in needs.items() if need}
-        return {name: self.total <= free * GIB for name, free in gpus.items()}
+        return {name: self.total <= gib * GIB for name, gib in free_gib().items()}
 
     def verdict(self) -> str:
-        """One line: the profiles whose GPUs the run fits."""
-        names = [name for name, fits in self.fits.items() if fits]
-        return f"Fits on: {', '.join(names) or 'no profile'}"
+        """One line: the profiles that the run fits, each with that memory."""
+        gibs, fits = free_gib(), self.fits
+        names = [f"{name} ({gib} GiB)" for name, gib in gibs.items() if fits[name]]
+        return (
+            f"Fits the free memory that profiles ask for: {', '.join(names) or 'none'}"
+        )
 
     def __repr__(self) -> str:
         rows = [f"{part:12}{text:>14}" for part, text in self._rows()]
@@ -63,6 +64,12 @@ class Prediction:
     def _rows(self) -> list[tuple[str, str]]:
         """(part, size as text), the total last."""
         return [(p, size(n)) for p, n in (self.parts | {"total": self.total}).items()]
+
+
+def free_gib() -> dict[str, float]:
+    """{profile: GiB that it asks a GPU to have free}, without those of CPUs."""
+    needs = {name: entry["needs"] for name, entry in read_profiles().items()}
+    return {name: need["free_gib"] for name, need in needs.items() if need}
 
 
 def size(count: int) -> str:

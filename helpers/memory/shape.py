@@ -11,8 +11,9 @@ import transformers
 from helpers import UserError
 from helpers.models import CONFIGS, linear_shapes
 
-SEPARATE = ("llama", "mistral", "qwen2")  # q, k, v, gate, up: one layer each
+SEPARATE = ("llama", "mistral", "qwen2", "qwen3")  # q, k, v, gate, up: a layer each
 FUSED = ("phi3",)  # qkv_proj and gate_up_proj
+NORMED = ("qwen3",)  # q_norm and k_norm
 TYPES = SEPARATE + FUSED
 
 
@@ -21,7 +22,9 @@ class Shape:
     """What of an architecture decides on memory. Widths in values, counts in numbers.
 
     query, key: the width of all query heads, and of all key (or value) heads.
+    heads, key_heads: how many there are of each.
     fused: whether one layer projects queries, keys and values, as in Phi-3.
+    normed: whether each head of queries and keys passes a norm, as in Qwen3.
     window: the longest reach of attention in tokens, None without a limit.
     linear: (d_in, d_out) of every linear layer but the head.
     parameters, tensors: of the whole model, tied weights once.
@@ -33,8 +36,10 @@ class Shape:
     query: int
     key: int
     heads: int
+    key_heads: int
     words: int
     fused: bool
+    normed: bool
     window: int | None
     linear: tuple[tuple[int, int], ...]
     parameters: int
@@ -95,8 +100,10 @@ def shape_of(text: str) -> Shape:
         query=heads * head_width,
         key=keys * head_width,
         heads=heads,
+        key_heads=keys,
         words=config.vocab_size,
         fused=config.model_type in FUSED,
+        normed=config.model_type in NORMED,
         window=getattr(config, "sliding_window", None),
         linear=tuple(linear_shapes(model).values()),
         parameters=model.num_parameters(),

@@ -35,6 +35,9 @@ def small(kind="llama", **changes):
     return transformers.AutoConfig.for_model(kind, **(SMALL | changes))
 
 
+QWEN3 = {"num_key_value_heads": 2, "head_dim": 32}  # 4 heads of 32 in a width of 64
+
+
 def ids(batch, length, words=300):
     return torch.randint(3, words, (batch, length))
 
@@ -77,6 +80,15 @@ def test_bytes_are_exact(name, dtype, method):
     model, folder = load(name, dtype)
     found = after_a_step(adapted(model, method, RANK))
     parts = predict(folder, method, 2, 16, rank=RANK, dtype=dtype).parts
+    assert found == {part: parts[part] for part in EXACT}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
+def test_bytes_of_qwen3_are_exact(dtype, method):
+    config = small("qwen3", **QWEN3)
+    found = after_a_step(random_model(config, method, dtype, rank=RANK))
+    parts = predict(config, method, 2, 16, rank=RANK, dtype=dtype).parts
     assert found == {part: parts[part] for part in EXACT}
 
 
@@ -144,6 +156,7 @@ GRID = pytest.mark.parametrize(
             id="mistral-keys-repeated-for-a-mask",
         ),
         pytest.param("qwen2", {"num_key_value_heads": 2}, id="qwen2-biases"),
+        pytest.param("qwen3", QWEN3, id="qwen3-norms-of-heads"),
     ],
 )
 
@@ -170,7 +183,7 @@ def test_activations_of_the_checkpoints(name, dtype, rank):
     assert found == activations(folder, "lora", 4, 96, dtype=dtype, rank=rank)
 
 
-@pytest.mark.parametrize("name", ["tiny-llama", "tiny-phi3"])
+@pytest.mark.parametrize("name", ["tiny-llama", "tiny-phi3", "qwen3"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["all", "checkpointed"])
 def test_activations_in_4_bit(name, dtype, checkpointing, monkeypatch):
@@ -178,14 +191,19 @@ def test_activations_in_4_bit(name, dtype, checkpointing, monkeypatch):
 
     It asks torch.is_autocast_enabled() without a device, which answers for CUDA only.
     """
-    model, folder = load(name, dtype, quantized=True)
-    model = adapted(model, "qlora", RANK, checkpointing)
+    options = {"rank": RANK, "checkpointing": checkpointing}
+    if name == "qwen3":
+        source = small("qwen3", **QWEN3)
+        model = random_model(source, "qlora", dtype, **options)
+    else:
+        model, source = load(name, dtype, quantized=True)
+        model = adapted(model, "qlora", **options)
     truly = torch.is_autocast_enabled  # asked with a device, when autocast begins
     monkeypatch.setattr(
         torch, "is_autocast_enabled", lambda *device: truly(*device) if device else True
     )
-    choices = {"dtype": dtype, "checkpointing": checkpointing, "rank": RANK}
-    assert measured(model, 4, 96) == activations(folder, "qlora", 4, 96, **choices)
+    expected = activations(source, "qlora", 4, 96, dtype=dtype, **options)
+    assert measured(model, 4, 96) == expected
 
 
 @pytest.mark.parametrize("kind", ["llama", "phi3"])
@@ -266,13 +284,14 @@ def gpu_loss(monkeypatch):
     return tile
 
 
-@pytest.mark.parametrize("kind", ["llama", "phi3"])
+@pytest.mark.parametrize("kind", ["llama", "phi3", "qwen3"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("method", ["full", "lora"])
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["all", "checkpointed"])
 def test_peak_of_a_step(kind, dtype, method, checkpointing, gpu_loss):
     gpu_loss(128)
-    config = small(kind, intermediate_size=160, num_hidden_layers=6)
+    heads = QWEN3 if kind == "qwen3" else {}
+    config = small(kind, intermediate_size=160, num_hidden_layers=6, **heads)
     model = random_model(config, method, dtype, rank=RANK, checkpointing=checkpointing)
     choices = {"dtype": dtype, "checkpointing": checkpointing, "rank": RANK}
     total = predict(config, method, 4, 64, **choices).total
@@ -303,7 +322,7 @@ def fake(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["Phi-3-mini", "Llama-3.1-8B"])
+@pytest.mark.parametrize("name", ["Phi-3-mini", "Llama-3.1-8B", "Qwen3-8B"])
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["all", "checkpointed"])
 def test_peak_at_the_true_width(name, checkpointing, gpu_loss, monkeypatch):
     """A bf16 LoRA step on tensors without data, four layers of the real models."""
@@ -330,5 +349,8 @@ def test_peak_at_the_true_width(name, checkpointing, gpu_loss, monkeypatch):
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["all", "checkpointed"])
 def test_peak_on_a_gpu(method, checkpointing):
     entries = CONFIGS["Phi-3-mini"] | {"num_hidden_layers": 8}
-    row = benchmark_memory.compare(entries, method, checkpointing, 2, 1024, "cuda")
-    assert abs(row["error"]) < 0.1, benchmark_memory.line(row)
+    config = transformers.AutoConfig.for_model(**entries)
+    asked = {"method": method, "checkpointing": checkpointing, "batch": 2}
+    asked |= {"length": 1024, "rank": RANK, "dtype": "bfloat16"}
+    [row] = benchmark_memory.measure(config, [asked], "cuda")
+    assert abs(row["error"]) < 0.1, row

@@ -13,6 +13,7 @@ from helpers.environment import HEADLESS
 from helpers.files import ROOT
 from helpers.memory import controls
 from helpers.memory.__main__ import main
+from helpers.memory.plan import config_name
 from helpers.memory.prediction import METHODS, Prediction, predict
 from tests.benchmarks import memory as benchmark_memory
 
@@ -20,27 +21,26 @@ from tests.benchmarks import memory as benchmark_memory
 @pytest.mark.parametrize(
     ("total", "fits"),
     [
-        (13 * GIB, "gpu-16gb, gpu-24gb, gpu-80gb"),
-        (13 * GIB + 1, "gpu-24gb, gpu-80gb"),
-        (70 * GIB, "gpu-80gb"),
-        (70 * GIB + 1, "no profile"),
+        (13 * GIB, "gpu-16gb (13 GiB), gpu-24gb (19 GiB), gpu-80gb (70 GiB)"),
+        (13 * GIB + 1, "gpu-24gb (19 GiB), gpu-80gb (70 GiB)"),
+        (70 * GIB, "gpu-80gb (70 GiB)"),
+        (70 * GIB + 1, "none"),
     ],
 )
 def test_fits_is_the_free_memory_of_the_profiles(total, fits):
     prediction = Prediction("title", "notes", {"weights": total})
-    assert prediction.verdict() == f"Fits on: {fits}"
+    what = "Fits the free memory that profiles ask for"
+    assert prediction.verdict() == f"{what}: {fits}"
 
 
 def test_the_profiles_fit_their_own_gpus():
     """Each GPU profile trains what it says, on the free memory that it asks for."""
-    models = {"microsoft/Phi-3-mini-4k-instruct": "Phi-3-mini"}
-    models |= {"meta-llama/Llama-3.1-8B-Instruct": "Llama-3.1-8B"}
     for name, entry in read_profiles().items():
         training = entry["training_config"]
         if entry["needs"]:
             for method, model in (("lora", "model"), ("qlora", "qlora_model")):
                 prediction = predict(
-                    models[entry[model]],
+                    config_name(entry[model]),
                     method,
                     training["per_device_train_batch_size"],
                     training["max_length"],
@@ -54,7 +54,7 @@ def test_text_and_html_hold_every_part():
     prediction = predict("Phi-3-mini", "qlora", 1, 512, rank=64)
     assert "NF4 with double quantisation" in prediction.assumptions
     for text in (repr(prediction), prediction._repr_html_()):
-        for part in ("Phi-3-mini", "rank 64", "weights", "total", "GiB", "Fits on"):
+        for part in ("Phi-3-mini", "rank 64", "weights", "total", "GiB", "Fits the"):
             assert part in text
     hostile = dataclasses.replace(prediction, title="<script>")
     assert "<script>" not in hostile._repr_html_()
