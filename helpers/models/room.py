@@ -19,8 +19,8 @@ def free(*things) -> None:
 
     `del` is not enough: a model that went through SFTTrainer stays in reference cycles
     with its trainer, and one notebook variable more keeps any model alive. So the
-    tensors themselves are emptied, whoever still holds them. Afterwards each use of
-    the model raises ModelError: load it again.
+    tensors themselves are emptied, whoever still holds them, and with them a model
+    that was merged from this one. Each use of it raises ModelError from then on.
     """
     for thing in things:
         model = thing if isinstance(thing, torch.nn.Module) else thing.model

@@ -114,6 +114,7 @@ def test_what_changes_an_adapter_changes_its_folder(runs, tmp_path, monkeypatch)
 
     same = folder()
     assert folder() == same
+    (tmp_path / "fewer").mkdir()
     fewer = small_run.write_tickets(tmp_path / "fewer", rows=50)
     others = [
         folder("whole"),
@@ -121,7 +122,7 @@ def test_what_changes_an_adapter_changes_its_folder(runs, tmp_path, monkeypatch)
         folder(profile="gpu-24gb"),
         folder(data=fewer),
         folder(max_steps=20),
-        folder(profile="tiny"),  # the shipped adapters are of another base
+        folder("tickets-lora", "tiny"),  # the shipped one is of another base
         folder(model=str(weights)),
     ]
     (weights / "model.safetensors").write_bytes(b"another")

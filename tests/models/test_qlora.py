@@ -148,9 +148,8 @@ def trained_weights(profile, splits, folder, eval_strategy):
         processing_class=models.load_tokenizer(profile, quantized=True),
         peft_config=LoraConfig(**profile.peft_config),
     )
+    models.train_in_float32(trainer.model)
     trained = [w for w in trainer.model.parameters() if w.requires_grad]
-    for weight in trained:
-        weight.data = weight.data.float()
     trainer.train()
     return torch.cat([weight.detach().flatten() for weight in trained])
 
