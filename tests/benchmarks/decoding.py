@@ -1,70 +1,41 @@
-"""Measure how fast Phi-3-mini's shape decodes, beside what memory bandwidth allows.
+"""Measures how fast models of the true shapes decode, beside what bandwidth allows.
 
     python -m tests.benchmarks.decoding [--output FOLDER] [--batches 1 8 32 128]
 
-Random weights of the true shape: speed does not depend on their values. Rows: bf16 and
-4-bit (NF4, double quantisation), without an adapter (as merged) and with an unmerged
-one of rank 16, by batch size. Writes decoding.SHAPE.MACHINE.json to data/results/ and
-prints its rows. Without a GPU the tiny checkpoint's shape stands in: a test of this
-code, no measurement of the model.
+Random weights: speed does not depend on their values. Rows: bf16 and 4-bit (NF4, double
+quantisation), without an adapter (as merged) and with an unmerged one of rank 16, by
+batch size. Writes decoding.SHAPE.MACHINE.json to data/results/, row by row. Without a
+GPU the tiny checkpoint's shape stands in: a test of this code, no measurement of the
+model.
 """
 
 import argparse
-import json
+import gc
 import time
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 
 import torch
 
-from helpers.course import ledger
-from helpers.environment import SHOWN, version
-from helpers.files import ROOT, write_json
-from helpers.models import CONFIGS, quiet
+from helpers.course.ledger import RESULTS
+from helpers.files import ROOT
+from helpers.models import CONFIGS, free, quiet
+from tests.benchmarks import rows as ledger
 
 quiet()  # before bitsandbytes comes in
 
-from bitsandbytes.nn import Linear4bit, Params4bit  # noqa: E402
-from peft import LoraConfig, get_peft_model  # noqa: E402
-from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
+from peft import LoraConfig, PeftModel, get_peft_model  # noqa: E402
+from transformers import AutoConfig  # noqa: E402
+
+from tests.benchmarks.memory import random_base  # noqa: E402
 
 TINY = ROOT / "data" / "checkpoints" / "tiny-phi3"
 REPEATS = 3
 
 
-def build(config, device, four_bit, adapter):
-    """The model with random weights, as configured, in eval mode."""
-    with torch.device(device):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    if four_bit:
-        quantise(model, device)
-    if adapter:
-        lora = {"task_type": "CAUSAL_LM", "target_modules": "all-linear"}
-        model = get_peft_model(model, LoraConfig(r=16, **lora))
-    return model.eval()
-
-
-def quantise(model, device):
-    """Replace every linear layer but the head by its NF4 form, in place."""
-    head = model.get_output_embeddings()
-    for module in list(model.modules()):
-        for name, layer in list(module.named_children()):
-            if type(layer) is not torch.nn.Linear or layer is head:
-                continue
-            four = Linear4bit(
-                layer.in_features,
-                layer.out_features,
-                bias=False,
-                compute_dtype=torch.bfloat16,
-                quant_type="nf4",
-            )
-            data = layer.weight.data
-            four.weight = Params4bit(data, requires_grad=False, quant_type="nf4")
-            setattr(module, name, four.to(device))
-    model.is_loaded_in_4bit = True  # PEFT then takes its layers for 4-bit
-
-
-def weight_bytes(model):
+def weight_bytes(model) -> int:
     """Bytes that a decode step reads: all weights but a table of input embeddings.
 
     The quantisation constants of 4-bit weights are counted too.
@@ -80,13 +51,14 @@ def weight_bytes(model):
     return total
 
 
-def cache_bytes(config):
+def cache_bytes(config) -> int:
     """Bytes that one token leaves in the KV cache, in bf16."""
-    width = config.hidden_size // config.num_attention_heads
+    width = getattr(config, "head_dim", None)
+    width = width or config.hidden_size // config.num_attention_heads
     return 2 * config.num_hidden_layers * config.num_key_value_heads * width * 2
 
 
-def seconds(work):
+def seconds(work: Callable) -> float:
     """How long a call takes, on a GPU up to its last kernel."""
     start = time.perf_counter()
     work()
@@ -95,7 +67,8 @@ def seconds(work):
     return time.perf_counter() - start
 
 
-def bandwidth(device):
+@cache
+def bandwidth(device: str) -> float:
     """Bytes a second of a large copy, read and written."""
     size = 2**30 if device == "cuda" else 2**27
     source = torch.ones(size, dtype=torch.uint8, device=device)
@@ -104,7 +77,7 @@ def bandwidth(device):
 
 
 @torch.inference_mode()
-def measure(model, batch, prompt, new):
+def times(model, batch: int, prompt: int, new: int) -> tuple[float, float]:
     """(seconds of a prefill, of a decode step) of `generate`: medians.
 
     A step is what each token after the first adds.
@@ -122,56 +95,74 @@ def measure(model, batch, prompt, new):
     return first, (whole - first) / (new - 1)
 
 
-def rows(config, device, speed, batches, prompt, new):
-    """Yield one dict a combination: precision, adapter, batch, times, tokens/s, limit.
+def grid(
+    name: str, config, device: str, batches: list[int], prompt: int, new: int
+) -> list[ledger.Part]:
+    """The rows of a shape, a part a precision: the model is built once for both."""
+    parts = []
+    for precision in ("bf16", "4-bit"):
+        rows = [
+            {"precision": precision, "adapter": adapter, "batch": batch}
+            | {"prompt_tokens": prompt, "new_tokens": new}
+            for adapter in ("none or merged", "unmerged")
+            for batch in batches
+        ]
+        take = partial(measure, config, device)
+        speed = round(bandwidth(device) / 1e9, 1)
+        about = {"shape": name, "weights": "random", "bandwidth_gb_per_second": speed}
+        costs = {"seconds": 10, "first": 15}
+        part = ledger.Part(f"decoding.{name.lower()}", rows, take, about=about, **costs)
+        parts.append(part)
+    return parts
+
+
+def measure(config, device: str, rows: list[dict]) -> Iterator[dict]:
+    """What was found of each row: times, tokens/s, limit. All are of one precision.
 
     limit_tokens_per_second: batch x bandwidth / (bytes of weights and cache a step).
     """
-    for precision in ("bf16", "4-bit"):
-        for adapter in (False, True):
-            model = build(config, device, precision == "4-bit", adapter)
-            for batch in batches:
-                prefill, step = measure(model, batch, prompt, new)
-                cache = batch * (prompt + new / 2) * cache_bytes(config)
-                limit = batch * speed / (weight_bytes(model) + cache)
-                yield {
-                    "precision": precision,
-                    "adapter": "unmerged" if adapter else "none or merged",
-                    "batch": batch,
-                    "prefill_ms": round(1000 * prefill, 3),
-                    "step_ms": round(1000 * step, 3),
-                    "tokens_per_second": round(batch / step, 1),
-                    "limit_tokens_per_second": round(limit, 1),
-                }
-            del model
+    method = "qlora" if rows[0]["precision"] == "4-bit" else "lora"
+    lora = LoraConfig(r=16, task_type="CAUSAL_LM", target_modules="all-linear")
+    model = None
+    for row in rows:
+        wanted, has = row["adapter"] == "unmerged", isinstance(model, PeftModel)
+        if model is None or (has and not wanted):
+            gc.collect()
+            model = random_base(config, method, device=device).eval()
+        if wanted and not has:
+            model = get_peft_model(model, lora).eval()
+        sizes = row["prompt_tokens"], row["new_tokens"]
+        prefill, step = times(model, row["batch"], *sizes)
+        cached = row["batch"] * (sizes[0] + sizes[1] / 2) * cache_bytes(config)
+        limit = row["batch"] * bandwidth(device) / (weight_bytes(model) + cached)
+        yield {
+            "prefill_ms": round(1000 * prefill, 3),
+            "step_ms": round(1000 * step, 3),
+            "tokens_per_second": round(row["batch"] / step, 1),
+            "limit_tokens_per_second": round(limit, 1),
+        }
+    free(model)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Measures what the file does not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=ledger.RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32, 128])
     parser.add_argument("--prompt", type=int, default=128, help="tokens (128)")
     parser.add_argument("--new", type=int, default=64, help="tokens (64)")
     args = parser.parse_args(argv)
     if min(args.batches) < 1 or args.prompt < 1 or args.new < 2:
         parser.error("--batches and --prompt must be 1 or more, --new 2 or more")
-    gpu, here = torch.cuda.is_available(), ledger.machine()
-    device, shape = ("cuda", "phi-3-mini") if gpu else ("cpu", "tiny")
-    wanted = CONFIGS["Phi-3-mini"]
-    config = AutoConfig.for_model(**wanted) if gpu else AutoConfig.from_pretrained(TINY)
-    if not gpu:
+    device, shapes = "cpu", {"tiny": AutoConfig.from_pretrained(TINY)}
+    if torch.cuda.is_available():
+        device, names = "cuda", ("Phi-3-mini", "Qwen3-8B")
+        shapes = {name: AutoConfig.for_model(**CONFIGS[name]) for name in names}
+    else:
         torch.set_num_threads(1)
-    speed = bandwidth(device)
-    result = {"shape": shape, "weights": "random", "machine": here}
-    result["versions"] = {name: version(name) for name in SHOWN}
-    result |= {"prompt_tokens": args.prompt, "new_tokens": args.new}
-    result |= {"bandwidth_gb_per_second": round(speed / 1e9, 1), "rows": []}
-    for row in rows(config, device, speed, args.batches, args.prompt, args.new):
-        print(json.dumps(row), flush=True)
-        result["rows"].append(row)
-    file = args.output / f"decoding.{shape}.{here['name']}.json"
-    write_json(file, result)
-    print(file)
+    for name, config in shapes.items():
+        parts = grid(name, config, device, args.batches, args.prompt, args.new)
+        ledger.measure(parts, args.output, ledger.Budget(minutes=60))
 
 
 if __name__ == "__main__":

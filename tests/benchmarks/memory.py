@@ -2,39 +2,40 @@
 
     python -m tests.benchmarks.memory [--output data/results] [--batch 2]
 
-On a CUDA GPU: LoRA and QLoRA of Phi-3-mini and Llama-3.1-8B with random weights, with
-and without activation checkpointing, at three lengths: torch.cuda.max_memory_allocated
-of a step with TRL's loss and two micro-batches. A run predicted not to fit is left out.
+On a CUDA GPU: LoRA and QLoRA of Phi-3-mini and Qwen3-8B with random weights, with and
+without activation checkpointing, at three lengths: torch.cuda.max_memory_allocated of a
+step with TRL's loss and two micro-batches. A run predicted not to fit is left out.
 On a CPU: a tiny Llama and Phi-3, the activations alone (saved_tensors_hooks).
-Prints a table; writes memory.MACHINE.json with versions and machine.
+Writes memory.MACHINE.json, row by row; what is there is not measured again.
 """
 
 import argparse
 import gc
 import itertools
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
 import transformers
 
 from helpers.config import GIB, probe_device
-from helpers.course.ledger import machine
-from helpers.environment import SHOWN, version
-from helpers.files import ROOT, write_json
+from helpers.files import ROOT
 from helpers.memory.prediction import predict
-from helpers.models import CONFIGS, linear_shapes, quiet
+from helpers.models import CONFIGS, free, linear_shapes, quiet
 from tests.benchmarks import living
+from tests.benchmarks import rows as ledger
 
 RANK = 16
 TINY = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 2}
 TINY |= {"num_attention_heads": 4, "vocab_size": 512}
 TINY |= {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 SHAPES = {
-    "cuda": [CONFIGS["Phi-3-mini"], CONFIGS["Llama-3.1-8B"]],
-    "cpu": [
-        TINY | {"model_type": "phi3", "num_key_value_heads": 4},
-        TINY | {"model_type": "llama", "num_key_value_heads": 2},
-    ],
+    "cuda": {name: CONFIGS[name] for name in ("Phi-3-mini", "Qwen3-8B")},
+    "cpu": {
+        "tiny phi3": TINY | {"model_type": "phi3", "num_key_value_heads": 4},
+        "tiny llama": TINY | {"model_type": "llama", "num_key_value_heads": 2},
+    },
 }
 LENGTHS = {"cuda": (512, 2048, 4096), "cpu": (32, 64, 128)}
 # The dtype that a CPU trains in; there PEFT's 4-bit layer does not see autocast.
@@ -44,17 +45,26 @@ DTYPES = {"cuda": "bfloat16", "cpu": "float32"}
 def random_model(
     config, method: str, dtype: str = "bfloat16", device: str = "cpu", **options
 ) -> torch.nn.Module:
-    """A model with random weights, the loss of TRL's trainer, and `adapted`."""
+    """A `random_base` with the loss of TRL's trainer, and `adapted`."""
     from trl.trainer.utils import add_fused_lm_head
 
+    model = random_base(config, method, dtype, device)
+    add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
+    with torch.device(device):
+        return adapted(model, method, **options)
+
+
+def random_base(
+    config, method: str, dtype: str = "bfloat16", device: str = "cpu"
+) -> torch.nn.Module:
+    """A model with random weights, for "qlora" in NF4 with double quantisation."""
     with torch.device(device):
         model = transformers.AutoModelForCausalLM.from_config(
             config, dtype=getattr(torch, dtype), attn_implementation="sdpa"
         )
-        add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
         if method == "qlora":
             quantise(model, device)
-        return adapted(model, method, **options)
+    return model
 
 
 def adapted(
@@ -63,17 +73,23 @@ def adapted(
     """The model in training mode, for "lora" and "qlora" with an adapter in fp32."""
     from peft import LoraConfig, get_peft_model
 
-    base = model
     if method != "full":
         config = LoraConfig(r=rank, target_modules="all-linear", task_type="CAUSAL_LM")
         model = get_peft_model(model, config)
         for weight in trained(model):
             weight.data = weight.data.float()
     if checkpointing:
-        base.activation_checkpointing_enable()
-        if method != "full":
-            model.enable_input_require_grads()
+        checkpoint(model)
     return model.train()
+
+
+def checkpoint(model) -> None:
+    """Lets a model, or the base below an adapter, keep the inputs of layers alone."""
+    adapter = hasattr(model, "get_base_model")
+    base = model.get_base_model() if adapter else model
+    base.activation_checkpointing_enable()
+    if adapter:
+        model.enable_input_require_grads()
 
 
 def trained(model) -> list[torch.nn.Parameter]:
@@ -97,7 +113,7 @@ def quantise(model, device: str, double_quant: bool = True) -> None:
             quant_type="nf4",
         )
         new.weight = bnb.nn.Params4bit(
-            old.weight.data.cpu(),
+            old.weight.data,
             requires_grad=False,
             compress_statistics=double_quant,
             quant_type="nf4",
@@ -128,74 +144,68 @@ def peak(model, ids: torch.Tensor, **loss) -> int:
     return living.measured_peak(model, optimizer, step)
 
 
-def compare(
-    entries: dict,
-    method: str,
-    checkpointing: bool,
-    batch: int,
-    length: int,
-    device: str,
-) -> dict:
-    """One row of the ledger; without "measured" where the run would not fit."""
-    config = transformers.AutoConfig.for_model(**entries)
-    prediction = predict(
-        config,
-        method,
-        batch,
-        length,
-        rank=RANK,
-        dtype=DTYPES[device],
-        checkpointing=checkpointing,
-    )
-    names = {id(shape): name for name, shape in CONFIGS.items()}
-    row = {"model": names.get(id(entries), f"tiny {entries['model_type']}")}
-    row |= {"method": method, "checkpointing": checkpointing, "batch": batch}
-    row |= {"length": length, "rank": RANK, "dtype": DTYPES[device]}
-    row["predicted_parts"] = prediction.parts
-    if device == "cuda" and prediction.total > 0.95 * probe_device().free_gib * GIB:
-        return row | {"what": "does not fit", "predicted": prediction.total}
-    gc.collect()  # PEFT's modules refer to each other: the last model is still there
-    model = random_model(
-        config, method, DTYPES[device], device, checkpointing=checkpointing
-    )
-    ids = torch.randint(3, config.vocab_size, (batch, length), device=device)
-    if device == "cuda":
+def grid(device: str, batch: int) -> list[ledger.Part]:
+    """The rows of the benchmark, a part a model and method, least memory first."""
+    parts = []
+    for name, method in itertools.product(SHAPES[device], ("lora", "qlora")):
+        config = transformers.AutoConfig.for_model(**SHAPES[device][name])
+        same = {"model": name, "method": method, "batch": batch}
+        same |= {"rank": RANK, "dtype": DTYPES[device]}
+        rows = [
+            same | {"checkpointing": saves, "length": length}
+            for saves, length in itertools.product((False, True), LENGTHS[device])
+        ]
+        take = partial(measure, config, device=device)
+        parts.append(ledger.Part("memory", rows, take, seconds=6, first=15))
+    return parts
+
+
+def measure(config, rows: list[dict], device: str) -> Iterator[dict]:
+    """What was predicted and found of each row; all are of one model and method.
+
+    Without "measured" where a run would not fit.
+    """
+    models = {}
+    for row in rows:
+        saves, sizes = row["checkpointing"], (row["batch"], row["length"])
+        options = {"rank": row["rank"], "dtype": row["dtype"], "checkpointing": saves}
+        prediction = predict(config, row["method"], *sizes, **options)
+        said = {"predicted_parts": prediction.parts}
+        room = 0.95 * probe_device().free_gib * GIB
+        if device == "cuda" and prediction.total > room:
+            yield said | {"what": "does not fit", "predicted": prediction.total}
+            continue
+        if saves not in models:
+            free(*models.values())
+            gc.collect()  # PEFT's modules refer to each other: the last one is there
+            options |= {"device": device}
+            models = {saves: random_model(config, row["method"], **options)}
+        ids = torch.randint(3, config.vocab_size, sizes, device=device)
+        yield said | found(models[saves], ids, prediction)
+    free(*models.values())
+
+
+def found(model, ids: torch.Tensor, prediction) -> dict:
+    """The bytes of a step, on a CPU of its activations, beside the predicted ones."""
+    if ids.device.type == "cuda":
         what, predicted = "peak", prediction.total
-        found = peak(model, ids, fused_lm_head=True)
+        measured = peak(model, ids, fused_lm_head=True)
     else:
         what, predicted = "activations", prediction.parts["activations"]
-        found = living.measured_activations(model, {"input_ids": ids})
-    row |= {"what": what, "predicted": predicted, "measured": found}
-    return row | {"error": predicted / found - 1}
+        measured = living.measured_activations(model, {"input_ids": ids})
+    row = {"what": what, "predicted": predicted, "measured": measured}
+    return row | {"error": predicted / measured - 1}
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measures every run of the grid and writes the ledger's file."""
+    """Measures every run of the grid that the file does not hold."""
     quiet()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "data" / "results")
     parser.add_argument("--batch", type=int, default=2)
     args = parser.parse_args(argv)
-    device, rows = probe_device().kind, []
-    methods, checkpointing = ("lora", "qlora"), (False, True)
-    grid = (SHAPES[device], methods, checkpointing, LENGTHS[device])
-    for entries, method, saves, length in itertools.product(*grid):
-        rows.append(compare(entries, method, saves, args.batch, length, device))
-        print(line(rows[-1]), flush=True)
-    entry = {"machine": machine(), "versions": {n: version(n) for n in SHOWN}}
-    file = args.output / f"memory.{entry['machine']['name']}.json"
-    write_json(file, entry | {"rows": rows})
-
-
-def line(row: dict) -> str:
-    """A row as text, in MiB."""
-    named = f"{row['model']:14} {row['method']:6} {row['length']:5} tokens"
-    saves = "checkpointing" if row["checkpointing"] else ""
-    text = f"{named} {saves:14} predicted {row['predicted'] / 2**20:9,.1f} MiB"
-    if "measured" not in row:
-        return f"{text}  {row['what']}"
-    size = f"{row['measured'] / 2**20:9,.1f} MiB"
-    return f"{text}  {row['what']} {size}  error {row['error']:+.1%}"
+    parts = grid(probe_device().kind, args.batch)
+    ledger.measure(parts, args.output, ledger.Budget(minutes=60))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,111 @@
+"""Rows of measurements that survive an interruption, and a budget of minutes.
+
+A benchmark is a list of parts, the most important first; a part is a list of rows that
+share what is dear, a loaded model. Each row is written as soon as it is measured, and
+one that the file holds already is not measured again.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from helpers.course.ledger import machine
+from helpers.environment import SHOWN, version
+from helpers.files import write_json
+
+
+class Budget:
+    """So many minutes from now on. clock: seconds, for tests."""
+
+    def __init__(self, minutes: float, clock: Callable[[], float] = time.monotonic):
+        self.clock, self.end = clock, clock() + 60 * minutes
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self.end - self.clock()
+
+
+@dataclass
+class Part:
+    """Rows that are measured together.
+
+    name: of the benchmark, and of its file. rows: {what is measured: its value}, each.
+    measure: yields, for a list of such rows, what was found of each, in their order.
+    seconds, first: what a row may take, and what comes before the first one.
+    about: what the file says of them all.
+    """
+
+    name: str
+    rows: list[dict]
+    measure: Callable[[list[dict]], Iterator[dict]]
+    seconds: float
+    first: float = 0.0
+    about: dict = field(default_factory=dict)
+
+
+class RowFile:
+    """The file of a benchmark on this machine: NAME.MACHINE.json, with its rows."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        here = machine()
+        self.path = folder / f"{name}.{here['name']}.json"
+        self.entry = {"machine": here, "versions": {n: version(n) for n in SHOWN}}
+        self.entry["rows"] = []
+        if self.path.exists():
+            self.entry = json.loads(self.path.read_text(encoding="utf-8"))
+
+    def missing(self, rows: list[dict]) -> list[dict]:
+        """Those rows that the file does not hold; last, those that failed before."""
+        there = self.entry["rows"]
+        known = [[t for t in there if row.items() <= t.items()] for row in rows]
+        new = [row for row, found in zip(rows, known, strict=True) if not found]
+        failed = [t for found in known for t in found if "error" in t]
+        return new + [
+            row for row in rows if any(row.items() <= t.items() for t in failed)
+        ]
+
+    def add(self, row: dict, found: dict) -> dict:
+        """Writes a row with what was found, in place of an older one; returns it."""
+        kept = [r for r in self.entry["rows"] if not row.items() <= r.items()]
+        self.entry["rows"] = [*kept, row | found]
+        write_json(self.path, self.entry)
+        return row | found
+
+
+def measure(parts: list[Part], folder: Path, budget: Budget) -> int:
+    """Measures what is missing and fits into the budget; how many rows are left.
+
+    A row that fails is kept with its error, and ends its part; the next part goes on.
+    """
+    left = 0
+    for part in parts:
+        file = RowFile(part.name, folder)
+        rows = file.missing(part.rows)
+        left += len(rows) - len(list(measured(part, file, rows, budget)))
+    return left
+
+
+def measured(part: Part, file: RowFile, rows: list[dict], budget: Budget) -> Iterator:
+    """Writes, prints and yields rows of one part, as long as the next one fits."""
+    needed, results = part.first + part.seconds, None
+    for row in rows:
+        if needed > budget.left:
+            what = f"the next row needs {needed:.0f} s, {budget.left:.0f} s are left"
+            print(f"{part.name}: stopped, {what}", flush=True)
+            return
+        start = budget.left
+        try:
+            if results is None:
+                file.entry |= part.about
+                results = part.measure(rows)
+            found = file.add(row, next(results))
+        except Exception as error:  # of any library, and the card's time is dear
+            what = f"{type(error).__name__}: {error}"[:500]
+            print(json.dumps(file.add(row, {"error": what})), flush=True)
+            return
+        print(json.dumps(found), flush=True)
+        yield found
+        needed = max(part.seconds, start - budget.left)
