@@ -2,10 +2,16 @@
 
 import json
 
+import pandas as pd
 import pytest
+import torch
 from rouge_score.rouge_scorer import RougeScorer
 
+from helpers.evaluation import score
+from tests.house import gates
+
 STEM = "05_evaluate_the_result"
+PATH = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
 FIELDS = {"queue": "REP", "priority": "P1", "order": "G4521", "item": "tablet"}
 FIELDS |= {"from": "Vera"}
 
@@ -32,6 +38,34 @@ def test_rouge_is_blind_to_white_space_and_punctuation():
     scorer = RougeScorer(["rougeL"])
     spaced = json.dumps(FIELDS, indent=4)
     assert scorer.score(json.dumps(FIELDS), spaced)["rougeL"].fmeasure == 1
+
+
+LINES = [json.dumps(FIELDS | {"order": f"G{n}"}) for n in range(100)]
+
+
+def run(space, *names):
+    """Executes cells of the lesson."""
+    sources = {cell.id: cell.source for _, cell in gates.cells(PATH)}
+    for name in names:
+        exec(sources[name], space)
+    return space
+
+
+def test_a_model_that_fails_nowhere_is_compared_all_the_same():
+    space = {"pd": pd, "expected": LINES, "score": score}
+    space |= {"earlier": score(LINES, LINES[::-1]), "tuned": score(LINES, LINES)}
+    both = run(space, "rouge", "rouge-models")["both"]
+    assert list(both.index) == ["earlier", "tuned"]
+    assert both.loc["tuned", "exact match"] == 1
+
+
+@pytest.mark.parametrize("blind", ["forgiving", "strict"])
+def test_the_control_finds_a_scorer_that_does_not_look(monkeypatch, blind):
+    texts = {"forgiving": (LINES, LINES), "strict": (LINES, LINES[::-1])}[blind]
+    monkeypatch.setattr("helpers.evaluation.score", lambda *_: score(*texts))
+    space = {"tuned": score(LINES, LINES), "test": LINES, "torch": torch}
+    with pytest.raises(AssertionError):
+        run(space, "control")
 
 
 @pytest.fixture

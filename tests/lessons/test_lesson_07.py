@@ -68,13 +68,28 @@ def load_on():
 
 def test_an_adapter_is_loaded_on_its_base_alone(load_on, tmp_path):
     model = build_model(seed=0)
-    base = {"model": "tiny", "fingerprint": fingerprint(model)}
-    (tmp_path / "metrics.json").write_text(json.dumps({"base": base}))
+    metrics = {"base": {"model": "tiny", "fingerprint": fingerprint(model)}}
+    metrics["settings"] = {"dtype": "float32"}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     assert load_on(model, tmp_path) is model
     with torch.no_grad():
         model.model.layers[0].mlp.up_proj.weight[0, 0] += 1e-3
-    with pytest.raises(ValueError, match="needs tiny with the fingerprint"):
+    needs = "needs tiny in float32 with the fingerprint"
+    with pytest.raises(ValueError, match=f"{needs} .*, got torch.float32 and"):
         load_on(model, tmp_path)
+    with pytest.raises(ValueError, match=f"{needs} .*, got torch.bfloat16 and"):
+        load_on(build_model(seed=0).bfloat16(), tmp_path)
+
+
+def test_the_base_is_loaded_in_the_precision_of_the_training(monkeypatch, tmp_path):
+    """An adapter of a T4 belongs to a base in fp16, on a card with bf16 as well."""
+    settings = {"settings": {"dtype": "float16"}}
+    (tmp_path / "metrics.json").write_text(json.dumps(settings))
+    monkeypatch.setattr("helpers.finetune.adapter_folder", lambda *_: tmp_path)
+    space = {"profile": load_profile("tiny"), "ADAPTER": "", "json": json}
+    exec(cell("adapter"), space | {"shown": str}, found := {})
+    assert space["profile"].dtype == "float32"
+    assert found["profile"].dtype == "float16"
 
 
 @pytest.mark.parametrize("name", ["tiny-phi3", "tiny-llama"])
@@ -104,10 +119,16 @@ class Sink:
         return ""
 
 
+def test_a_qlora_adapter_trains_in_fp32():
+    before, trains, _ = cell("qlora-train").partition("trainer.train()")
+    assert trains and "train_in_float32(trainer.model)" in before
+
+
 def test_a_card_holds_its_figures_and_no_others():
     text = card(METRICS, licence="cc0-1.0")
     for figure in ("1.5000 | 0.2500", "0.0% | 87.5% | 80.0% to 95.0%", "1,234"):
         assert figure in text
+    assert "whose weights in bfloat16 have the fingerprint" in text
     assert "A QLoRA adapter of rank 8 for `owner/base`" in text
     assert "license: cc0-1.0" in text and "learning rate" not in text
     assert "BitsAndBytesConfig(load_in_4bit=True)" in text
