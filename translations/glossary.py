@@ -18,7 +18,7 @@ loss, mask, merge, message, optimizer, padding, parameter, perplexity,
 profile, prompt, quantisation, rank, seed, solution, step, stop token,
 target modules, template, token, tokenizer, training, validation, weight"""
 PHRASES = (
-    *("Measured", "on a", "2-core CPU", NUMBER, "not yet"),
+    *("Measured", "Predicted, not measured", "on a", "2-core CPU", NUMBER, "not yet"),
     *("lesson", "profile, machine", "seconds"),
     *("peak memory", "exact match before", "after", "training"),
     *("Open in Colab", "Read it as a site"),

@@ -5,7 +5,8 @@
 Reads the run's course.json and executed notebooks. Writes data/results/ (one JSON a
 lesson, profile and machine, and the pictures), the "Measured" line at the head of each
 lesson, and the table of results in README.md. Nothing of these is written by hand.
---pages only brings the pages up to date, with the public address of the course too.
+--pages only brings the pages up to date, with the public address of the course too,
+and with what is predicted for the profiles of GPUs (predicted.json).
 """
 
 import base64
@@ -15,10 +16,11 @@ import platform
 import re
 import sys
 from functools import partial
+from math import ceil
 from pathlib import Path
 
 from helpers import Parser, UserError, run_command
-from helpers.config import probe_device
+from helpers.config import GIB, probe_device
 from helpers.course import address
 from helpers.course.wording import ENGLISH, Wording
 from helpers.environment import SHOWN, version
@@ -28,6 +30,7 @@ RESULTS = ROOT / "data" / "results"
 # The cell whose figure is kept as a picture, and the picture's name.
 PICTURES = {("03_finetune_with_lora", "after-figure"): "before_after.png"}
 BEGIN, END = "<!-- results: make pages -->", "<!-- end of results -->"
+PREDICTED = "predicted.json"
 RESULTS_TABLE = re.compile(f"{BEGIN}\n.*?{END}", re.DOTALL)
 HEADS = ("lesson", "profile, machine", "seconds", "peak memory")
 HEADS += ("exact match before", "after", "training")
@@ -45,9 +48,31 @@ def machine() -> dict[str, str]:
 
 
 def read_ledger(folder=RESULTS) -> list[dict]:
-    """The entries of the ledger, sorted by file name; one dict a JSON file."""
+    """The entries of the ledger, one dict a JSON file, sorted by file name.
+
+    Behind them the predictions, {lesson, profile, card, minutes, gib, moment}, for
+    what has not been measured.
+    """
     files = sorted(Path(folder).glob("[0-9][0-9]_*.json"))
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    entries = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    measured = {(e["lesson"], e["profile"]) for e in entries}
+    file = Path(folder) / PREDICTED
+    rows = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    return entries + [r for r in rows if (r["lesson"], r["profile"]) not in measured]
+
+
+def predict(folder=RESULTS) -> None:
+    """Writes the minutes and GiB that each lesson is predicted to take on each card."""
+    from helpers.memory import CARDS, lesson_minutes, lesson_peaks
+
+    rows = []
+    for profile, card in CARDS.items():
+        minutes, peaks = lesson_minutes(profile), lesson_peaks(profile)
+        for lesson, peak in peaks.items():
+            row = {"lesson": lesson, "profile": profile, "card": card.name}
+            row |= {"minutes": round(minutes[lesson], 1), "moment": peak.name}
+            rows.append(row | {"gib": round(peak.bytes / GIB, 1)})
+    write_json(folder / PREDICTED, rows)
 
 
 def store(rows: list[dict], folder=RESULTS) -> None:
@@ -62,24 +87,38 @@ def store(rows: list[dict], folder=RESULTS) -> None:
 def measured_line(
     lesson: str, entries: list[dict], url: str = "", words: Wording = ENGLISH
 ) -> str:
-    """A lesson's line of measured cost, one part a profile and machine.
+    """A lesson's line of cost, measured and predicted, one part a profile and machine.
 
     url: the public address of the course; with one, the line ends in a link to Colab.
     """
-    parts = [
-        f"`{e['profile']}` {_on(e['machine']['device'], words)}: "
-        f"{words.number(e['seconds'], '.0f')} s, "
-        f"{words.number(e['peak_rss_mib'], ',.0f')} MiB"
-        for e in entries
-        if e["lesson"] == lesson
-    ]
-    measured = words.say("Measured")
-    # A space, no-break or not, before ** would keep it from ending the bold text.
-    bold = measured.rstrip()
-    line = f"**{bold}**{measured[len(bold) :]}: "
-    line += f"{'; '.join(parts) or words.say('not yet')}."
+    own = [e for e in entries if e["lesson"] == lesson]
+    measured = [_measured(e, words) for e in own if "seconds" in e]
+    predicted = [_predicted(e, words) for e in own if "minutes" in e]
+    line = f"{_bold('Measured', words)}: {'; '.join(measured) or words.say('not yet')}."
+    if predicted:
+        line += f" {_bold('Predicted, not measured', words)}: {'; '.join(predicted)}."
     link = address.colab(words.language, lesson, url)
     return f"{line} [{words.say('Open in Colab')}]({link})" if link else line
+
+
+def _measured(e: dict, words: Wording) -> str:
+    time = f"{words.number(e['seconds'], '.0f')} s"
+    memory = f"{words.number(e['peak_rss_mib'], ',.0f')} MiB"
+    return f"`{e['profile']}` {_on(e['machine']['device'], words)}: {time}, {memory}"
+
+
+def _predicted(e: dict, words: Wording) -> str:
+    """Rounded up: it is no promise to the minute."""
+    time = f"{words.number(ceil(e['minutes']), '.0f')} min"
+    memory = f"{words.number(ceil(e['gib']), '.0f')} GiB"
+    return f"`{e['profile']}` ({e['card']}) {time}, {memory}"
+
+
+def _bold(phrase: str, words: Wording) -> str:
+    text = words.say(phrase)
+    # A space, no-break or not, before ** would keep it from ending the bold text.
+    bold = text.rstrip()
+    return f"**{bold}**{text[len(bold) :]}"
 
 
 def _on(device: str, words: Wording) -> str:
@@ -91,6 +130,8 @@ def results_block(entries: list[dict], words: Wording = ENGLISH) -> str:
     """README's table, its marks around it: cost, exact match before and after."""
     rows = [map(words.say, HEADS)]
     for e in entries:
+        if "seconds" not in e:
+            continue
         shown = partial(_shown, e["figures"], words)
         cost = [words.number(e["seconds"], ".0f")]
         cost += [f"{words.number(e['peak_rss_mib'], ',.0f')} MiB"]
@@ -158,6 +199,7 @@ def main(argv=None) -> None:
     options = parser.parse_args(argv)
     if not options.pages:
         keep(options.run)
+    predict()
     quote(read_ledger())
 
 

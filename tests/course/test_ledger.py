@@ -1,12 +1,14 @@
 """README and lessons quote the ledger, and the ledger is what a run measured."""
 
 import json
+from math import ceil
 
 import pytest
 
 from helpers import run_command
 from helpers.course import ledger
 from helpers.files import ROOT
+from helpers.memory import CARDS
 
 ROW = {
     "lesson": "00_start_here",
@@ -41,6 +43,26 @@ def test_another_figure_would_be_seen(copy):
     assert "75.2%" in (copy / "README.md").read_text("utf-8")
     assert "41 s, 1,234 MiB" in (copy / "notebooks/00_start_here.ipynb").read_text()
     assert "not yet" in (copy / "notebooks/03_finetune_with_lora.ipynb").read_text()
+
+
+def test_what_is_predicted_is_quoted_until_it_is_measured(tmp_path):
+    ledger.predict(tmp_path)
+    kept = (ledger.RESULTS / ledger.PREDICTED).read_text("utf-8")
+    assert (tmp_path / ledger.PREDICTED).read_text("utf-8") == kept, "make pages"
+    rows = json.loads(kept)
+    lessons = {path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}
+    asked = [(lesson, profile) for profile in CARDS for lesson in sorted(lessons)]
+    assert [(row["lesson"], row["profile"]) for row in rows] == asked
+    line = ledger.measured_line("00_start_here", ledger.read_ledger(tmp_path))
+    row = rows[0]
+    said = (
+        f"`gpu-16gb` (T4) {ceil(row['minutes'])} min, {ceil(row['gib'])} GiB; `gpu-24"
+    )
+    assert f"not yet. **Predicted, not measured**: {said}" in line
+    ledger.store([ROW | {"profile": "gpu-16gb"}], tmp_path)
+    line = ledger.measured_line("00_start_here", ledger.read_ledger(tmp_path))
+    assert line.count("gpu-16gb") == 1 and "`gpu-16gb` on a" in line
+    assert "41 s, 1,234 MiB. **Predicted, not measured**: `gpu-24gb` (L4)" in line
 
 
 def test_a_row_is_stored_with_machine_and_versions(tmp_path):

@@ -37,9 +37,9 @@ def test_every_lesson_fits_its_card(profile):
 
 
 BROKEN = {
-    "two copies": lambda do: do.note("two", 2 * do.weights("lora")),
+    "two copies": lambda do: do.note("two", 2 * do.weights()),
     "100 answers beside a training": lambda do: do.answer(
-        100, batch=100, beside=sum(do.parts("lora").values()) - do.weights("lora")
+        100, batch=100, beside=sum(do.parts("lora").values()) - do.held()
     ),
     "128 answers": lambda do: do.answer(128, batch=128, new=200),
 }

@@ -24,6 +24,8 @@ from translations.pages import emptied, filled
 URL = "https://github.com/someone/training-1.5"
 SPACE = "\u00a0"
 FIGURES = {"base_exact_match": 0.0, "tuned_exact_match": 0.858}
+PREDICTED = {"lesson": "00_first", "profile": "gpu-16gb", "card": "T4"}
+PREDICTED |= {"minutes": 5.2, "gib": 10.3}
 ROW = ENTRY | {"seconds": 36.2, "peak_rss_mib": 1092.0, "figures": FIGURES}
 BADGES = address.badges_block(URL)
 TABLE = ledger.results_block([ROW])
@@ -146,7 +148,7 @@ def test_glossary_translates_both_articles_by_one_row(whole):
     assert glossary.read(file(whole).parent).phrases["on an"] == "sur un"
 
 
-@pytest.mark.parametrize("entries", [[], [ROW]])
+@pytest.mark.parametrize("entries", [[], [ROW, PREDICTED]])
 def test_whatever_the_ledger_says_has_a_row_in_the_glossary(entries):
     class Recorded(Wording):
         def say(self, phrase):
@@ -158,6 +160,7 @@ def test_whatever_the_ledger_says_has_a_row_in_the_glossary(entries):
     ledger.results_block(entries, words)
     address.badges_block(URL, words)
     assert "Measured" in said and said <= {*glossary.PHRASES, "on an"}
+    assert ("Predicted, not measured" in said) == (PREDICTED in entries)
 
 
 # The public address
