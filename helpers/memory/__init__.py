@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "prediction": ["predict", "size"],
         "controls": ["calculator"],
-        "plan": ["CARDS", "lesson_minutes", "lesson_peaks"],
+        "lessons": ["CARDS", "lesson_minutes", "lesson_peaks"],
         "measured": ["kept_bytes", "measured_bytes", "stored_bytes"],
     },
 )

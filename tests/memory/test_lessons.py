@@ -8,7 +8,7 @@ from helpers.config import GIB, read_profiles
 from helpers.evaluation import cache_bytes
 from helpers.files import ROOT
 from helpers.memory import CARDS, lesson_minutes, lesson_peaks
-from helpers.memory.plan import ANSWER, PROMPT, Plan, answering_bytes, config_name
+from helpers.memory.lessons import ANSWER, PROMPT, Plan, answering_bytes, config_name
 from helpers.models import meta_model
 from tests.benchmarks.living import Living
 from tests.benchmarks.memory import random_model

@@ -13,7 +13,7 @@ from helpers.environment import HEADLESS
 from helpers.files import ROOT
 from helpers.memory import controls
 from helpers.memory.__main__ import main
-from helpers.memory.plan import ROW, config_name
+from helpers.memory.lessons import ROW, config_name
 from helpers.memory.prediction import METHODS, Prediction, predict
 from tests.benchmarks import memory as benchmark_memory
 
