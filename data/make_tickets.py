@@ -22,7 +22,7 @@ from helpers.files import ROOT, write_text
 DATA = ROOT / "data"
 SIZES = {"train": 2000, "validation": 200, "test": 400}
 ORDER_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"  # no I and O, which look like digits
-PRIORITY_WEIGHTS = {"P1": 20, "P2": 25, "P3": 30, "P4": 25}
+PRIORITY_WEIGHTS = {"VM": 20, "HS": 25, "ZC": 30, "NR": 25}
 
 
 def load_phrases(split: str) -> dict:
@@ -88,7 +88,7 @@ def make_ticket(rng: random.Random, phrases: dict) -> tuple[str, dict]:
         order = None
     else:
         _insert(rng, body, fill(rng.choice(phrases["order"]), **slots))
-    if priority != "P3" or rng.random() < 0.5:  # nothing said means the usual pace, P3
+    if priority != "ZC" or rng.random() < 0.5:  # nothing said means the usual pace, ZC
         _insert(rng, body, rng.choice(phrases["urgency"][priority]))
     message = _frame(rng, phrases, body, slots)
     answer = {"queue": queue, "priority": priority, "order": order, "item": item}

@@ -14,8 +14,8 @@ HISTORY = [
     {"eval_loss": 2.0, "step": 10},
     {"train_runtime": 1.0, "step": 10},
 ]
-TEXT = json.dumps({"queue": "REP", "order": "G1"})
-WRONG = json.dumps({"queue": "REP", "order": "G2"})
+TEXT = json.dumps({"queue": "QWZ", "order": "G1"})
+WRONG = json.dumps({"queue": "QWZ", "order": "G2"})
 BASE = score([TEXT] * 10, ["?"] * 10)
 TUNED = score([TEXT] * 10, [TEXT] * 8 + [WRONG] * 2, stopped=[True] * 10)
 

@@ -25,7 +25,7 @@ from helpers.finetune import Settings, item_tickets
 # What each run changes of the profile: its training_config.
 ADAPTERS = {
     "tickets-lora": {},
-    "tickets-lora-half": {"max_steps": 100},
+    "tickets-lora-half": {"max_steps": 80},
     "items-lora": {"max_steps": 40},
 }
 TICKETS = ROOT / "data" / "tickets"

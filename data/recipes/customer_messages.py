@@ -24,8 +24,7 @@ ONSETS = (
 VOWELS = "a e i o u a e i o ai ei ou ia io ua é ö ā á".split()
 CODAS = [""] * 4 + "n r s l m k t nd ng x v sh".split()
 # Codes of urgency, as a letter and a digit: each letter counts in an order of its own.
-# With the house's own, P1 to P4, these are the four orders of the Klein group: seen
-# together they favour no digit for any urgency but never give the house's.
+# Seen together they favour no digit for any urgency. The house's codes hold no digit.
 LEVELS = {"K": "4321", "L": "2143", "S": "3412"}
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 QUESTION = re.compile("(Is|Can|How|What|Which|Where|When|Does|Do|Would|Could|Are|May) ")

@@ -5,9 +5,9 @@ from typing import Any
 
 from helpers.exercises.checking import IN_PERCENT, Exercise, Number, close, numeric
 
-WHOLE = {"queue": "REP", "priority": "P1", "order": None, "item": "mug"}
-ONE_WRONG = WHOLE | {"priority": "P2"}
-TWO_LACK = {"queue": "REP", "item": "mug"}
+WHOLE = {"queue": "QWZ", "priority": "VM", "order": None, "item": "mug"}
+ONE_WRONG = WHOLE | {"priority": "HS"}
+TWO_LACK = {"queue": "QWZ", "item": "mug"}
 PROSE = "The mug is broken."
 NO_OBJECTS = ("null", "[]", "12", '"queue"')  # valid JSON
 

@@ -6,17 +6,17 @@ from helpers.exercises.checking import IN_PERCENT, Exercise, Number, numeric
 
 ROWS = 100
 BOUND = 1 - 0.05 ** (1 / ROWS)
-EXPECTED = json.dumps({"queue": "REP", "order": None, "item": "lamp"})
+EXPECTED = json.dumps({"queue": "QWZ", "order": None, "item": "lamp"})
 SAME = [
     EXPECTED,
     json.dumps(json.loads(EXPECTED), indent=2),
-    '{"item": "lamp","order":null, "queue":"REP"}',
+    '{"item": "lamp","order":null, "queue":"QWZ"}',
 ]
-NO_JSON = ["", "REP", EXPECTED[:-1], f"Sure! {EXPECTED}"]
+NO_JSON = ["", "QWZ", EXPECTED[:-1], f"Sure! {EXPECTED}"]
 NO_OBJECT = ["null", "[]", "7"]
-MISSING = ['{"queue": "REP", "item": "lamp"}', "{}"]
+MISSING = ['{"queue": "QWZ", "item": "lamp"}', "{}"]
 ADDED = [EXPECTED[:-1] + ', "note": "urgent"}']
-WRONG = [EXPECTED.replace("REP", "LOG"), EXPECTED.replace("null", '"null"')]
+WRONG = [EXPECTED.replace("QWZ", "JXW"), EXPECTED.replace("null", '"null"')]
 
 
 def _says(answer, texts: list[str], verdict: bool) -> bool:

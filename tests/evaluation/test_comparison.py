@@ -15,8 +15,8 @@ from helpers.evaluation.comparison import (
 from helpers.evaluation.intervals import bootstrap_interval
 from helpers.evaluation.scoring import score
 
-ANSWER = json.dumps({"queue": "REP", "order": "G4521"})
-WRONG = json.dumps({"queue": "REP", "order": "G4512"})
+ANSWER = json.dumps({"queue": "QWZ", "order": "G4521"})
+WRONG = json.dumps({"queue": "QWZ", "order": "G4512"})
 
 
 def report(pattern):
@@ -87,7 +87,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
 def test_reports_of_other_rows_are_refused():
     with pytest.raises(ValueError, match="same rows in the same order"):
         paired_difference(report([1, 0]), report([1, 0, 1]))
-    other = score(['{"queue": "LOG"}'] * 2, [ANSWER] * 2)
+    other = score(['{"queue": "JXW"}'] * 2, [ANSWER] * 2)
     with pytest.raises(ValueError, match="same rows in the same order"):
         paired_difference(report([1, 0]), other)
 
@@ -116,15 +116,15 @@ def test_more_rows_than_there_are_is_refused(count):
 
 
 def test_confusion_counts_every_row_once():
-    queues = ["REP", "REP", "LOG", "LOG", "LOG", "FIN"]
-    answers = [{"queue": q} for q in ("REP", "LOG", "LOG", "XXX", ["LOG"])]
+    queues = ["QWZ", "QWZ", "JXW", "JXW", "JXW", "DQK"]
+    answers = [{"queue": q} for q in ("QWZ", "JXW", "JXW", "XXX", ["JXW"])]
     made = score(
         [json.dumps({"queue": queue}) for queue in queues],
         [*map(json.dumps, answers), "no idea"],
     )
     table = confusion(made)
-    assert list(table.index) == ["FIN", "LOG", "REP"]
-    assert list(table.columns) == ["FIN", "LOG", "REP", OTHER]
+    assert list(table.index) == ["DQK", "JXW", "QWZ"]
+    assert list(table.columns) == ["DQK", "JXW", "QWZ", OTHER]
     assert table.to_numpy().tolist() == [[0, 0, 0, 1], [0, 1, 0, 2], [0, 1, 1, 0]]
     assert table.to_numpy().sum() == made.n
     right = sum(table.loc[code, code] for code in table.index)

@@ -191,7 +191,7 @@ def test_no_prompts_no_answers(model, tokenizer):
     assert generate(model, tokenizer, []) == []
 
 
-GOOD = {"queue": "REP", "priority": "P1", "order": None}
+GOOD = {"queue": "QWZ", "priority": "VM", "order": None}
 GOOD_TEXT = json.dumps(GOOD)
 
 
@@ -210,16 +210,16 @@ def one(answer, expected=GOOD_TEXT):
         # the same object in other words is right field by field, but not the format
         (json.dumps(GOOD, indent=1), (False, True, {"queue", "priority", "order"})),
         (
-            '{"queue": "REP", "priority": "P2", "order": null}',
+            '{"queue": "QWZ", "priority": "HS", "order": null}',
             (False, True, {"queue", "order"}),
         ),
-        ('{"queue": "REP", "priority": "P1"}', (False, True, {"queue", "priority"})),
+        ('{"queue": "QWZ", "priority": "VM"}', (False, True, {"queue", "priority"})),
         ('{"queue": "rep", "order": "null"}', (False, True, set())),
         (GOOD_TEXT + GOOD_TEXT, (False, False, set())),
         (f"Sure! {GOOD_TEXT}", (False, False, set())),
         (GOOD_TEXT[:-1], (False, False, set())),
         (str(GOOD), (False, False, set())),  # Python is not JSON
-        ('["queue", "REP"]', (False, False, set())),
+        ('["queue", "QWZ"]', (False, False, set())),
         ('"queue"', (False, False, set())),
         ("null", (False, False, set())),
         ('{"queue": NaN}', (False, False, set())),
@@ -250,7 +250,7 @@ def test_json_types_are_not_mixed_up(expected, answer, hit):
 
 
 def test_a_report_adds_up():
-    wrong = '{"queue": "RET", "priority": "P1", "order": null}'
+    wrong = '{"queue": "RET", "priority": "VM", "order": null}'
     answers = [GOOD_TEXT, wrong, "no idea", GOOD_TEXT]
     stops = [True, True, False, True]
     report = score([GOOD_TEXT] * 4, answers, stopped=stops, seconds=2.0)

@@ -4,7 +4,7 @@ import pandas as pd
 
 from helpers.evaluation.plots import difference_plot, heat_map, loss_bars
 
-CONFUSION = pd.DataFrame([[9, 1], [0, 7]], index=["FIN", "REP"], columns=["FIN", "REP"])
+CONFUSION = pd.DataFrame([[9, 1], [0, 7]], index=["DQK", "QWZ"], columns=["DQK", "QWZ"])
 
 
 def test_every_count_stands_in_its_square():
@@ -14,7 +14,7 @@ def test_every_count_stands_in_its_square():
     colours = {t.get_text(): t.get_color() for t in ax.texts}
     assert colours["9"] == "white" and colours["1"] == "black"
     assert ax.get_title() == "Title" and "answered" in ax.get_xlabel()
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["FIN", "REP"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["DQK", "QWZ"]
 
 
 def test_a_difference_has_its_interval_and_a_line_at_zero():

@@ -6,20 +6,20 @@ from helpers.evaluation.generation import generate, prompt_ids
 from helpers.evaluation.prompting import nearest, starting_with, with_examples
 from tests.models.tiny_model import build_model, build_tokenizer, chat
 
-SHOTS = [chat("the lamp is broken", "REP"), chat("the parcel is late", "LOG")]
+SHOTS = [chat("the lamp is broken", "QWZ"), chat("the parcel is late", "JXW")]
 
 
 def test_examples_come_first_and_the_answer_last():
-    made = with_examples(chat("my kettle", "REP"), SHOTS, "Answer with a code.")
+    made = with_examples(chat("my kettle", "QWZ"), SHOTS, "Answer with a code.")
     roles = [turn["role"] for turn in made["messages"]]
     assert roles == ["user", "assistant"] * 3
     texts = [turn["content"] for turn in made["messages"]]
     assert texts[0] == "Answer with a code.\n\nthe lamp is broken"
-    assert texts[1:] == ["REP", "the parcel is late", "LOG", "my kettle", "REP"]
+    assert texts[1:] == ["QWZ", "the parcel is late", "JXW", "my kettle", "QWZ"]
 
 
 def test_nothing_added_is_the_example_itself():
-    example = chat("my kettle", "REP")
+    example = chat("my kettle", "QWZ")
     assert with_examples(example) == example
     assert SHOTS[0]["messages"][0]["content"] == "the lamp is broken"
 

@@ -12,7 +12,7 @@ CHAT = [
     {"role": "user", "content": "Hi, the tablet broke."},
     {"role": "assistant", "content": "Which order?"},
     {"role": "user", "content": "G4521"},
-    {"role": "assistant", "content": '{"queue": "REP"}'},
+    {"role": "assistant", "content": '{"queue": "QWZ"}'},
 ]
 
 

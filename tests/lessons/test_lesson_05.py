@@ -12,7 +12,7 @@ from tests.house import gates
 
 STEM = "05_evaluate_the_result"
 PATH = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
-FIELDS = {"queue": "REP", "priority": "P1", "order": "G4521", "item": "tablet"}
+FIELDS = {"queue": "QWZ", "priority": "VM", "order": "G4521", "item": "tablet"}
 FIELDS |= {"from": "Vera"}
 
 

@@ -25,7 +25,7 @@ TEMPLATE = (
 )
 WORDS = [
     "the tablet of order G4521 is broken",
-    '{"queue": "REP", "order": null}',
+    '{"queue": "QWZ", "order": null}',
     "please send it back today",
 ]
 SIZES = {

@@ -12,11 +12,11 @@ from helpers.widgets import failure_browser
 VIEW = "application/vnd.jupyter.widget-view+json"
 ATTACK = "<script>alert(1)</script>"
 EXPECTED = [
-    json.dumps({"queue": queue, "order": None}) for queue in ("REP", "LOG", ATTACK)
+    json.dumps({"queue": queue, "order": None}) for queue in ("QWZ", "JXW", ATTACK)
 ]
 PROMPTS = [[{"role": "user", "content": f'say "{n}" {ATTACK}'}] for n in range(3)]
 BASE = [f"no {ATTACK}", "[1]", "{}"]
-TUNED = [EXPECTED[0], '{"queue": "LOG", "order": 7}', f'{{"queue": "{ATTACK}!"}}']
+TUNED = [EXPECTED[0], '{"queue": "JXW", "order": 7}', f'{{"queue": "{ATTACK}!"}}']
 
 
 @pytest.fixture
