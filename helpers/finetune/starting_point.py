@@ -30,11 +30,15 @@ def adapter_folder(
         changes.
     Raises AdapterError for a folder without an adapter or with one of another base.
     """
-    if folder != "auto":
-        path = Path(folder)
-    elif (path := _shipped(profile, shipped)) is None:
-        path = _trained(profile, shipped, data, training_config)
-    _check_base(path, profile)
+    path = Path(folder)
+    if folder == "auto":
+        path = ROOT / "data" / "checkpoints" / shipped
+        if profile.name != "tiny" or not _fits(path, profile):
+            path = _trained(profile, shipped, data, training_config)
+    if not _fits(path, profile):
+        what = f"the adapter in {path} was trained on {_base(path)!r}"
+        remedy = f"the profile {profile.name!r} loads {profile.model!r}: change one"
+        raise AdapterError(f"{what}, and {remedy}")
     return path
 
 
@@ -49,13 +53,6 @@ def item_tickets(folder: Path) -> Path:
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
         write_text(folder / file.name, "".join(lines))
     return folder
-
-
-def _shipped(profile: Profile, name: str) -> Path | None:
-    """The adapter of that name beside the checkpoints, where it fits the profile."""
-    path = ROOT / "data" / "checkpoints" / name
-    fits = profile.name == "tiny" and _place(_base(path)) == _place(profile.model)
-    return path if fits else None
 
 
 def _trained(profile: Profile, name: str, data: Path, changed: dict) -> Path:
@@ -78,14 +75,11 @@ def _trained(profile: Profile, name: str, data: Path, changed: dict) -> Path:
     return path
 
 
-def _check_base(folder: Path, profile: Profile) -> None:
-    """Raises AdapterError unless a folder's adapter names the profile's model."""
+def _fits(folder: Path, profile: Profile) -> bool:
+    """Whether a folder's adapter names the profile's model. Raises AdapterError."""
     base = _base(folder)
     # helpers.finetune names a folder outside of the course by its last part.
-    if _place(base) != _place(profile.model) and base != shown(profile.model):
-        what = f"the adapter in {folder} was trained on {base!r}"
-        remedy = f"the profile {profile.name!r} loads {profile.model!r}: change one"
-        raise AdapterError(f"{what}, and {remedy}")
+    return _place(base) == _place(profile.model) or base == shown(profile.model)
 
 
 def _base(folder: Path) -> str:
