@@ -360,7 +360,7 @@ def test_the_card_gives_sums_and_counts(split):
 
 def test_the_card_names_every_code():
     assert set(re.findall(r"^\| `([A-Z]{3})` \|", CARD, re.M)) == QUEUES
-    assert set(re.findall(r"^\| `(P\d)` \|", CARD, re.M)) == PRIORITIES
+    assert set(re.findall(r"^\| `([A-Z]{2})` \|", CARD, re.M)) == PRIORITIES
 
 
 def test_the_card_is_about_these_products():
