@@ -166,7 +166,7 @@ def make_note(
 def abbreviate(text: str) -> str:
     """A word's first letter and its next consonants, three or four capitals.
 
-    Four where three would be a house code of the tickets.
+    Four where three would be one of `DESK_CODES`.
     """
     letters = text[0] + re.sub("[^b-df-hj-np-tv-xz]", "", text[1:])
     short = letters[:3].upper()
