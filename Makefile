@@ -21,10 +21,10 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 STRIP    := --keep-id --extra-keys "metadata.language_info"
 
 .DEFAULT_GOAL := help
-.PHONY: help course test lab site pages lint setup install
+.PHONY: help course test rehearsal lab site pages lint setup install
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo 'make course LESSONS="03 04" PROFILE=tiny   runs some lessons on one profile'
 	@echo 'make test ARGS="-k formatting"             runs some tests'
@@ -38,6 +38,9 @@ course: setup ## run every notebook headlessly, end in a table of measured figur
 
 test: setup ## run the whole test suite, notebooks included
 	@exec env $(HEADLESS) $(OFFLINE) $(PY) -m pytest $(PARALLEL) $(ARGS)
+
+rehearsal: setup ## run the lessons as on each GPU profile, on a CPU; count copies and branches
+	@exec env $(HEADLESS) $(OFFLINE) $(PY) -m pytest tests/rehearsal -m rehearsal $(ARGS)
 
 lab: setup ## open JupyterLab at lesson 00
 	@exec $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)

@@ -41,8 +41,13 @@ LONGEST = (
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Makes each module a group; the longest go first, who waits for them last."""
+def pytest_collection_modifyitems(config, items):
+    """Makes each module a group; the longest go first, who waits for them last.
+
+    The rehearsal is a tier of its own: it is left out where nobody asks for it.
+    """
+    if "rehearsal" not in config.option.markexpr:
+        items[:] = [i for i in items if not i.get_closest_marker("rehearsal")]
     ranks = {name: rank - len(LONGEST) for rank, name in enumerate(LONGEST)}
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_module(item)))

@@ -32,7 +32,7 @@ from transformers import AutoConfig  # noqa: E402
 from tests.benchmarks.memory import random_base  # noqa: E402
 
 TINY = ROOT / "data" / "checkpoints" / "tiny-phi3"
-REPEATS = 3
+REPEATS = 2
 
 
 def weight_bytes(model) -> int:

@@ -23,13 +23,14 @@ import torch
 from helpers import UserError, run_command
 from helpers.config import probe_device
 from helpers.course import ledger
+from helpers.environment import use_one_gpu
 from helpers.files import ROOT
 from helpers.models import CONFIGS, quiet
 from tests.benchmarks import rows
 from tests.benchmarks.rows import Budget, Part
 
 BATCHES = [1, 8, 32, 128]
-PROMPT, NEW = 128, 64
+PROMPT, NEW = 128, 32
 LESSONS_SECONDS = 200  # of all of them, side by side
 
 
@@ -40,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=ledger.RESULTS)
     args = parser.parse_args(argv)
     budget = Budget(args.minutes)
+    use_one_gpu()
     if probe_device().kind != "cuda":
         raise UserError("no CUDA GPU is here, and what this measures needs one")
     quiet()

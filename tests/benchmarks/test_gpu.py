@@ -2,7 +2,6 @@
 
 import json
 import sys
-from functools import partial
 
 import pytest
 import torch
@@ -113,6 +112,7 @@ def test_a_row_that_fails_is_kept_with_its_error_and_tried_last(clock, tmp_path)
 
 
 def test_without_a_gpu_it_ends_with_one_line(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu, "use_one_gpu", lambda: None)
     monkeypatch.setattr(gpu, "probe_device", lambda: Device("cpu", "CPU"))
     argv = ["--output", str(tmp_path)]
     assert run_command("gpu benchmark", gpu.main, argv) == 2
@@ -120,6 +120,18 @@ def test_without_a_gpu_it_ends_with_one_line(capsys, monkeypatch, tmp_path):
         "gpu benchmark: no CUDA GPU is here, and what this measures needs one\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_with_a_gpu_it_says_what_is_left(capsys, monkeypatch, tmp_path, clock):
+    monkeypatch.setattr(gpu, "use_one_gpu", lambda: None)
+    monkeypatch.setattr(gpu, "probe_device", lambda: Device("cuda", "A card", (9, 0)))
+    monkeypatch.setattr(gpu, "lessons", lambda folder, budget: 2)
+    monkeypatch.setattr(gpu, "plan", lambda: [part(clock, [], count=1)])
+    argv = ["--output", str(tmp_path), "--minutes", "1"]
+    assert gpu.main(argv) == 1
+    assert "2 rows are left: run it again" in capsys.readouterr().out
+    monkeypatch.setattr(gpu, "lessons", lambda folder, budget: 0)
+    assert gpu.main(argv) == 0 and "all is measured" in capsys.readouterr().out
 
 
 def lesson_row(stem):
@@ -173,12 +185,15 @@ def test_the_peak_is_a_speed():
     assert gpu.bf16_peak(64) > 1e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "qlora"])
 def test_training_is_measured_ours_and_stock(method, monkeypatch):
     monkeypatch.setattr(training, "WARM_UP", 1)
     few = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
     real = training.settings
     monkeypatch.setattr(training, "settings", lambda *a: real(*a) | few)
+    some = training.load_splits(training.TICKETS)["train"].select(range(80))
+    monkeypatch.setattr(training, "load_splits", lambda path: {"train": some})
     asked = [
         {"method": method, "settings": "ours", "packing": False},
         {"method": method, "settings": "stock TRL", "packing": True},
@@ -262,5 +277,8 @@ def test_a_part_is_resumed_where_it_ended(tmp_path):
     assert rows.measure([one], tmp_path, Budget(9)) == 0
     entry = contents(tmp_path, "decoding.small")
     assert len(entry["rows"]) == 4 and entry["bandwidth_gb_per_second"] > 0
-    kept = partial(json.dumps, sort_keys=True)
-    assert len({kept(row) for row in entry["rows"]}) == 4
+    assert {(r["adapter"], r["batch"]) for r in entry["rows"]} == {
+        (adapter, batch)
+        for adapter in ("none or merged", "unmerged")
+        for batch in (1, 2)
+    }

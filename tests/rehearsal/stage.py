@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 
@@ -22,15 +23,20 @@ from helpers.config import GIB, Device
 from helpers.files import ROOT
 from tests.rehearsal.copies import Copies
 
+MIB = 2**20
 CHECKPOINTS = ROOT / "data" / "checkpoints"
 DEVICES = {
     "gpu-16gb": Device("cuda", "Tesla T4", (7, 5), 14.7, 14.6),
     "gpu-24gb": Device("cuda", "NVIDIA L4", (8, 9), 22.2, 22.0),
     "gpu-80gb": Device("cuda", "NVIDIA A100-SXM4-80GB", (8, 0), 79.3, 79.0),
 }
+# What a small model may take of the card, so that lesson 04 finds no room for LoRA,
+# room with checkpointing, and room enough.
+ROOM = {"gpu-16gb": 20 * MIB, "gpu-24gb": 107 * MIB, "gpu-80gb": 79 * GIB}
 PRODUCTS = {torch.nn.functional.linear, torch.matmul, torch.mm, torch.Tensor.mm}
 PRODUCTS |= {torch.Tensor.matmul, torch.Tensor.__matmul__}
 STEPS, EVERY = 2, 1  # updates a run, and until it is evaluated and saved
+SCORED = 8  # rows that `helpers.finetune` scores
 ROWS = 64  # that a trainer gets, but in the lesson that is about them
 ABOUT_DATA = "02_prepare_chat_data"
 HALF = 20  # updates at most of a run that is to be a weaker one
@@ -70,21 +76,27 @@ def set_up(profile: str, work: Path) -> Copies:
     for name in ("data", "helpers", "notebooks", "README.md"):
         (work / name).symlink_to(ROOT / name)
     os.environ[environment.HEADLESS] = "rehearsal"
-    from helpers.finetune import starting_point
+    from helpers.finetune import recipe, starting_point
 
     starting_point.TRAINED = work / "build" / "adapters"
+    choose = recipe.choose_rows
+    few = {"validation_rows": SCORED, "test_rows": SCORED}
+    recipe.choose_rows = lambda rows, settings: choose(rows, replace(settings, **few))
     copies = Copies()
     shorten_training(copies, profile)
     if profile in DEVICES:
-        fake_device(DEVICES[profile])
+        fake_device(DEVICES[profile], ROOM[profile])
         small_bases(work / "models")
         watch_loading(copies)
         watch_processes(copies)
     return copies
 
 
-def fake_device(device: Device) -> None:
-    """Lets profiles be made for that device, and lessons believe that it is there."""
+def fake_device(device: Device, room: int) -> None:
+    """Lets profiles be made for that device, and lessons believe that it is there.
+
+    room: the bytes that they find free.
+    """
     config.probe_device = environment.probe_device = lambda: device
     cuda, available = torch.cuda, torch.cuda.is_available
 
@@ -93,8 +105,7 @@ def fake_device(device: Device) -> None:
 
     cuda.is_available = is_available
     cuda.synchronize = cuda.reset_peak_memory_stats = lambda *_: None
-    sizes = (int(device.free_gib * GIB), int(device.total_gib * GIB))
-    cuda.mem_get_info = lambda *_: sizes
+    cuda.mem_get_info = lambda *_: (room, int(device.total_gib * GIB))
     OnCPU().__enter__()
 
 
