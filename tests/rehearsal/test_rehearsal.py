@@ -144,7 +144,7 @@ model = load_model(profile)""",
     "narrow": """
 trainer = SFTTrainer(
     model=model,
-    args=SFTConfig(**profile.training_config),
+    args=SFTConfig(**profile.training_config | {"eval_strategy": "no"}),
     train_dataset=train,
     processing_class=load_tokenizer(profile),
     peft_config=LoraConfig(**profile.peft_config),
