@@ -17,7 +17,8 @@ from helpers.files import ROOT
 from tests.house import gates
 
 HELPERS = ROOT / "helpers"
-MOST_LINES, MOST_PLACES, MOST_LINES_A_MODULE = 6500, 20, 250
+# Of Python, without the recipes: a bound to be raised knowingly only.
+MOST_LINES, MOST_PLACES, MOST_LINES_A_MODULE = 7100, 20, 250
 ROW = re.compile(r"^\| (`[^|]+`) \| [^|]+ \|$", re.MULTILINE)
 
 
