@@ -37,10 +37,11 @@ def quiet() -> None:
 def load_tokenizer(profile: Profile, quantized: bool = False):
     """The tokenizer of the model that `load_model` loads, padding right.
 
-    Its pad token is never eos: the loss passes over padding, and a model whose eos is
-    passed over never learns to stop (trl#1623). A chat template that may ask for
-    thinking first (`enable_thinking`, as Qwen 3's) does not unless told to: then a
-    prompt renders in training as it does at inference. Raises ModelError.
+    Its pad token is never eos: whoever masks padding by its token would mask eos too,
+    and the model never learns to stop (trl#1623; TRL 1.16 masks by position). A chat
+    template that may ask for thinking first (`enable_thinking`, as Qwen 3's) does not
+    unless told to: a prompt then renders in training as at inference. Raises
+    ModelError.
     """
     name = profile.qlora_model if quantized else profile.model
     tokenizer = _load(transformers.AutoTokenizer, name, profile)
