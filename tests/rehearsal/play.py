@@ -34,7 +34,11 @@ PARAMETERS = {
     "REQUESTS": 8,
 }
 # Numbers of work that are no parameters: (lesson, cell): (as it stands there, here).
-CUTS = {("05_evaluate_the_result", "full-train"): ("4, 100\n", "4, 20\n")}
+CUTS = {
+    ("05_evaluate_the_result", "full-train"): ("4, 100\n", "4, 20\n"),
+    ("06_run_inference_on_gpu", "cache"): (": 96", ": 24"),
+    ("06_run_inference_on_gpu", "machine"): ("4096 if", "1024 if"),
+}
 
 
 def lessons(numbers: list[str], folder: Path = ROOT / "notebooks") -> list[Path]:

@@ -36,8 +36,9 @@ ROOM = {"gpu-16gb": 20 * MIB, "gpu-24gb": 107 * MIB, "gpu-80gb": 79 * GIB}
 PRODUCTS = {torch.nn.functional.linear, torch.matmul, torch.mm, torch.Tensor.mm}
 PRODUCTS |= {torch.Tensor.matmul, torch.Tensor.__matmul__}
 STEPS, EVERY = 2, 1  # updates a run, and until it is evaluated and saved
-SCORED = 8  # rows that `helpers.finetune` scores
-ROWS = 64  # that a trainer gets, but in the lesson that is about them
+SCORED = 4  # rows that `helpers.finetune` scores
+# Rows that a trainer gets, but in the lesson that is about them.
+ROWS = {"train_dataset": 64, "eval_dataset": 16}
 ABOUT_DATA = "02_prepare_chat_data"
 HALF = 20  # updates at most of a run that is to be a weaker one
 
@@ -186,11 +187,11 @@ def shorten_training(copies: Copies, profile: str) -> None:
         post_init(self)
 
     @wraps(init)
-    def few_rows(self, *args, train_dataset, **options) -> None:
-        if copies.lesson != ABOUT_DATA:
-            most = min(ROWS, len(train_dataset))
-            train_dataset = train_dataset.select(range(most))
-        init(self, *args, train_dataset=train_dataset, **options)
+    def few_rows(self, *args, **options) -> None:
+        for name, most in ROWS.items() if copies.lesson != ABOUT_DATA else ():
+            if rows := options.get(name):
+                options[name] = rows.select(range(min(most, len(rows))))
+        init(self, *args, **options)
 
     @wraps(train)
     def with_head_start(self, *args, **options):
