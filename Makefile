@@ -17,7 +17,7 @@ STAMP := $(VENV)/installed-requirements.txt
 HEADLESS := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 OFFLINE  := HF_HUB_OFFLINE=1
 # Tests run on every core, four at most: each process holds one to two GiB.
-PARALLEL := -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 STRIP    := --keep-id --extra-keys "metadata.language_info"
 
 .DEFAULT_GOAL := help

@@ -1,7 +1,7 @@
 """What several test modules share, and how the suite uses every core.
 
-`make test` runs several processes (pytest-xdist, --dist loadgroup). A module is one
-group, so that what its fixtures make is made once; the dearest modules come first.
+`make test` runs several processes (pytest-xdist, --dist loadfile). A module stays in
+one of them, so that what its fixtures make is made once; the dearest come first.
 """
 
 import json
@@ -40,9 +40,8 @@ LONGEST = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Makes each module a group; the longest go first, who waits for them last.
+    """Puts the longest modules first, and last those that wait for `course_run`.
 
     The rehearsal is a tier of its own: it is left out where nobody asks for it.
     """
@@ -50,7 +49,6 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [i for i in items if not i.get_closest_marker("rehearsal")]
     ranks = {name: rank - len(LONGEST) for rank, name in enumerate(LONGEST)}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(_module(item)))
         if "course_run" in item.fixturenames:
             ranks.setdefault(_module(item), 1)
     items.sort(key=lambda item: ranks.get(_module(item), 0))
