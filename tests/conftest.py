@@ -35,8 +35,13 @@ LONGEST = (
     "translations/test_localized_notebooks.py",
     "finetune/test_finetune.py",
     "lessons/test_jupyterlab.py",
+    "finetune/test_adapter_folder.py",
     "lessons/test_colab.py",
+    "site/test_site_in_browser.py",
     "finetune/test_finetune_resume.py",
+    "benchmarks/test_gpu.py",
+    "rehearsal/test_rehearsal.py",
+    "course/test_course.py",
 )
 
 

@@ -28,6 +28,7 @@ transformers==5.15.0 tokenizers==0.22.2 peft==0.20.0 accelerate==1.14.0 datasets
 pyarrow==18.1.0 huggingface-hub==1.27.0 safetensors==0.8.0 pandas==2.2.3 tqdm==4.67.3
 matplotlib==3.10.0 ipython==7.34.0 ipykernel==6.17.1 PyYAML==6.0.3 psutil==5.9.5
 tensorboard==2.20.0 fastapi==0.141.1 uvicorn==0.52.3 openai==2.54.0 packaging==26.3
+lazy-loader==0.4
 """.split()
 WIDGETS = ["ipywidgets==7.7.1", "ipython-genutils==0.2.0"]
 LENT = ("torch", "numpy", "sympy", "mpmath", "networkx", "jinja2", "MarkupSafe")
