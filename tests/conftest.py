@@ -28,17 +28,18 @@ for name, value in {
 }.items():
     os.environ.setdefault(name, value)
 
-# The modules that take longest, the longest first: begun last, they would end alone.
-# The first one executes every notebook (`course_run`).
+# The modules that take longest, in this order: begun last, they would end alone. The
+# first one executes every notebook (`course_run`), which takes about as long as those
+# up to the first that waits for it.
 LONGEST = (
     "lessons/test_notebooks.py",
-    "translations/test_localized_notebooks.py",
     "finetune/test_finetune.py",
-    "lessons/test_jupyterlab.py",
     "finetune/test_adapter_folder.py",
     "lessons/test_colab.py",
-    "site/test_site_in_browser.py",
     "finetune/test_finetune_resume.py",
+    "translations/test_localized_notebooks.py",
+    "lessons/test_jupyterlab.py",
+    "site/test_site_in_browser.py",
     "benchmarks/test_gpu.py",
     "rehearsal/test_rehearsal.py",
     "course/test_course.py",

@@ -21,10 +21,11 @@ from tests.translations.dealt import (
 
 
 @pytest.fixture(scope="module")
-def localized_run(run_notebooks):
+def localized_run(course_run, run_notebooks):
     """{"lesson.language": figures} of the localized notebooks that the commit deals.
 
-    They run below the course's folder, where a reader builds them.
+    They run below the course's folder, where a reader builds them, and after the
+    English ones: a lesson in two languages writes to one folder in build/runs.
     """
     (ROOT / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ROOT / "build", prefix="localized-") as folder:
