@@ -43,23 +43,18 @@ def generate_with_stops(
     max_new_tokens: int = 80,
     batch_size: int | None = None,
     progress: bool = False,
+    logits_processor=None,
 ) -> list[tuple[str, bool]]:
     """As `generate`, each answer with whether the model ended it by itself.
 
     batch_size: None lets `batch_that_fits` choose. progress: show a bar.
+    logits_processor: for `model.generate`, such as that of `json_processor`.
     """
     ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
     # Neighbours of about one length need little padding.
     order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
-    settings = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        **GREEDY,
-        eos_token_id=stop_ids(model, tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-        # A cache that grows is copied for every token, which takes a third of the time
-        # on a CPU. On a GPU a static one would make transformers compile the model.
-        cache_implementation="static" if model.device.type == "cpu" else None,
-    )
+    settings = _settings(model, tokenizer, max_new_tokens)
+    options = {"generation_config": settings, "logits_processor": logits_processor}
     if batch_size is None:
         longest = max(map(len, ids), default=0)
         batch_size = batch_that_fits(model, longest + max_new_tokens)
@@ -70,7 +65,7 @@ def generate_with_stops(
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
                 batch = [ids[row] for row in rows]
-                found = _generate_batch(model, tokenizer, batch, settings)
+                found = _generate_batch(model, tokenizer, batch, options)
                 answers.update(zip(rows, found, strict=True))
                 bar.update(len(rows))
     finally:
@@ -118,12 +113,26 @@ def stop_ids(model, tokenizer) -> list[int]:
     return sorted(ids - {None})
 
 
-def _generate_batch(model, tokenizer, ids: list, settings) -> list[tuple[str, bool]]:
+def _settings(model, tokenizer, max_new_tokens: int) -> GenerationConfig:
+    """Greedy answers of so many tokens at most."""
+    return GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        **GREEDY,
+        eos_token_id=stop_ids(model, tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        # A cache that grows is copied for every token, which takes a third of the time
+        # on a CPU. On a GPU a static one would make transformers compile the model.
+        cache_implementation="static" if model.device.type == "cpu" else None,
+    )
+
+
+def _generate_batch(model, tokenizer, ids: list, options) -> list[tuple[str, bool]]:
     """(answer, stopped) of each prompt; padding left, so answers follow prompts."""
     batch = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
     with torch.inference_mode():
-        output = model.generate(**batch.to(model.device), generation_config=settings)
+        output = model.generate(**batch.to(model.device), **options)
     new = output[:, batch["input_ids"].shape[1] :].cpu()  # (batch, new tokens)
-    stopped = torch.isin(new, torch.tensor(settings.eos_token_id)).any(dim=1)
+    stops = torch.tensor(options["generation_config"].eos_token_id)
+    stopped = torch.isin(new, stops).any(dim=1)
     texts = tokenizer.batch_decode(new, skip_special_tokens=True)
     return list(zip(texts, stopped.tolist(), strict=True))

@@ -22,7 +22,7 @@ import pytest
 from helpers.course.figures import read_figures
 from tests.house import gates
 
-# trl, loralib, bitsandbytes and rouge-score are absent, as they are on Colab.
+# trl, loralib, bitsandbytes, rouge-score and llguidance are absent, as on Colab.
 COLAB = """
 transformers==5.15.0 tokenizers==0.22.2 peft==0.20.0 accelerate==1.14.0 datasets==4.0.0
 pyarrow==18.1.0 huggingface-hub==1.27.0 safetensors==0.8.0 pandas==2.2.3 tqdm==4.67.3
