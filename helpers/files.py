@@ -1,8 +1,10 @@
 """Where the course lies, and files that appear whole or not at all."""
 
 import contextlib
+import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +37,33 @@ def write_json(path, value, indent: int = 1) -> None:
     """As `write_text`, a value as JSON; makes the folder where there is none."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(value, indent=indent) + "\n")
+
+
+def sha256(path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def seal(folder: Path) -> None:
+    """Writes SHA256SUMS over the files of a folder, and lets everybody read them."""
+    lines = []
+    for file in sorted(f for f in folder.iterdir() if f.name != "SHA256SUMS"):
+        lines.append(f"{sha256(file)}  {file.name}\n")
+    write_text(folder / "SHA256SUMS", "".join(lines))
+    for file in folder.iterdir():
+        file.chmod(0o644)  # safetensors writes files that only their owner can read
+
+
+def put_in_place(part: Path) -> Path:
+    """Moves FOLDER.part to FOLDER, returns that; a kill leaves old, new or none."""
+    folder, old = part.with_suffix(""), part.with_suffix(".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(part, folder)
+    shutil.rmtree(old, ignore_errors=True)
+    return folder
 
 
 def shown(path) -> str:

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import torch
 
-from data.recipes.checkpoint_export import put_in_place, seal
 from helpers import Parser, UserError, finetune, run_command
-from helpers.files import ROOT
+from helpers.files import ROOT, put_in_place, seal
 from helpers.finetune import Settings, item_tickets
 
 # What each run changes of the profile: its training_config.

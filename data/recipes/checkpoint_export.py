@@ -4,8 +4,6 @@ Both hold the same weights, in two layouts, with the special tokens and the chat
 template of the family whose name they carry.
 """
 
-import hashlib
-import os
 import platform
 import shutil
 from dataclasses import asdict
@@ -28,7 +26,7 @@ from data.recipes.pretraining import (
     corpus_digest,
     held_out_losses,
 )
-from helpers.files import write_json, write_text
+from helpers.files import put_in_place, seal, write_json, write_text
 
 # As the real instruct models set them, but for one: Phi-3 pads with its end token, and
 # an end token that is masked as padding is never learnt. Here it pads with <unk>.
@@ -138,26 +136,6 @@ def write_part(folder: Path, model, tokenizer, facts: dict) -> Path:
     write_text(part / "README.md", model_card(name, model, facts))
     seal(part)
     return part
-
-
-def seal(folder: Path) -> None:
-    """Writes SHA256SUMS over the files of a folder, and lets everybody read them."""
-    files = sorted(f for f in folder.iterdir() if f.name != "SHA256SUMS")
-    sums = [f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {f.name}\n" for f in files]
-    write_text(folder / "SHA256SUMS", "".join(sums))
-    for file in folder.iterdir():
-        file.chmod(0o644)  # safetensors writes files that only their owner can read
-
-
-def put_in_place(part: Path) -> Path:
-    """Moves FOLDER.part to FOLDER, returns that; a kill leaves old, new or none."""
-    folder, old = part.with_suffix(""), part.with_suffix(".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(part, folder)
-    shutil.rmtree(old, ignore_errors=True)
-    return folder
 
 
 def model_card(name: str, model, facts: dict) -> str:

@@ -10,10 +10,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "room": ["available_bytes", "free"],
         "inspection": [
             "adapted_modules",
+            "bypassed",
             "fingerprint",
+            "left_out",
             "trainable_table",
             "unadapted_modules",
         ],
+        "small": ["fetch_small_model"],
+        "tokens": ["answer_end", "check_template"],
         "shapes": ["CONFIGS", "linear_shapes", "meta_model"],
     },
 )

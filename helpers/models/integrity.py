@@ -1,6 +1,5 @@
 """Whether a checkpoint is whole, and one clear line where it is not."""
 
-import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -8,7 +7,9 @@ from pathlib import Path
 from safetensors import safe_open
 
 from helpers import UserError
-from helpers.files import ROOT
+from helpers.files import ROOT, sha256
+
+FETCHED = ROOT / "build" / "models"  # what `helpers.models.small` fetches
 
 
 class ModelError(UserError):
@@ -55,6 +56,8 @@ def remedy(path: Path) -> str:
     """How to get a whole file back."""
     if path.is_absolute() and path.is_relative_to(ROOT / "data" / "checkpoints"):
         return "restore it with `git checkout -- data/checkpoints`"
+    if path.is_absolute() and path.is_relative_to(FETCHED):
+        return "get it with `python -m helpers.models.small`"
     return "give a folder that holds a saved model, or download it again"
 
 
@@ -65,7 +68,7 @@ def _check_sums(sums: Path) -> None:
         file = sums.parent / name.removeprefix("*")
         if not file.exists():
             raise ModelError(f"{_place(file)} is missing: {remedy(file)}")
-        if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+        if sha256(file) != expected:
             what = "is not the file that SHA256SUMS lists"
             raise ModelError(f"{_place(file)} {what}: {remedy(file)}")
 
