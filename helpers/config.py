@@ -5,7 +5,9 @@ device. Importing this module is cheap: torch comes in only when a device is pro
 """
 
 import re
+import time
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -20,6 +22,9 @@ GIB = 2**30
 # "Compute Capabilities"). torch.cuda.is_bf16_supported() also says yes where it is only
 # emulated, as on a T4.
 BF16_CAPABILITY = (8, 0)
+# torch.cpu.get_capabilities()'s names of what multiplies bfloat16, the last one on ARM;
+# how many times as fast as float32 it must be found to be.
+BF16_UNITS, FASTER = ("avx512_bf16", "amx_bf16", "bf16"), 1.5
 NO_MPS = "Apple's GPU is not used: the course is measured on CPUs and CUDA GPUs"
 
 
@@ -102,6 +107,39 @@ def probe_device() -> Device:
     return Device("cpu", "CPU", remark=remark)
 
 
+@lru_cache(maxsize=1)
+def bf16_speedup() -> float:
+    """How many times as fast as float32 this CPU multiplies bfloat16; 0.0 where not.
+
+    Measured once a process, in 20 ms and on one thread: on a busy machine a second one
+    may be late by more than that. What the CPU has may yet be unused (torch without
+    oneDNN, DNNL_MAX_CPU_ISA): bfloat16 then takes a hundred times as long.
+    """
+    import torch
+
+    has = torch.cpu.get_capabilities()
+    if not any(has.get(unit) for unit in BF16_UNITS):
+        return 0.0
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _seconds(torch.float32) / _seconds(torch.bfloat16)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _seconds(dtype) -> float:
+    """The shortest of five products of 256 x 256 matrices, after one to warm up."""
+    import torch
+
+    matrix, times = torch.ones(256, 256, dtype=dtype), []
+    for _ in range(6):
+        start = time.perf_counter()
+        matrix @ matrix
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
 def choose_profile(device: Device) -> tuple[str, str]:
     """(name, why) of the largest profile that fits a device.
 
@@ -141,7 +179,7 @@ def load_profile(name: str = "auto", model: str | None = None) -> Profile:
     if name == "auto":
         name, why = choose_profile(device)
     entry = profiles[name]
-    dtype, precision = _dtype(entry["dtype"], device)
+    dtype, precision = _dtype(entry["dtype"], device, for_cpu=not entry["needs"])
     models = {key: _resolve(entry[key], ROOT) for key in entry if key.endswith("model")}
     if model is not None:
         models["model"] = models["qlora_model"] = _resolve(model, Path.cwd(), ROOT)
@@ -158,12 +196,18 @@ def load_profile(name: str = "auto", model: str | None = None) -> Profile:
     )
 
 
-def _dtype(wanted: str, device: Device) -> tuple[str, str]:
+def _dtype(wanted: str, device: Device, for_cpu: bool) -> tuple[str, str]:
     """(dtype, reason) on a device. wanted: a dtype, or "auto"."""
     if wanted != "auto":
         return wanted, f"{wanted} as the profile says"
-    if device.kind != "cuda":
+    if device.kind != "cuda" and not for_cpu:
         return "float32", "float32 because there is no GPU, so expect hours"
+    if device.kind != "cuda":
+        times = bf16_speedup()
+        if times < FASTER:
+            return "float32", "float32 because this CPU multiplies bfloat16 no faster"
+        has = f"because this CPU multiplies it {times:.1f} times as fast as float32"
+        return "bfloat16", f"bfloat16 {has}"
     has = f"because compute capability {_dotted(device)} is"
     if device.capability >= BF16_CAPABILITY:
         return "bfloat16", f"bfloat16 {has} 8.0 or more"

@@ -20,11 +20,14 @@ from helpers import Parser, UserError, config
 from helpers.course import runner
 from helpers.course.report import table
 from helpers.files import ROOT
+from helpers.models import fetch_small_model
 
 
 def main(argv=None) -> int:
     """Runs the lessons asked for; the exit code. Raises UserError."""
     args = parse(argv)
+    if args.profile == "small":
+        fetch_small_model()
     # SIGINT too: a shell leaves it ignored in a background job.
     runner.on_signals(signal.default_int_handler)
     try:

@@ -6,10 +6,12 @@ folder gets the adapter, the tokenizer, metrics.json and a model card (README.md
 
 import json
 import math
+import sys
 from functools import partial
 from pathlib import Path
 
 from datasets import DatasetDict
+from tqdm import tqdm
 
 from helpers.config import Profile
 from helpers.environment import use_one_gpu
@@ -31,7 +33,7 @@ def run(settings: Settings) -> dict:
     several processes the first one measures, writes and returns; the others return {}.
     Raises ConfigError, DataError, ModelError, RunError or Stopped.
     """
-    from helpers.models import quiet
+    from helpers.models import fetch_small_model, quiet
 
     use_one_gpu()  # before the profile looks for a device
     quiet()
@@ -40,6 +42,8 @@ def run(settings: Settings) -> dict:
     folder = RunFolder(settings.output)
     folder.check_free(settings.resume)
     profile = complete(settings)
+    if profile.name == "small" and settings.model is None:
+        fetch_small_model()
     with explained(folder), StopOnSignal(folder.path) as stop:
         splits = choose_rows(load_splits(settings.data), settings)
         identity = identify(settings, profile, splits)
@@ -99,13 +103,26 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     from trl import SFTConfig, SFTTrainer
 
     from helpers.finetune.callbacks import Clock
-    from helpers.models import fingerprint, load_model, load_tokenizer, train_in_float32
+    from helpers.models import (
+        bypassed,
+        check_template,
+        fingerprint,
+        left_out,
+        load_model,
+        load_tokenizer,
+        train_in_float32,
+    )
 
     args = build(SFTConfig, "training_config", profile.training_config)
-    peft_config = build(LoraConfig, "peft_config", profile.peft_config)
     tokenizer = load_tokenizer(profile, quantized=settings.qlora)
+    for roles in role_orders(splits):
+        check_template(tokenizer, roles)
     model = load_model(profile, quantized=settings.qlora)
     base = fingerprint(model)
+    lora = profile.peft_config
+    if lora.get("target_modules") == "all-linear" and (past := bypassed(model)):
+        lora = {"exclude_modules": past} | lora
+    peft_config = build(LoraConfig, "peft_config", lora)
     parts = {"model": model, "args": args, "peft_config": peft_config}
     parts |= {"processing_class": tokenizer, "callbacks": [Clock()]}
     parts |= {"train_dataset": splits["train"], "eval_dataset": splits["validation"]}
@@ -113,7 +130,18 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     if settings.patience is not None:
         trainer.add_callback(EarlyStoppingCallback(settings.patience))
     train_in_float32(trainer.model)
+    if args.process_index == 0 and (note := left_out(trainer.model)):
+        tqdm.write(f"finetune: {note}", file=sys.stderr)
     return trainer, base
+
+
+def role_orders(splits: DatasetDict) -> set[tuple[str, ...]]:
+    """Every order of roles that a chat has; it is what templates look at."""
+    return {
+        tuple(turn["role"] for turn in row["prompt"] + row["completion"])
+        for rows in splits.values()
+        for row in rows
+    }
 
 
 def measure(trainer, splits: DatasetDict) -> dict:
