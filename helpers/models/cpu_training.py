@@ -1,0 +1,106 @@
+"""Training in bfloat16 on a CPU as fast as its matrix products allow.
+
+Three things take longer there than the products of a 135M model, measured on SmolLM2:
+TRL's head, which scores every position where it has no Triton, in float32; SDPA's
+backward; and the casts of LoRA's input to float32 and back.
+"""
+
+import types
+
+import torch
+import torch.nn.functional as F
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
+
+# What a head does besides its matrix product (Gemma 2, Cohere, Granite, Falcon-H1 and
+# relatives; the names that trl.trainer.utils.add_fused_lm_head looks for).
+SCALES = (
+    "final_logit_softcapping",
+    "logit_scale",
+    "output_multiplier",
+    "lm_head_multiplier",
+    "logits_scaling",
+)
+
+
+def grouped_attention(
+    module, query, key, value, attention_mask, scaling, dropout=0.0, **_
+) -> tuple[torch.Tensor, None]:
+    """Attention, the query heads that share a key head as rows of one product.
+
+    query: (batch, heads, length, width); key, value: (batch, key heads, total, width);
+    attention_mask: added, (batch, 1, length, total). Returns (batch, length, heads,
+    width). No key or value is repeated, and both products stay large (GQA, arXiv
+    2305.13245); `attn_implementation="grouped"` of transformers.
+    """
+    (batch, heads, length, width), groups = query.shape, key.shape[1]
+    rows = heads // groups * length
+    scores = query.reshape(batch, groups, rows, width) @ key.transpose(2, 3)
+    scores = scores.view(batch, heads, length, -1) * scaling + attention_mask
+    weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+    weights = F.dropout(weights, dropout, module.training).view(batch, groups, rows, -1)
+    mixed = (weights @ value).view(batch, heads, length, width)
+    return mixed.transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register("grouped", grouped_attention)
+AttentionMaskInterface.register("grouped", eager_mask)
+
+
+def train_fast_on_cpu(trainer) -> None:
+    """Makes an SFTTrainer that trains in bfloat16 on a CPU two times as fast.
+
+    Call it before training. The loss stays that of TRL, to bfloat16's precision; in
+    float32, on a GPU and for heads that scale their logits nothing is changed.
+    """
+    args, config = trainer.args, trainer.model.config.get_text_config()
+    scaled = any(getattr(config, name, None) not in (None, 1, 1.0) for name in SCALES)
+    if not (args.bf16 and args.use_cpu) or scaled or trainer.aux_loss_enabled:
+        return
+    skip_input_casts(trainer.model)
+    score_trained_positions(trainer.model.get_base_model())
+
+
+def skip_input_casts(model) -> None:
+    """Leaves LoRA's input as it is: autocast casts its weights to it."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.cast_input_dtype_enabled = False
+
+
+def score_trained_positions(model) -> None:
+    """Lets TRL's loss of a model compute the logits of labelled positions alone.
+
+    Replaces what trl.trainer.utils.add_fused_lm_head put there for
+    `fused_lm_head=True`; every other call goes there unchanged.
+    """
+    from trl.trainer.utils import FusedCausalLMOutput
+
+    fused = model.forward
+
+    def forward(self, *args, fused_lm_head=False, labels=None, **kwargs):
+        if not fused_lm_head:
+            return fused(*args, labels=labels, **kwargs)
+        kwargs.pop("num_items_in_batch", None)
+        hidden = self.base_model(*args, **kwargs).last_hidden_state[:, :-1]
+        trained = labels[:, 1:] != -100  # (batch, length - 1)
+        targets = labels[:, 1:][trained][:, None]  # (trained, 1)
+        logits = self.get_output_embeddings()(hidden[trained])  # (trained, vocabulary)
+        log_p = logits.float().log_softmax(-1)
+
+        def spread(values: torch.Tensor) -> torch.Tensor:
+            return values.new_zeros(trained.shape).masked_scatter(trained, values)
+
+        with torch.no_grad():
+            entropy = -(log_p.exp() * log_p).sum(-1)
+            is_top1 = logits.argmax(-1, keepdim=True) == targets
+        return FusedCausalLMOutput(
+            log_probs=spread(log_p.gather(-1, targets)[:, 0]),
+            entropy=spread(entropy),
+            is_top1=spread(is_top1[:, 0]),
+            label_mask=trained,
+        )
+
+    model.forward = types.MethodType(forward, model)

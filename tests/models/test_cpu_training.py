@@ -1,0 +1,134 @@
+"""Training in bfloat16 on a CPU: the shortcuts change the time and not the result."""
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from trl import SFTConfig, SFTTrainer
+
+from helpers.models import train_fast_on_cpu
+from helpers.models.cpu_training import score_trained_positions
+from tests.models.tiny_model import build_model, build_tokenizer, chat
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
+
+TURNS = [
+    ("the tablet of order G4521 is broken, please send it back", '{"queue": "QWZ"}'),
+    ("please send it back today, please", '{"order": null}'),
+]
+ROWS = [
+    {"prompt": turns[:1], "completion": turns[1:]}
+    for turns in (chat(*pair)["messages"] for pair in TURNS)
+]
+
+
+def make_trainer(folder, bf16=False, model=None, **options):
+    """An SFTTrainer with LoRA on a random Llama whose query heads share key heads."""
+    settings = {"use_cpu": True, "bf16": bf16, "report_to": "none", "max_steps": 2}
+    settings |= {"activation_checkpointing": False, "save_strategy": "no"}
+    settings |= {"per_device_train_batch_size": 2, "logging_steps": 1}
+    return SFTTrainer(
+        model=model or build_model(num_key_value_heads=2),
+        args=SFTConfig(str(folder), disable_tqdm=True, **settings | options),
+        train_dataset=Dataset.from_list(ROWS),
+        processing_class=build_tokenizer(),
+        peft_config=LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"),
+    )
+
+
+def loss_and_gradient(trainer):
+    """The loss of the first batch, the gradient by weight, TRL's own metrics."""
+    batch = next(iter(trainer.get_train_dataloader()))
+    torch.manual_seed(0)
+    for name, weight in trainer.model.named_parameters():
+        if "lora_B" in name:  # zero at the start: A would have no gradient
+            torch.nn.init.normal_(weight, std=0.1)
+    trainer.model.train()
+    loss = trainer.compute_loss(trainer.model, batch)
+    loss.backward()
+    gradient = {
+        name: weight.grad
+        for name, weight in trainer.model.named_parameters()
+        if weight.grad is not None
+    }
+    metrics = {name: values[0] for name, values in trainer._metrics["train"].items()}
+    return loss.detach(), gradient, metrics
+
+
+def test_loss_gradient_and_metrics_are_those_of_trl(tmp_path):
+    loss, gradient, metrics = loss_and_gradient(make_trainer(tmp_path))
+    trainer = make_trainer(tmp_path)
+    score_trained_positions(trainer.model.get_base_model())
+    ours, ours_gradient, ours_metrics = loss_and_gradient(trainer)
+
+    torch.testing.assert_close(ours, loss)
+    assert len(gradient) == 2 * 2 * 7  # A and B of seven layers in two blocks
+    torch.testing.assert_close(ours_gradient, gradient)
+    assert ours_metrics == pytest.approx(metrics, rel=1e-5)
+
+
+def test_only_trained_positions_reach_the_head(tmp_path):
+    trainer = make_trainer(tmp_path)
+    model = trainer.model.get_base_model()
+    score_trained_positions(model)
+    seen = []
+    model.lm_head.register_forward_hook(lambda _, args, __: seen.append(args[0].shape))
+    batch = next(iter(trainer.get_train_dataloader()))
+    trainer.compute_loss(trainer.model, batch)
+
+    trained = (batch["labels"][:, 1:] != -100).sum().item()
+    assert seen == [(trained, 64)]
+    assert trained < batch["labels"].numel() / 2
+
+
+def test_without_the_switch_the_model_answers_as_before(tmp_path):
+    trainer = make_trainer(tmp_path)
+    model, ids = trainer.model.get_base_model(), torch.tensor([[5, 6, 7, 8]])
+    before = model(input_ids=ids, labels=ids)
+    score_trained_positions(model)
+    after = model(input_ids=ids, labels=ids)
+    assert torch.equal(before.logits, after.logits)
+    assert torch.equal(before.loss, after.loss)
+
+
+def test_grouped_attention_equals_sdpa_with_padding_and_with_a_cache():
+    ids = torch.tensor([[0, 0, 5, 6, 7], [9, 8, 7, 6, 5]])
+    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
+    results = {}
+    for attention in ("sdpa", "grouped", "eager"):
+        model = build_model(num_key_value_heads=2, attn_implementation=attention)
+        logits = model(input_ids=ids, attention_mask=mask).logits[mask == 1]
+        options = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
+        answers = model.generate(ids, attention_mask=mask, **options)
+        results[attention] = logits, answers
+        assert model.config._attn_implementation == attention
+
+    torch.testing.assert_close(results["grouped"][0], results["sdpa"][0])
+    assert torch.equal(results["grouped"][1], results["sdpa"][1])
+    unmasked = build_model(num_key_value_heads=2, attn_implementation="grouped")
+    other = unmasked(input_ids=ids).logits[mask == 1]
+    assert (other - results["sdpa"][0]).abs().max() > 1e-2
+
+
+def test_two_updates_in_bfloat16_follow_those_of_trl(tmp_path):
+    logs = {}
+    for fast in (False, True):
+        model = build_model(num_key_value_heads=2).bfloat16()
+        trainer = make_trainer(tmp_path, bf16=True, model=model, learning_rate=1e-2)
+        if fast:
+            train_fast_on_cpu(trainer)
+        trainer.train()
+        logs[fast] = [log["loss"] for log in trainer.state.log_history if "loss" in log]
+    assert logs[True] == pytest.approx(logs[False], rel=5e-3)
+    assert logs[True][1] < 0.95 * logs[True][0]
+
+
+@pytest.mark.parametrize(
+    ("options", "changes"), [({}, {}), ({"bf16": True}, {"logit_scale": 0.5})]
+)
+def test_float32_and_scaled_heads_are_left_alone(tmp_path, options, changes):
+    model = build_model(num_key_value_heads=2, **changes)
+    trainer = make_trainer(tmp_path, model=model, **options)
+    before = trainer.model.get_base_model().forward
+    train_fast_on_cpu(trainer)
+    assert trainer.model.get_base_model().forward is before
