@@ -7,11 +7,13 @@ PROFILE ?= tiny
 JOBS    ?=
 ARGS    ?=
 
-VENV  := .venv
-PY    := $(VENV)/bin/python
+VENV     := .venv
+REQUIRED := requirements.txt
+PIPFLAGS :=
+PY       := $(VENV)/bin/python
 # A copy of the requirements that were installed completely. It is written last,
 # so an interrupted installation leaves none and is done again from nothing.
-STAMP := $(VENV)/installed-requirements.txt
+STAMP    := $(VENV)/installed-requirements.txt
 
 # One thread a notebook: two of them side by side are faster than one with two.
 HEADLESS := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
@@ -21,7 +23,7 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 STRIP    := --keep-id --extra-keys "metadata.language_info"
 
 .DEFAULT_GOAL := help
-.PHONY: help course test rehearsal lab site pages lint setup install
+.PHONY: help course test rehearsal lab site pages lint vllm setup install
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -58,8 +60,12 @@ lint: setup ## check style, spelling and stripped notebooks
 	$(PY) -m codespell_lib
 	$(PY) -m nbstripout --verify $(STRIP) notebooks/*.ipynb
 
+vllm: ## set up vLLM for a CPU, which lesson 06 uses, in .venv-vllm (Linux; 1 GB to download)
+	@$(MAKE) --no-print-directory setup VENV=.venv-vllm PIPFLAGS=--no-deps \
+	  REQUIRED=helpers/serving/requirements-vllm.txt
+
 setup: ## create or update .venv (the other commands do it by themselves)
-	@cmp -s requirements.txt $(STAMP) && test -x $(PY) || $(MAKE) --no-print-directory install
+	@cmp -s $(REQUIRED) $(STAMP) && test -x $(PY) || $(MAKE) --no-print-directory install
 
 install:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -67,5 +73,5 @@ install:
 	    "Name another with: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@echo "Setting up $(VENV) (some minutes the first time)"
 	@if test -f $(STAMP) && test -x $(PY); then rm $(STAMP); else $(PYTHON) -m venv --clear $(VENV); fi
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@cp requirements.txt $(STAMP).part && mv $(STAMP).part $(STAMP)
+	@$(PY) -m pip install --quiet --disable-pip-version-check $(PIPFLAGS) -r $(REQUIRED)
+	@cp $(REQUIRED) $(STAMP).part && mv $(STAMP).part $(STAMP)

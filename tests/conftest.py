@@ -44,15 +44,18 @@ LONGEST = (
     "rehearsal/test_rehearsal.py",
     "course/test_course.py",
 )
+# Marks of tests that are no part of `make test`.
+TIERS = ("rehearsal", "vllm")
 
 
 def pytest_collection_modifyitems(config, items):
     """Puts the longest modules first, and last those that wait for `course_run`.
 
-    The rehearsal is a tier of its own: it is left out where nobody asks for it.
+    What TIERS names is left out where nobody asks for it.
     """
-    if "rehearsal" not in config.option.markexpr:
-        items[:] = [i for i in items if not i.get_closest_marker("rehearsal")]
+    for tier in TIERS:
+        if tier not in config.option.markexpr:
+            items[:] = [i for i in items if not i.get_closest_marker(tier)]
     ranks = {name: rank - len(LONGEST) for rank, name in enumerate(LONGEST)}
     for item in items:
         if "course_run" in item.fixturenames:

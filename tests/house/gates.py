@@ -34,7 +34,8 @@ def project_files(*suffixes):
     if listed.returncode == 0:
         files = [ROOT / name for name in listed.stdout.split("\0") if name]
     else:  # an unpacked archive has no git: all that is not made by a command
-        made = {".venv", "build", "out", ".git", "__pycache__", ".pytest_cache"}
+        made = {".venv", ".venv-vllm", "build", "out", ".git"}
+        made |= {"__pycache__", ".pytest_cache"}
         files = [p for p in ROOT.rglob("*") if not made & set(p.parts)]
     chosen = (p for p in files if p.suffix in suffixes or not suffixes)
     return sorted(path for path in chosen if path.is_file())

@@ -17,6 +17,7 @@ from helpers.files import ROOT
 from tests.house import gates
 
 REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+VLLM = ROOT / "helpers" / "serving" / "requirements-vllm.txt"
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 FIXED = {
     *("README.md", "requirements.txt", "notebooks", "data", "helpers", "tests"),
@@ -155,7 +156,7 @@ def test_notebook_tools_strip_alike_everywhere():
 FAKE_PYTHON = """#!/bin/sh
 echo "$*" >> log
 case "$*" in
-  "-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+  "-m venv"*) for last; do :; done; mkdir -p $last/bin && cp "$0" $last/bin/python ;;
   "-m pip"*) test ! -e pip-fails ;;
   -c*) test ! -e too-old ;;
   --version) echo "Python 3.9.2" ;;
@@ -211,6 +212,34 @@ def test_venv_without_its_python_is_made_again(house):
     setup(house)
     (house / ".venv" / "bin" / "python").unlink()
     assert setup(house)[:2] == (0, ["venv --clear", "pip install"])
+
+
+@needs_make
+def test_vllm_gets_an_environment_of_its_own(house):
+    own = house / "helpers" / "serving" / VLLM.name
+    own.parent.mkdir(parents=True)
+    shutil.copy(VLLM, own)
+    call = ["make", "vllm", f"PYTHON={house / 'fake-python'}"]
+    environment = os.environ | {"PIPFLAGS": "--unwanted"}
+    subprocess.run(call, cwd=house, env=environment, check=True)
+    assert not (house / ".venv").exists()
+    assert (house / ".venv-vllm" / "installed-requirements.txt").is_file()
+    name = own.relative_to(house).as_posix()
+    asked = (house / "log").read_text().splitlines()
+    assert asked[-1].endswith(f"--disable-pip-version-check --no-deps -r {name}")
+
+
+def test_all_of_vllm_is_pinned_to_our_torch():
+    lines = VLLM.read_text(encoding="utf-8").splitlines()
+    pin = r"[a-z][a-z0-9-]*==\d[\w.+]*(  [#;] .+)?"
+    assert [
+        li for li in lines if li[:1] not in ("", "#") and not re.fullmatch(pin, li)
+    ] == []
+    ours, vllm = gates.read_pins(REQUIREMENTS), gates.read_pins("\n".join(lines))
+    assert vllm["torch"] == ours["torch"] and vllm["openai"] == ours["openai"]
+    assert len(vllm) > 100  # what they need is pinned too
+    left_out = {"torchvision", "torchaudio", "torchcodec", "triton", "sentry-sdk"}
+    assert not left_out & set(vllm)
 
 
 @needs_make

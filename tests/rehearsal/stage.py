@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from helpers import config, environment, serving
 from helpers.config import GIB, Device
 from helpers.files import ROOT
+from helpers.serving import transformers_serve
 from tests.rehearsal.copies import Copies
 
 MIB = 2**20
@@ -153,7 +154,7 @@ def watch_loading(copies: Copies) -> None:
 
 def watch_processes(copies: Copies) -> None:
     """Tells `copies` of each process that loads a model: a server, or a script."""
-    run, launch = subprocess.run, serving.launch
+    run, command = subprocess.run, transformers_serve.command
 
     @wraps(run)
     def run_on_cpu(command, *args, **options):
@@ -162,12 +163,13 @@ def watch_processes(copies: Copies) -> None:
             command = [without_card(part) for part in command]
         return run(command, *args, **options)
 
-    @wraps(launch)
-    def launch_on_cpu(folder, port, device, *args):
+    @wraps(command)
+    def serve_on_cpu(folder, port, device):
         copies.coming("the server", "whole")
-        return launch(folder, port, "cpu", *args)
+        return command(folder, port, "cpu")
 
-    subprocess.run, serving.launch = run_on_cpu, launch_on_cpu
+    subprocess.run, transformers_serve.command = run_on_cpu, serve_on_cpu
+    serving.vllm_command = lambda: None  # it serves on a real card only
 
 
 def shorten_training(copies: Copies, profile: str) -> None:

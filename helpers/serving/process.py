@@ -1,22 +1,16 @@
-"""An OpenAI-compatible server on this machine, for as long as a lesson needs it.
+"""The process of a server: started, waited for, and ended whatever happens.
 
-    server = start("folder/of/a/model")
-    client = openai.OpenAI(base_url=server.url, api_key="unused")
-
-The server is `transformers serve` in a process of its own, bound to the loopback
-address. It ends with `stop`, with the interpreter, and, should that be killed, by
-itself: a thread in the server notices that its parent is gone.
+It is bound to the loopback address, and ends with `stop`, with the interpreter, and,
+should that be killed, by itself: `python -m helpers.serving` looks after it.
 """
 
 import atexit
 import contextlib
-import importlib.util
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -26,16 +20,8 @@ from helpers import UserError
 from helpers.files import ROOT
 
 HOST = "127.0.0.1"
-NEEDED = ("fastapi", "uvicorn", "openai")
 LOG_LINES = 15
 LOOK_SECONDS = 0.2
-# Requests that arrive together are answered together. The cache is sized here: left
-# alone, it takes most of the memory that is free.
-BATCHING = (
-    *("--continuous-batching", "--attn-implementation", "sdpa"),
-    *("--cb-block-size", "32", "--cb-num-blocks", "256"),  # 8,192 tokens in all
-    *("--cb-max-batch-tokens", "512"),
-)
 
 
 class ServerError(UserError):
@@ -43,9 +29,9 @@ class ServerError(UserError):
 
 
 class Server:
-    """A running server. url: what an OpenAI client takes as base_url; pid: its process.
+    """A running server. url: what an OpenAI client takes as base_url; pid: its group.
 
-    model: the name under which clients ask for the model, its absolute folder.
+    model: the name under which clients ask for the model. log: the file of its output.
     """
 
     def __init__(self, process: subprocess.Popen, model: str, port: int, log: Path):
@@ -77,27 +63,18 @@ class Server:
         return "\n".join(text.rstrip().splitlines()[-LOG_LINES:])
 
 
-def start(
-    folder,
-    port: int | None = None,
-    device: str = "cpu",
-    wait: float = 120,
-    work="build/runs/server",
+def begin(
+    command: list[str], model: str, port: int, wait: float, work: Path, own: dict
 ) -> Server:
-    """Starts a server for the model in a folder; the Server, once it is healthy.
+    """The Server that a command starts, once it is healthy.
 
-    folder: a whole model; merge an adapter into it, or put its files beside the base's.
-    port: a free one is chosen. device: "cpu", "cuda" or "auto". wait: seconds allowed.
-    work: a folder for the log and for an HF_HOME of the server's own.
-    Raises ServerError: for a folder without a model, a missing package, a port in
-    use, a server that ends or is not healthy in time. Then no process is left.
+    work: a folder for its log. own: what its environment has beyond this process's.
+    Raises ServerError for a server that ends, or is not healthy in time; then, as
+    after an interruption, no process is left.
     """
-    folder, work = Path(folder).resolve(), Path(work).resolve()
-    check(folder)
-    port = free_port(port)
-    (work / "hub").mkdir(parents=True, exist_ok=True)  # without it /v1/models is a 500
+    work.mkdir(parents=True, exist_ok=True)
     log = work / f"log-{port}.txt"
-    server = Server(launch(folder, port, device, work, log), str(folder), port, log)
+    server = Server(launch(command, log, os.environ | own), model, port, log)
     atexit.register(server.stop)
     try:
         wait_until_healthy(server, wait)
@@ -107,8 +84,8 @@ def start(
     return server
 
 
-def check(folder: Path) -> None:
-    """Raises ServerError for a folder that cannot be served, or a missing package."""
+def check_model(folder: Path) -> None:
+    """Raises ServerError for a folder without a whole model."""
     if not (folder / "config.json").is_file():
         adapter = (folder / "adapter_config.json").is_file()
         found = "an adapter without its base" if adapter else "no config.json"
@@ -116,10 +93,6 @@ def check(folder: Path) -> None:
             f"requires a folder with a whole model, got {folder.name!r} with {found}: "
             "serve what merge_and_unload() and save_pretrained() wrote"
         )
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        what = " ".join(missing)
-        raise ServerError(f"serving requires {what}, not installed: pip install {what}")
 
 
 def free_port(port: int | None = None) -> int:
@@ -135,19 +108,14 @@ def free_port(port: int | None = None) -> int:
         raise ServerError(what) from None
 
 
-def launch(
-    folder: Path, port: int, device: str, work: Path, log: Path
-) -> subprocess.Popen:
+def launch(command: list[str], log: Path, environment: dict) -> subprocess.Popen:
     """The process of a server, in a group of its own, its output in the log."""
-    command = [sys.executable, "-m", "helpers.serving", str(os.getpid())]
-    command += ["serve", str(folder), "--host", HOST, "--port", str(port)]
-    command += ["--device", device, *BATCHING]
-    own = {"HF_HOME": str(work), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    watched = [sys.executable, "-m", "helpers.serving", str(os.getpid()), *command]
     with open(log, "w", encoding="utf-8") as output:
         return subprocess.Popen(
-            command,
+            watched,
             cwd=ROOT,
-            env=os.environ | own,
+            env=environment | {"PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -176,23 +144,3 @@ def end_group(process: subprocess.Popen) -> None:
         else:
             process.kill()
     process.wait()
-
-
-def end_with(parent: int) -> None:
-    """Ends this process as soon as its parent is another one: the parent was killed."""
-    while os.getppid() == parent:
-        time.sleep(LOOK_SECONDS)
-    os._exit(1)
-
-
-def main() -> None:
-    """The server process: `python -m helpers.serving PARENT serve FOLDER ...`."""
-    parent = int(sys.argv.pop(1))
-    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
-    from transformers.cli.transformers import app
-
-    app()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,67 @@
+"""`transformers serve`: a whole model behind an address, with our own packages.
+
+server = start("folder/of/a/model")
+client = openai.OpenAI(base_url=server.url, api_key="unused")
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+from helpers.serving.process import (
+    HOST,
+    Server,
+    ServerError,
+    begin,
+    check_model,
+    free_port,
+)
+
+NEEDED = ("fastapi", "uvicorn", "openai")
+# As the command `transformers`, which would look on the network for a newer release.
+CALL = "from transformers.cli.transformers import app; app()"
+# Requests that arrive together are answered together. The cache is sized here: left
+# alone, it takes most of the memory that is free.
+BATCHING = (
+    *("--continuous-batching", "--attn-implementation", "sdpa"),
+    *("--cb-block-size", "32", "--cb-num-blocks", "256"),  # 8,192 tokens in all
+    *("--cb-max-batch-tokens", "512"),
+)
+
+
+def start(
+    folder,
+    port: int | None = None,
+    device: str = "cpu",
+    wait: float = 120,
+    work="build/runs/server",
+) -> Server:
+    """Starts a server for the model in a folder; the Server, once it is healthy.
+
+    folder: a whole model; merge an adapter into it, or put its files beside the base's.
+    port: a free one is chosen. device: "cpu", "cuda" or "auto". wait: seconds allowed.
+    work: a folder for the log and for an HF_HOME of the server's own.
+    Raises ServerError: for a folder without a model, a missing package, a port in
+    use, a server that ends or is not healthy in time. Then no process is left.
+    """
+    folder, work = Path(folder).resolve(), Path(work).resolve()
+    check_model(folder)
+    check_packages()
+    port = free_port(port)
+    (work / "hub").mkdir(parents=True, exist_ok=True)  # without it /v1/models is a 500
+    own = {"HF_HOME": str(work), "HF_HUB_OFFLINE": "1"}
+    return begin(command(folder, port, device), str(folder), port, wait, work, own)
+
+
+def check_packages() -> None:
+    """Raises ServerError where a package is missing."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        what = " ".join(missing)
+        raise ServerError(f"serving requires {what}, not installed: pip install {what}")
+
+
+def command(folder: Path, port: int, device: str) -> list[str]:
+    """The command line of a server."""
+    call = [sys.executable, "-c", CALL, "serve", str(folder)]
+    return [*call, "--host", HOST, "--port", str(port), "--device", device, *BATCHING]

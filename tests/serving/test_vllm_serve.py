@@ -1,0 +1,146 @@
+"""How vLLM is called and what is refused before, with the process faked."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+from helpers import serving
+from helpers.files import ROOT
+from helpers.serving import ServerError, vllm_serve
+from tests.serving.conftest import HEALTHY
+
+CHECKPOINTS = ROOT / "data" / "checkpoints"
+ADAPTERS = {"tickets": "tickets-lora", "items": "items-lora"}
+ADAPTERS = {name: CHECKPOINTS / folder for name, folder in ADAPTERS.items()}
+
+
+@pytest.fixture
+def nowhere(monkeypatch, tmp_path):
+    """A machine without vLLM: its environment would be this folder's .venv-vllm."""
+    monkeypatch.setattr(vllm_serve, "ENVIRONMENT", tmp_path / ".venv-vllm")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def vllm(nowhere):
+    """What looks like vLLM on the PATH: its command."""
+    if os.name == "nt":
+        pytest.skip("vLLM has no build for Windows")
+    command = nowhere / "vllm"
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o755)
+    return str(command)
+
+
+def option(command, name):
+    """What follows an option in a command line."""
+    return command[command.index(name) + 1]
+
+
+def test_without_vllm_one_line_says_how_to_set_it_up(nowhere):
+    assert serving.vllm_command() is None
+    with pytest.raises(ServerError, match="`make vllm` sets it up") as caught:
+        serving.start_vllm(CHECKPOINTS / "tiny-phi3", dtype="float32")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_own_environment_comes_before_the_path(vllm, nowhere):
+    assert serving.vllm_command() == [vllm, "serve"]
+    own = nowhere / ".venv-vllm" / "bin"
+    own.mkdir(parents=True)
+    assert serving.vllm_command() == [vllm, "serve"]  # an installation not complete
+    (own / "vllm").touch()
+    python, *_, last = serving.vllm_command()
+    assert python == str(own / "python") and last == "--model"
+
+
+def test_it_is_called_for_the_base_and_all_adapters(vllm, pretend, nowhere):
+    asked = pretend(HEALTHY)
+    base = CHECKPOINTS / "tiny-phi3"
+    server = serving.start_vllm(base, ADAPTERS, dtype="float32", work=nowhere)
+    server.stop()
+    [(command, environment)] = asked
+    assert command[:3] == [vllm, "serve", str(base)] and server.model == str(base)
+    assert option(command, "--host") == "127.0.0.1"
+    assert option(command, "--dtype") == "float32"
+    assert option(command, "--generation-config") == "vllm"
+    assert option(command, "--max-lora-rank") == "16"
+    assert option(command, "--max-loras") == "2"  # one batch may mix them
+    start = command.index("--lora-modules") + 1
+    modules = [f"{name}={folder}" for name, folder in ADAPTERS.items()]
+    assert command[start : start + 2] == modules
+    assert "--enforce-eager" in command
+    assert environment["VLLM_NO_USAGE_STATS"] == environment["DO_NOT_TRACK"] == "1"
+    assert environment["HF_HUB_OFFLINE"] == "1"
+    assert environment["VLLM_CPU_KVCACHE_SPACE"] == "1"
+
+
+def test_a_base_from_the_hub_may_be_fetched_and_a_gpu_compiles(
+    vllm, pretend, nowhere, monkeypatch
+):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "4")
+    asked = pretend(HEALTHY)
+    options = {"dtype": "bfloat16", "device": "cuda", "work": nowhere}
+    server = serving.start_vllm("someone/a-model", **options)
+    server.stop()
+    [(command, environment)] = asked
+    assert command[2] == server.model == "someone/a-model"
+    assert "HF_HUB_OFFLINE" not in environment
+    assert environment["VLLM_CPU_KVCACHE_SPACE"] == "4"  # whoever sets it knows better
+    assert not {"--enforce-eager", "--enable-lora"} & set(command)
+
+
+@pytest.mark.parametrize(
+    ("config", "room"),
+    [
+        ({"r": 4}, "8"),
+        ({"r": 17}, "32"),
+        ({"r": 8, "rank_pattern": {"q_proj": 64}}, "64"),
+        ({"r": 1000}, "1000"),  # vLLM says what it allows
+    ],
+)
+def test_the_room_for_a_rank_is_one_that_vllm_knows(tmp_path, config, room):
+    shutil.copytree(ADAPTERS["tickets"], tmp_path, dirs_exist_ok=True)
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    options = vllm_serve.adapter_options({"mine": tmp_path})
+    assert option(options, "--max-lora-rank") == room
+
+
+def cut(folder):
+    path = folder / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:20_000])
+
+
+BROKEN = {
+    "no folder": (shutil.rmtree, "FileNotFoundError"),
+    "no config": (lambda f: (f / "adapter_config.json").unlink(), "FileNotFoundError"),
+    "no weights": (
+        lambda f: (f / "adapter_model.safetensors").unlink(),
+        "FileNotFoundError",
+    ),
+    "cut weights": (cut, "SafetensorError"),
+    "no rank": (lambda f: (f / "adapter_config.json").write_text("{}"), "KeyError"),
+    "no JSON": (lambda f: (f / "adapter_config.json").write_text("x"), "JSONDecode"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_adapter_is_refused_in_one_line(name, vllm, pretend, tmp_path):
+    asked, (breaks, why) = pretend(HEALTHY), BROKEN[name]
+    shutil.copytree(ADAPTERS["items"], tmp_path / "mine")
+    breaks(tmp_path / "mine")
+    given = {"tickets": ADAPTERS["tickets"], "items": tmp_path / "mine"}
+    with pytest.raises(ServerError, match=f"got 'mine' for 'items': {why}") as caught:
+        serving.start_vllm(CHECKPOINTS / "tiny-phi3", given, dtype="float32")
+    assert "\n" not in str(caught.value) and asked == []
+
+
+def test_a_base_that_is_no_model_is_refused(vllm, tmp_path):
+    with pytest.raises(ServerError, match="whole model.*an adapter without its base"):
+        serving.start_vllm(ADAPTERS["items"], dtype="float32")
+    with pytest.raises(ServerError, match="whole model.*with no config.json"):
+        serving.start_vllm(tmp_path / "missing", dtype="float32")
