@@ -3,6 +3,8 @@
 The schema says what is legal, never what is right.
 """
 
+import json
+
 import numpy as np
 import torch
 from llguidance import LLMatcher
@@ -24,14 +26,28 @@ def json_processor(model, tokenizer, schema: dict) -> LogitsProcessorList:
     the length of every string. Raises ValueError for a schema that llguidance cannot
     follow, and for a tokenizer that is not of the library `tokenizers`.
     """
-    grammar = LLMatcher.grammar_from_json_schema(schema, defaults=ONE_LINE)
     vocabulary = from_tokenizer(tokenizer, eos_token=stop_ids(model, tokenizer))
+    grammar = LLMatcher.grammar_from_json_schema(schema, defaults=ONE_LINE)
     failed, messages = LLMatcher.validate_grammar_with_warnings(grammar, vocabulary)
     if failed:
         got = " ".join(messages[0].split())
         raise ValueError(f"requires a JSON schema that llguidance can follow: {got}")
+    brace = tokenizer.encode("{", add_special_tokens=False)
+    if vocabulary.decode_bytes(brace).startswith(b" "):
+        grammar = _after_a_space(grammar)
     start = LLMatcher(vocabulary, grammar, log_level=0)
     return LogitsProcessorList([_FollowGrammar(start)])
+
+
+def _after_a_space(grammar: str) -> str:
+    """The grammar that also lets a space stand before what another one describes.
+
+    Vocabularies such as Phi-3's put one before each text, and decoding takes it away:
+    a tuned model begins its JSON with the token " {".
+    """
+    parts = json.loads(grammar)["grammars"]
+    spaced = {"lark_grammar": f'start: " "? @{parts[0]["name"]}'}
+    return json.dumps({"grammars": [spaced, *parts]})
 
 
 class _FollowGrammar(LogitsProcessor):

@@ -5,14 +5,23 @@ import json
 import pytest
 import torch
 from peft import PeftModel
+from tokenizers import Tokenizer, decoders, models, normalizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from helpers.config import load_profile
 from helpers.evaluation import evaluate, generate_with_stops, json_processor
 from helpers.files import ROOT
-from helpers.formatting import load_splits
+from helpers.formatting import encode, load_splits
 from helpers.models import load_model, load_tokenizer
 from tests.evaluation.test_evaluation import questions, saying
-from tests.models.tiny_model import build_model, build_tokenizer, chat
+from tests.models.tiny_model import (
+    SPECIAL,
+    TEMPLATE,
+    WORDS,
+    build_model,
+    build_tokenizer,
+    chat,
+)
 
 WORD = {"type": "string", "pattern": "^[a-z]{1,6}$"}
 FIELDS = {
@@ -90,6 +99,41 @@ def test_a_new_batch_is_known_by_its_prompts(model):
     after = follow(torch.tensor([[4, 40, brace]]), scores)
     assert not torch.equal(after, begin)
     assert torch.equal(follow(torch.tensor([[4, 41, brace, 50]]), scores), begin)
+
+
+def spaced_tokenizer():
+    """As Phi-3's: a text gets a space before it, which decoding takes away."""
+    bpe = Tokenizer(models.BPE())
+    space = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    bpe.normalizer = normalizers.Sequence(space)
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    bpe.decoder = decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)])
+    letters = [chr(code) for code in range(33, 127)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=200, special_tokens=SPECIAL, initial_alphabet=letters
+    )
+    bpe.train_from_iterator(WORDS * 10, trainer)
+    names = {"eos_token": "<|endoftext|>", "pad_token": "<|pad|>"}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, chat_template=TEMPLATE, **names
+    )
+
+
+def test_a_vocabulary_that_begins_with_a_space_may_answer_as_it_was_tuned(model):
+    tokenizer = spaced_tokenizer()
+    line = '{"queue": "QWZ", "order": null, "item": "lamp"}'
+    turns = chat("my lamp", line)["messages"]
+    row, labels = encode(tokenizer, {"prompt": turns[:1], "completion": turns[1:]})
+    given = labels.count(-100)
+    assert tokenizer.convert_ids_to_tokens(row[given]).startswith("▁")
+    [follow] = json_processor(model, tokenizer, SCHEMA)
+    for end in range(given, len(row)):
+        ids = torch.tensor([row[: end + 1]])
+        assert follow(ids[:, :-1], torch.zeros(1, 320))[0, ids[0, -1]] == 0
+    assert tokenizer.decode(ids[0, given:-1]) == line
+    options = {"logits_processor": json_processor(model, tokenizer, SCHEMA)}
+    held = generate_with_stops(model, tokenizer, questions(4), **options)
+    assert all(is_legal(text) and stopped for text, stopped in held)
 
 
 def test_beams_are_followed(model, processor):
