@@ -1,26 +1,14 @@
 """Batched greedy answers to chats."""
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from tqdm.auto import tqdm
 from transformers import GenerationConfig
 
-from helpers.models import available_bytes
+from helpers.models import answer_end, available_bytes
 
-# End-of-turn and end-of-text tokens of the chat templates the course meets. Phi-3 and
-# Llama 3 have two each, and a model that is stopped by one of them rambles on
-# (torchtune#1778).
-STOP_TOKENS = "<|end|> <|endoftext|> <|eot_id|> <|end_of_text|> <|im_end|>".split()
-
-# What is left out here comes from the checkpoint's own settings, and these sample
-# (Llama 3.1: temperature 0.6, top_p 0.9) or punish repetition (Qwen 2.5).
-GREEDY = {
-    "do_sample": False,
-    "temperature": 1.0,
-    "top_p": 1.0,
-    "top_k": 50,
-    "repetition_penalty": 1.0,
-    "use_cache": True,
-}
 # Rows a batch: on a CPU, and at most.
 CPU_BATCH, MOST = 100, 128
 
@@ -61,7 +49,8 @@ def generate_with_stops(
     answers, was_training = {}, model.training
     model.eval()
     try:
-        with tqdm(total=len(ids), unit="answer", disable=not progress) as bar:
+        bar = tqdm(total=len(ids), unit="answer", disable=not progress)
+        with bar, _own_settings_aside(model):
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
                 batch = [ids[row] for row in rows]
@@ -105,25 +94,48 @@ def prompt_ids(tokenizer, messages: list[dict]) -> list[int]:
 
 
 def stop_ids(model, tokenizer) -> list[int]:
-    """Every id that ends an answer: eos of tokenizer and model, and STOP_TOKENS."""
+    """Every id that ends an answer: eos of tokenizer and model, and the template's end.
+
+    Phi-3 and Llama 3 have several, and a model that is stopped by one of them rambles
+    on (torchtune#1778).
+    """
     eos = model.generation_config.eos_token_id
     ids = {tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])}
-    vocabulary = tokenizer.get_vocab()
-    ids |= {vocabulary[token] for token in STOP_TOKENS if token in vocabulary}
-    return sorted(ids - {None})
+    return sorted({*ids, answer_end(tokenizer)} - {None})
 
 
 def _settings(model, tokenizer, max_new_tokens: int) -> GenerationConfig:
     """Greedy answers of so many tokens at most."""
     return GenerationConfig(
         max_new_tokens=max_new_tokens,
-        **GREEDY,
+        do_sample=False,
+        use_cache=True,
         eos_token_id=stop_ids(model, tokenizer),
         pad_token_id=tokenizer.pad_token_id,
         # A cache that grows is copied for every token, which takes a third of the time
         # on a CPU. On a GPU a static one would make transformers compile the model.
         cache_implementation="static" if model.device.type == "cpu" else None,
     )
+
+
+@contextlib.contextmanager
+def _own_settings_aside(model) -> Iterator[None]:
+    """Keeps a checkpoint's own settings out of its answers, and of their warnings.
+
+    transformers takes from them what it is not told: Llama 3.1 samples, Qwen 2.5
+    punishes repetition, others search beams or forbid words.
+    """
+    holders = [model]
+    if hasattr(model, "peft_config"):  # PEFT hands its own down to the base
+        holders.append(model.get_base_model())
+    own = [holder.generation_config for holder in holders]
+    try:
+        for holder in holders:
+            holder.generation_config = GenerationConfig()
+        yield
+    finally:
+        for holder, settings in zip(holders, own, strict=True):
+            holder.generation_config = settings
 
 
 def _generate_batch(model, tokenizer, ids: list, options) -> list[tuple[str, bool]]:

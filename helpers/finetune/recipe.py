@@ -113,7 +113,10 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
         train_in_float32,
     )
 
-    args = build(SFTConfig, "training_config", profile.training_config)
+    # TRL would add a mixture's load-balancing loss, and leave its model so that it
+    # returns what that needs, which breaks generation with a static cache.
+    config = {"router_aux_loss_coef": 0.0} | profile.training_config
+    args = build(SFTConfig, "training_config", config)
     tokenizer = load_tokenizer(profile, quantized=settings.qlora)
     for roles in role_orders(splits):
         check_template(tokenizer, roles)

@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "trainable_table",
             "unadapted_modules",
         ],
+        "cpu_training": ["train_fast_on_cpu"],
         "small": ["fetch_small_model"],
         "tokens": ["answer_end", "check_template"],
         "shapes": ["CONFIGS", "linear_shapes", "meta_model"],

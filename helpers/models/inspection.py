@@ -1,6 +1,7 @@
 """What of a model is adapted, what is trained, and whether its base is unchanged."""
 
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -8,7 +9,7 @@ from collections.abc import Iterable
 import pandas as pd
 import torch
 
-from helpers.models.shapes import linear_shapes
+from helpers.models.shapes import expert_stacks, linear_shapes
 
 
 def trainable_table(model) -> pd.DataFrame:
@@ -18,12 +19,13 @@ def trainable_table(model) -> pd.DataFrame:
     (of all parameters of the model, 0 to 1; a 4-bit weight counts as one).
     """
     layers, trainable, everything = {}, Counter(), 0
+    adapted = _adapted(model)
     for name, parameter in model.named_parameters():
         state = getattr(parameter, "quant_state", None)  # it knows the unpacked shape
         everything += parameter.numel() if state is None else state.shape.numel()
         if parameter.requires_grad:
             layer = re.split(r"\.(?:lora_|modules_to_save|weight$|bias$)", name)[0]
-            kind = layer.rsplit(".", 1)[-1]
+            kind = adapted.get(layer, layer).rsplit(".", 1)[-1]
             layers.setdefault(kind, set()).add(layer)
             trainable[kind] += parameter.numel()
     rows = {kind: (len(layers[kind]), count) for kind, count in trainable.items()}
@@ -35,17 +37,46 @@ def trainable_table(model) -> pd.DataFrame:
 
 def adapted_modules(model) -> dict[str, int]:
     """How many layers of each type carry LoRA: {"q_proj": 4, ...}."""
-    return _count(_adapted(model))
+    return _count(_adapted(model).values())
 
 
 def unadapted_modules(model) -> dict[str, int]:
-    """How many linear layers of each type carry no LoRA, the output head aside.
+    """How many layers of each type could carry LoRA and do not: {"o_proj": 2, ...}.
 
-    Shows what a list of target names failed to match, such as Phi-3's fused `qkv_proj`
-    and `gate_up_proj`. Empty after `target_modules="all-linear"`.
+    Counts linear layers, the output head aside, and stacks of experts. Shows what a
+    list of target names failed to match, such as Phi-3's fused `qkv_proj` and
+    `gate_up_proj`.
     """
-    inside = tuple(f"{name}." for name in _adapted(model))  # base_layer, lora_A, lora_B
-    return _count(n for n in linear_shapes(model) if not n.startswith(inside))
+    return _count(_left_out(model))
+
+
+def left_out(model) -> str:
+    """A sentence on the weights that LoRA does not reach, "" where it reaches all.
+
+    After `target_modules="all-linear"` these are the stacks of experts of some
+    families (`target_parameters` reaches them), Mamba's `bypassed` layers, and beside
+    experts, as in DeepSeek-V3, the plain and shared MLPs (PEFT 0.21.2 takes their names
+    for those that the experts had in transformers 4).
+    """
+    weights = _left_out(model)
+    if not weights:
+        return ""
+    kinds = ", ".join(f"{kind} ({n})" for kind, n in _count(weights).items())
+    part = f"{sum(weights.values()):,} of {sum(_adaptable(model).values()):,} weights"
+    return f"LoRA leaves out {part} of linear layers and experts: {kinds}"
+
+
+def bypassed(model) -> list[str]:
+    """The linear layers of Mamba mixers whose weights are read past LoRA.
+
+    In training Mamba 2's fused kernel multiplies by the weight of `out_proj` itself,
+    as Mamba 1 does by that of `dt_proj` everywhere: LoRA there would get no gradient.
+    PEFT refuses such layers in some families (peft#2556); in others nothing is said.
+    """
+    mixers = (n for n, m in model.named_modules() if hasattr(m, "A_log"))
+    mixers = [name for name in mixers if hasattr(model.get_submodule(name), "D")]
+    past = {f"{mixer}.{kind}" for mixer in mixers for kind in ("out_proj", "dt_proj")}
+    return sorted(past & linear_shapes(model).keys())
 
 
 def fingerprint(model) -> str:
@@ -61,9 +92,31 @@ def fingerprint(model) -> str:
     return digest.hexdigest()
 
 
-def _adapted(model) -> list[str]:
-    """The names of the modules that PEFT has put LoRA on."""
-    return [name for name, module in model.named_modules() if hasattr(module, "lora_A")]
+def _adapted(model) -> dict[str, str]:
+    """{module that PEFT has put LoRA on: layer or parameter that it adapts}."""
+    found = {n: m for n, m in model.named_modules() if hasattr(m, "lora_A")}
+    return {
+        name: _plain(f"{name}.{getattr(module, 'parameter_name', 'weight')}")
+        for name, module in found.items()
+    }
+
+
+def _left_out(model) -> dict[str, int]:
+    """{name: weights} of what could carry LoRA and does not."""
+    adapted = {*_adapted(model).values()}
+    return {n: size for n, size in _adaptable(model).items() if n not in adapted}
+
+
+def _adaptable(model) -> dict[str, int]:
+    """{name: weights} of every linear layer but the head, and of experts' stacks."""
+    shapes = linear_shapes(model) | expert_stacks(model)
+    own = {name: shape for name, shape in shapes.items() if ".lora_" not in name}
+    return {_plain(name): math.prod(shape) for name, shape in own.items()}
+
+
+def _plain(name: str) -> str:
+    """The name of a layer or parameter without PEFT's wrappers."""
+    return re.sub(r"\.base_layer(?=\.|$)", "", name).removesuffix(".weight")
 
 
 def _count(names: Iterable[str]) -> dict[str, int]:

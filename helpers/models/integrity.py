@@ -19,7 +19,8 @@ class ModelError(UserError):
 def check_checkpoint(folder: str | Path) -> None:
     """Raises ModelError unless every JSON and safetensors file of a folder is whole.
 
-    Where the folder holds SHA256SUMS, as `sha256sum` writes it, the sums must agree.
+    Weights in several files must all be there. Where the folder holds SHA256SUMS, as
+    `sha256sum` writes it, the sums must agree.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -32,6 +33,12 @@ def check_checkpoint(folder: str | Path) -> None:
         except Exception as error:  # safetensors' own error has no public name
             what = f"is truncated or damaged ({error})"
             raise ModelError(f"{_place(file)} {what}: {remedy(file)}") from None
+    for index in folder.glob("*.safetensors.index.json"):
+        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        if missing := [s for s in sorted({*shards}) if not (folder / s).exists()]:
+            shard, count = folder / missing[0], f"{len(missing)} of {len({*shards})}"
+            what = f"is missing, with it {count} parts that {index.name} lists"
+            raise ModelError(f"{_place(shard)} {what}: {remedy(shard)}")
     _check_sums(folder / "SHA256SUMS")
 
 

@@ -7,16 +7,11 @@ from pathlib import Path
 
 import transformers
 
+import helpers.models.cpu_training  # noqa: F401 - registers the attention "grouped"
 from helpers.config import Profile
 from helpers.models.integrity import ModelError, check_checkpoint, explain, remedy
 from helpers.models.room import check_room
-
-# What checkpoints reserve for padding: Llama 3.1's token, the usual spellings, and
-# Phi-3's <unk>, which its authors' fine-tuning sample pads with (sample_finetune.py
-# beside the weights of microsoft/Phi-3-mini-4k-instruct).
-PAD_TOKENS = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<unk>")
-
-NO_THINKING = "{% set enable_thinking = enable_thinking | default(false) %}"
+from helpers.models.tokens import make_ready
 
 
 def quiet() -> None:
@@ -37,25 +32,20 @@ def quiet() -> None:
 def load_tokenizer(profile: Profile, quantized: bool = False):
     """The tokenizer of the model that `load_model` loads, padding right.
 
-    Its pad token is never eos: whoever masks padding by its token would mask eos too,
-    and the model never learns to stop (trl#1623; TRL 1.16 masks by position). A chat
-    template that may ask for thinking first (`enable_thinking`, as Qwen 3's) does not
-    unless told to: a prompt then renders in training as at inference. Raises
-    ModelError.
+    Where it has no pad token, or pads with eos, it gets one that ends no answer if the
+    vocabulary has one: a collator that leaves out every pad token, as transformers'
+    DataCollatorForLanguageModeling, would leave out eos too, and the model would never
+    learn to stop (trl#1623). Else it pads with eos. Nothing here minds: TRL 1.16's
+    collator, `formatting.collate` and `evaluation` mask padding by its place.
+    A chat template that may ask for thinking first (`enable_thinking`, as Qwen 3's)
+    does not unless told to: a prompt then renders in training as at inference.
+    Raises ModelError, also for a template that no one could learn to answer by, and
+    for tokens that the model's embedding does not hold.
     """
     name = profile.qlora_model if quantized else profile.model
     tokenizer = _load(transformers.AutoTokenizer, name, profile)
-    tokenizer.padding_side = "right"
-    if tokenizer.pad_token in (None, tokenizer.eos_token):
-        known = [t for t in PAD_TOKENS if t in tokenizer.get_vocab()]
-        if not known:
-            what = "has no pad token besides its end token"
-            raise ModelError(f"{name} {what}: add one to its tokenizer_config.json")
-        tokenizer.pad_token = known[0]
-    assert tokenizer.pad_token_id != tokenizer.eos_token_id
-    if isinstance(template := tokenizer.chat_template, str):
-        if "enable_thinking" in template and not template.startswith(NO_THINKING):
-            tokenizer.chat_template = NO_THINKING + template
+    config = _load(transformers.AutoConfig, name, profile, whole=True)
+    make_ready(tokenizer, config.get_text_config().vocab_size)
     return tokenizer
 
 
@@ -68,7 +58,9 @@ def load_model(profile: Profile, quantized: bool = False):
     """
     name = profile.qlora_model if quantized else profile.model
     options = {"dtype": profile.dtype, "output_loading_info": True}
-    options["attn_implementation"] = profile.attn_implementation
+    # Where a family has sdpa, it is taken anyway; where not (Gemma 2), asking fails.
+    if profile.attn_implementation != "sdpa":
+        options["attn_implementation"] = profile.attn_implementation
     if not profile.training_config["use_cpu"]:
         # Every process of a distributed run has one GPU, that of its local rank.
         gpu = int(os.environ.get("LOCAL_RANK", 0))
@@ -112,9 +104,12 @@ def keep_4bit_layout(model) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _load(auto, name: str, profile: Profile, **options):
-    """`auto.from_pretrained`, its errors in one line. Runs no code of a checkpoint."""
-    if Path(name).is_absolute():
+def _load(auto, name: str, profile: Profile, whole: bool = False, **options):
+    """`auto.from_pretrained`, its errors in one line. Runs no code of a checkpoint.
+
+    whole: whether its files have been checked.
+    """
+    if Path(name).is_absolute() and not whole:
         check_checkpoint(name)
     try:
         return auto.from_pretrained(name, trust_remote_code=False, **options)

@@ -101,3 +101,17 @@ def linear_shapes(model: nn.Module) -> dict[str, tuple[int, int]]:
         for name, layer in model.named_modules()
         if isinstance(layer, nn.Linear) and layer is not head
     }
+
+
+def expert_stacks(model: nn.Module) -> dict[str, tuple[int, int, int]]:
+    """{name: shape} of every stack of experts: one parameter for all (transformers 5).
+
+    No linear layers, so 4-bit loading leaves them as they are, and "all-linear" reaches
+    some families' only.
+    """
+    return {
+        f"{name}.{kind}": tuple(weight.shape)
+        for name, layer in model.named_modules()
+        for kind, weight in layer.named_parameters(recurse=False)
+        if weight.dim() == 3 and not isinstance(layer, nn.modules.conv._ConvNd)
+    }

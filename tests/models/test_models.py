@@ -17,6 +17,7 @@ from helpers import models
 from helpers.config import load_profile
 from helpers.files import ROOT
 from helpers.models import ModelError, check_checkpoint, loading
+from helpers.models.tokens import NO_THINKING
 from tests.models.tiny_model import build_model, build_phi3, build_tokenizer, chat
 
 # PEFT 0.21.2 still asks transformers by the old name.
@@ -89,29 +90,13 @@ def test_model_and_tokenizer_load_as_they_were_saved(saved):
     assert rendered == "<|begin|><|user|>hello<|end|><|assistant|>there<|end|>"
 
 
-@pytest.mark.parametrize("pad", [None, "<|endoftext|>"])
-def test_padding_never_shares_the_token_that_ends(copy, pad):
-    tokenizer = build_tokenizer()
-    tokenizer.pad_token = pad
-    tokenizer.save_pretrained(copy)
-    loaded = models.load_tokenizer(profile_of(copy))
-    assert loaded.pad_token == "<|pad|>" != loaded.eos_token
-
-
-def test_no_token_to_pad_with_is_an_error(copy, monkeypatch):
-    tokenizer = build_tokenizer()
-    tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.save_pretrained(copy)
-    monkeypatch.setattr(loading, "PAD_TOKENS", ("<pad>",))
-    message = refused(models.load_tokenizer, profile_of(copy))
-    assert "no pad token besides its end token: add one" in message
-
-
 def test_a_template_that_may_think_does_not_unless_told_to(copy):
     """Qwen 3's, as TRL ships it: prompts ask for thoughts, answers come without."""
     asking, told = chat("hello", "there")["messages"], {"enable_thinking": True}
     original = (resources.files("trl") / "chat_templates/qwen3.jinja").read_text()
     tokenizer = build_tokenizer()
+    ends = {"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]}
+    tokenizer.add_special_tokens(ends)
     tokenizer.chat_template = original
     tokenizer.save_pretrained(copy)
 
@@ -128,7 +113,7 @@ def test_a_template_that_may_think_does_not_unless_told_to(copy):
         assert prompt.endswith("<think>\n\n</think>\n\n")
         assert whole == f"{prompt}there<|im_end|>\n" == render(tokenizer, asking)
         assert render(loaded, asking[:1], **start, **told) == thinking
-        assert loaded.chat_template == loading.NO_THINKING + original
+        assert loaded.chat_template == NO_THINKING + original
 
 
 def cut(file, share=0.5):
@@ -169,6 +154,20 @@ def test_a_missing_weight_is_an_error_not_a_random_weight(copy):
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     message = refused(models.load_model, profile_of(copy))
     assert "lacks the weight 'model.layers.1.mlp.up_proj.weight'" in message
+
+
+def test_every_part_of_the_weights_must_be_there(copy):
+    build_model().save_pretrained(copy, max_shard_size="100KB")
+    (copy / "model.safetensors").unlink()
+    parts = sorted(copy.glob("model-*.safetensors"))
+    assert len(parts) > 3
+    model = models.load_model(profile_of(copy))
+    assert models.fingerprint(model) == models.fingerprint(build_model())
+    parts[1].unlink()
+    message = refused(models.load_model, profile_of(copy))
+    assert f"{parts[1].name} is missing, with it 1 of {len(parts)} parts" in message
+    cut(parts[0])
+    assert f"{parts[0].name} is truncated" in refused(check_checkpoint, copy)
 
 
 def test_sums_must_agree_where_they_are_given(copy):
