@@ -188,7 +188,7 @@ def load_profile(name: str = "auto", model: str | None = None) -> Profile:
         why=f"{name}: {entry['summary']}; {why}; {precision}.",
         **models,
         dtype=dtype,
-        attn_implementation=entry["attn_implementation"],
+        attn_implementation=_attention(entry["attn_implementation"], dtype, device),
         training_config=entry["training_config"] | _device_keys(dtype, device),
         peft_config=dict(entry["peft_config"]),
         quantization_config=entry["quantization_config"]
@@ -212,6 +212,14 @@ def _dtype(wanted: str, device: Device, for_cpu: bool) -> tuple[str, str]:
     if device.capability >= BF16_CAPABILITY:
         return "bfloat16", f"bfloat16 {has} 8.0 or more"
     return "float16", f"float16 {has} below 8.0, without bfloat16"
+
+
+def _attention(wanted: str, dtype: str, device: Device) -> str:
+    """The attention to use: "auto" is SDPA, but for bfloat16 on a CPU."""
+    if wanted != "auto":
+        return wanted
+    slow = device.kind != "cuda" and dtype == "bfloat16"  # SDPA's backward, there
+    return "grouped" if slow else "sdpa"
 
 
 def _device_keys(dtype: str, device: Device) -> dict:

@@ -5,7 +5,9 @@ TRL's head, which scores every position where it has no Triton, in float32; SDPA
 backward; and the casts of LoRA's input to float32 and back.
 """
 
+import contextlib
 import types
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -57,17 +59,20 @@ def train_fast_on_cpu(trainer) -> None:
     scaled = any(getattr(config, name, None) not in (None, 1, 1.0) for name in SCALES)
     if not (args.bf16 and args.use_cpu) or scaled or trainer.aux_loss_enabled:
         return
-    skip_input_casts(trainer.model)
     score_trained_positions(trainer.model.get_base_model())
 
 
-def skip_input_casts(model) -> None:
-    """Leaves LoRA's input as it is: autocast casts its weights to it."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    for module in model.modules():
-        if isinstance(module, BaseTunerLayer):
-            module.cast_input_dtype_enabled = False
+@contextlib.contextmanager
+def input_as_it_is(model) -> Iterator[None]:
+    """Keeps LoRA from casting its input to its weights' float32, and autocast back."""
+    layers = [m for m in model.modules() if hasattr(m, "cast_input_dtype_enabled")]
+    try:
+        for layer in layers:
+            layer.cast_input_dtype_enabled = False
+        yield
+    finally:
+        for layer in layers:
+            layer.cast_input_dtype_enabled = True
 
 
 def score_trained_positions(model) -> None:
@@ -84,7 +89,9 @@ def score_trained_positions(model) -> None:
         if not fused_lm_head:
             return fused(*args, labels=labels, **kwargs)
         kwargs.pop("num_items_in_batch", None)
-        hidden = self.base_model(*args, **kwargs).last_hidden_state[:, :-1]
+        autocast = torch.is_autocast_enabled("cpu")
+        with input_as_it_is(self) if autocast else contextlib.nullcontext():
+            hidden = self.base_model(*args, **kwargs).last_hidden_state[:, :-1]
         trained = labels[:, 1:] != -100  # (batch, length - 1)
         targets = labels[:, 1:][trained][:, None]  # (trained, 1)
         logits = self.get_output_embeddings()(hidden[trained])  # (trained, vocabulary)
