@@ -18,6 +18,7 @@ from helpers.files import ROOT
 CPU = Device("cpu", "CPU")
 MPS = Device("cpu", "CPU", remark=config.NO_MPS)
 GPUS = ["gpu-16gb", "gpu-24gb", "gpu-80gb"]
+NAMES = ["tiny", "small", *GPUS]
 
 
 def gpu(name, capability, total, free=None):
@@ -112,6 +113,48 @@ def test_dtype_follows_the_device_even_when_the_profile_is_named(on):
     assert not tiny.training_config["bf16"] and not tiny.training_config["fp16"]
 
 
+@pytest.mark.parametrize(
+    ("units", "times", "dtype", "says"),
+    [
+        ({"avx512_bf16": True}, 3.0, "bfloat16", "multiplies it 3.0 times as fast as"),
+        ({"amx_bf16": True}, 1.5, "bfloat16", "multiplies it 1.5 times as fast as"),
+        ({"bf16": True}, 1.4, "float32", "multiplies bfloat16 no faster"),
+        ({"avx512_f": True, "avx512_bf16": False}, 9.0, "float32", "no faster"),
+    ],
+)
+def test_small_takes_bf16_on_a_cpu_that_is_found_to_multiply_it_faster(
+    on, monkeypatch, units, times, dtype, says
+):
+    on(CPU)
+    seconds = {torch.float32: times, torch.bfloat16: 1.0}
+    monkeypatch.setattr(config, "_seconds", seconds.get)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units)
+    monkeypatch.setattr(config, "bf16_speedup", config.bf16_speedup.__wrapped__)
+    profile, big = load_profile("small"), load_profile("gpu-16gb")
+    assert (profile.dtype, big.dtype) == (dtype, "float32")
+    assert says in profile.why and "expect hours" in big.why
+    arguments = SFTConfig(**profile.training_config)
+    assert arguments.bf16 is (dtype == "bfloat16") and arguments.device.type == "cpu"
+    on(T4)
+    assert load_profile("small").dtype == "float16"
+
+
+def test_the_products_are_measured_once_and_on_one_thread(monkeypatch):
+    threads, seen = torch.get_num_threads(), []
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"bf16": True})
+    watch = lambda dtype: seen.append(torch.get_num_threads()) or 1.0  # noqa: E731
+    config.bf16_speedup.cache_clear()
+    try:
+        assert 0 < config._seconds(torch.float32) < 1
+        monkeypatch.setattr(config, "_seconds", watch)
+        torch.set_num_threads(2)
+        assert [config.bf16_speedup(), config.bf16_speedup()] == [1.0, 1.0]
+        assert seen == [1, 1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+        config.bf16_speedup.cache_clear()
+
+
 def test_effective_batch_is_16_on_a_gpu_and_4_on_tiny(on):
     on(CPU)
     for name in ["tiny", *GPUS]:
@@ -150,7 +193,7 @@ def test_gpu_dictionaries_hold_only_keys_that_exist(on, name, device):
 
 def test_training_dictionaries_hold_the_same_keys(on):
     on(CPU)
-    keys = [tuple(load_profile(name).training_config) for name in ["tiny", *GPUS]]
+    keys = [tuple(load_profile(name).training_config) for name in NAMES]
     assert len(set(keys)) == 1
 
 
@@ -163,11 +206,11 @@ def test_a_profile_changed_by_a_lesson_does_not_change_the_next(on):
 
 
 def test_unknown_profile_lists_the_names():
-    assert config.profile_names() == ["auto", "tiny", *GPUS]
+    assert config.profile_names() == ["auto", *NAMES]
     with pytest.raises(ConfigError) as error:
         load_profile("big")
     assert str(error.value) == (
-        "unknown profile 'big': use one of auto, tiny, gpu-16gb, gpu-24gb, gpu-80gb"
+        "unknown profile 'big': use one of " + ", ".join(["auto", *NAMES])
     )
 
 

@@ -22,7 +22,7 @@ import pytest
 from helpers.course.figures import read_figures
 from tests.house import gates
 
-# trl, loralib, bitsandbytes, rouge-score and llguidance are absent, as on Colab.
+# ABSENT are not on Colab either.
 COLAB = """
 transformers==5.15.0 tokenizers==0.22.2 peft==0.20.0 accelerate==1.14.0 datasets==4.0.0
 pyarrow==18.1.0 huggingface-hub==1.27.0 safetensors==0.8.0 pandas==2.2.3 tqdm==4.67.3
@@ -30,6 +30,7 @@ matplotlib==3.10.0 ipython==7.34.0 ipykernel==6.17.1 PyYAML==6.0.3 psutil==5.9.5
 tensorboard==2.20.0 fastapi==0.141.1 uvicorn==0.52.3 openai==2.54.0 packaging==26.3
 lazy-loader==0.4
 """.split()
+ABSENT = {"trl", "loralib", "bitsandbytes", "gguf", "rouge-score", "llguidance"}
 WIDGETS = ["ipywidgets==7.7.1", "ipython-genutils==0.2.0"]
 LENT = ("torch", "numpy", "sympy", "mpmath", "networkx", "jinja2", "MarkupSafe")
 CUDA = ("nvidia-", "cuda-", "triton")  # what torch brings along on a GPU machine
@@ -173,21 +174,21 @@ def test_what_is_missing_or_too_old_is_installed_and_no_more(session):
     before, after = session.before[2], session.after[2]
     changed = {name for name, old in before.items() if after.get(name) != old}
     pins = gates.read_pins((gates.ROOT / "requirements.txt").read_text("utf-8"))
-    for name in ("trl", "loralib", "bitsandbytes", "rouge-score", "transformers"):
+    for name in (*ABSENT, "transformers"):
         assert after[name] == pins[name]
     # trl 1.16 asks for datasets from 4.7, and that for pyarrow; the rest is Hub's.
     asked = {"transformers", "tokenizers", "datasets", "pyarrow", "huggingface-hub"}
     assert asked <= changed and changed & pins.keys() <= asked
     assert all(after[name] == pins[name] for name in changed & pins.keys())
     new = after.keys() - before.keys()
-    assert new & pins.keys() == {"trl", "loralib", "bitsandbytes", "rouge-score"}
+    assert new & pins.keys() == ABSENT
 
 
 def test_one_line_says_what_is_installed(session):
     said = "".join(o.text for o in outputs(session, "setup") if o.name == "stdout")
     (line,) = (li for li in said.splitlines() if li.startswith("Installing "))
     names = {pin.partition("==")[0] for pin in line.split()[1:]}
-    assert names == {"transformers", "trl", "loralib", "bitsandbytes", "rouge-score"}
+    assert names == {"transformers", *ABSENT}
 
 
 def test_torch_and_numpy_are_the_very_same(session):

@@ -71,7 +71,7 @@ def test_03_explains_every_key_of_both_dictionaries():
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     prose = "".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
     tables = {row.strip() for row in re.findall(r"^\| `(\w+)` \|", prose, re.MULTILINE)}
-    for name in ("tiny", "gpu-16gb", "gpu-24gb", "gpu-80gb"):
+    for name in ("tiny", "small", "gpu-16gb", "gpu-24gb", "gpu-80gb"):
         profile = load_profile(name)
         keys = profile.training_config.keys() | profile.peft_config.keys()
         assert keys - {"data_seed"} <= tables
