@@ -290,13 +290,11 @@ def test_the_real_model_knows_the_capital_of_france():
     tokenizer = AutoTokenizer.from_pretrained(profile.model)
     model = models.load_model(profile)
     assert model.num_parameters() == 134_515_008
-    messages = [{"role": "user", "content": "The capital of France is"}]
-    rendered = tokenizer.apply_chat_template(
-        messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
-    )
-    prompt = tokenizer.decode(rendered["input_ids"][0])
-    assert prompt.startswith("<|im_start|>system\nYou are a helpful AI assistant named")
-    output = model.generate(**rendered, max_new_tokens=20, do_sample=False)
-    answer = tokenizer.decode(output[0][rendered["input_ids"].shape[1] :])
-    assert "Paris" in answer and answer.endswith("<|im_end|>")
+    prompt = tokenizer("The capital of France is", return_tensors="pt")
+    output = model.generate(**prompt, max_new_tokens=2, do_sample=False)
+    assert "Paris" in tokenizer.decode(output[0])
+    asked = [{"role": "user", "content": "a   13"}]
+    rendered = tokenizer.apply_chat_template(asked, tokenize=False)
+    assert rendered.startswith("<|im_start|>system\nYou are a helpful AI assistant")
+    assert rendered.endswith("<|im_start|>user\na   13<|im_end|>\n")
     assert tokenizer.tokenize("a   13") == ["a", "ĠĠĠ", "1", "3"]
