@@ -23,7 +23,7 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 STRIP    := --keep-id --extra-keys "metadata.language_info"
 
 .DEFAULT_GOAL := help
-.PHONY: help course test rehearsal lab site pages lint vllm setup install
+.PHONY: help course test rehearsal lab site pages lint vllm llamacpp setup install
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -63,6 +63,10 @@ lint: setup ## check style, spelling and stripped notebooks
 vllm: ## set up vLLM for a CPU, which lesson 06 uses, in .venv-vllm (Linux; 1 GB to download)
 	@$(MAKE) --no-print-directory setup VENV=.venv-vllm PIPFLAGS=--no-deps \
 	  REQUIRED=helpers/serving/requirements-vllm.txt
+
+llamacpp: ## set up llama.cpp, which lesson 07 uses, in .venv-llamacpp (55 MB to download)
+	@$(MAKE) --no-print-directory setup VENV=.venv-llamacpp PIPFLAGS=--no-deps \
+	  REQUIRED=helpers/serving/requirements-llamacpp.txt
 
 setup: ## create or update .venv (the other commands do it by themselves)
 	@cmp -s $(REQUIRED) $(STAMP) && test -x $(PY) || $(MAKE) --no-print-directory install

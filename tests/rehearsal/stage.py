@@ -170,6 +170,7 @@ def watch_processes(copies: Copies) -> None:
 
     subprocess.run, transformers_serve.command = run_on_cpu, serve_on_cpu
     serving.vllm_command = lambda: None  # it serves on a real card only
+    serving.llamacpp_python = lambda: None
 
 
 def shorten_training(copies: Copies, profile: str) -> None:
