@@ -5,7 +5,6 @@ device. Importing this module is cheap: torch comes in only when a device is pro
 """
 
 import re
-import time
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -111,33 +110,28 @@ def probe_device() -> Device:
 def bf16_speedup() -> float:
     """How many times as fast as float32 this CPU multiplies bfloat16; 0.0 where not.
 
-    Measured once a process, in 20 ms and on one thread: on a busy machine a second one
-    may be late by more than that. What the CPU has may yet be unused (torch without
-    oneDNN, DNNL_MAX_CPU_ISA): bfloat16 then takes a hundred times as long.
+    Measured once a process, in milliseconds: what the CPU has may yet be unused (torch
+    without oneDNN, DNNL_MAX_CPU_ISA), and bfloat16 then takes a hundred times as long.
     """
     import torch
 
     has = torch.cpu.get_capabilities()
     if not any(has.get(unit) for unit in BF16_UNITS):
         return 0.0
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return _seconds(torch.float32) / _seconds(torch.bfloat16)
-    finally:
-        torch.set_num_threads(threads)
+    return _seconds(torch.float32) / _seconds(torch.bfloat16)
 
 
 def _seconds(dtype) -> float:
-    """The shortest of five products of 256 x 256 matrices, after one to warm up."""
-    import torch
+    """The shortest of five products of 256 x 256 matrices, on one thread.
 
-    matrix, times = torch.ones(256, 256, dtype=dtype), []
-    for _ in range(6):
-        start = time.perf_counter()
-        matrix @ matrix
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
+    On a busy machine a second thread may be late by longer than they all take.
+    """
+    import torch
+    from torch.utils.benchmark import Timer
+
+    values = {"matrix": torch.ones(256, 256, dtype=dtype)}
+    timer = Timer("matrix @ matrix", globals=values, num_threads=1)
+    return min(timer.timeit(1).mean for _ in range(5))
 
 
 def choose_profile(device: Device) -> tuple[str, str]:

@@ -141,15 +141,17 @@ def test_small_takes_bf16_on_a_cpu_that_is_found_to_multiply_it_faster(
 
 def test_the_products_are_measured_once_and_on_one_thread(monkeypatch):
     threads, seen = torch.get_num_threads(), []
+    product = torch.Tensor.__matmul__
+    watch = lambda a, b: seen.append(torch.get_num_threads()) or product(a, b)  # noqa: E731
+    monkeypatch.setattr(torch.Tensor, "__matmul__", watch)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"bf16": True})
-    watch = lambda dtype: seen.append(torch.get_num_threads()) or 1.0  # noqa: E731
     config.bf16_speedup.cache_clear()
     try:
-        assert 0 < config._seconds(torch.float32) < 1
-        monkeypatch.setattr(config, "_seconds", watch)
         torch.set_num_threads(2)
-        assert [config.bf16_speedup(), config.bf16_speedup()] == [1.0, 1.0]
-        assert seen == [1, 1] and torch.get_num_threads() == 2
+        assert config.bf16_speedup() > 0
+        assert len(seen) >= 10 and set(seen) == {1} and torch.get_num_threads() == 2
+        seen.clear()
+        assert config.bf16_speedup() > 0 and not seen
     finally:
         torch.set_num_threads(threads)
         config.bf16_speedup.cache_clear()

@@ -1,10 +1,11 @@
 """Files that appear whole or not at all, and paths as others know them."""
 
+import hashlib
 import json
 
 import pytest
 
-from helpers.files import ROOT, shown, whole, write_json
+from helpers.files import ROOT, put_in_place, seal, shown, whole, write_json
 
 
 def test_a_file_is_complete_or_absent(tmp_path):
@@ -25,6 +26,22 @@ def test_an_error_midway_leaves_the_old_file(tmp_path, mode, half):
         stream.write(half)
         raise ZeroDivisionError
     assert path.read_text() == "old"
+
+
+def test_a_sealed_folder_takes_the_place_of_the_old_one(tmp_path):
+    part = tmp_path / "v1.0.part"
+    for folder in (part, tmp_path / "v1.0"):
+        folder.mkdir()
+        (folder / "a.txt").write_text(folder.name)
+    part.joinpath("a.txt").chmod(0o600)
+    seal(part)
+    seal(part)  # its own sums are none of the files
+    assert put_in_place(part) == tmp_path / "v1.0"
+    assert [path.name for path in tmp_path.iterdir()] == ["v1.0"]
+    digest = hashlib.sha256(b"v1.0.part").hexdigest()
+    sums = (tmp_path / "v1.0" / "SHA256SUMS").read_text(encoding="utf-8")
+    assert sums == f"{digest}  a.txt\n"
+    assert (tmp_path / "v1.0" / "a.txt").stat().st_mode & 0o444 == 0o444
 
 
 def test_a_path_is_shown_without_the_folders_of_this_machine(tmp_path):
