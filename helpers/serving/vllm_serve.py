@@ -80,13 +80,17 @@ def start_vllm(
 
 
 def adapter_options(adapters: dict) -> list[str]:
-    """The options that load adapters, of which one batch may mix all."""
+    """The options that load adapters, of which one batch may mix all, and the base.
+
+    One place for an adapter stays empty: in a mixed batch on a CPU, vLLM 0.32 adds what
+    is in the last place to the rows of the base (vllm#48421), in silence.
+    """
     if not adapters:
         return []
     folders = {name: Path(folder).resolve() for name, folder in adapters.items()}
     most = max(adapter_rank(name, folder) for name, folder in folders.items())
     room = next((rank for rank in RANKS if rank >= most), most)
-    options = ["--enable-lora", "--max-loras", str(len(folders))]
+    options = ["--enable-lora", "--max-loras", str(len(folders) + 1)]
     options += ["--max-lora-rank", str(room), "--lora-modules"]
     return options + [f"{name}={folder}" for name, folder in folders.items()]
 

@@ -68,7 +68,7 @@ def test_it_is_called_for_the_base_and_all_adapters(vllm, pretend, nowhere):
     assert option(command, "--dtype") == "float32"
     assert option(command, "--generation-config") == "vllm"
     assert option(command, "--max-lora-rank") == "16"
-    assert option(command, "--max-loras") == "2"  # one batch may mix them
+    assert option(command, "--max-loras") == "3"  # one batch may mix them
     start = command.index("--lora-modules") + 1
     modules = [f"{name}={folder}" for name, folder in ADAPTERS.items()]
     assert command[start : start + 2] == modules
