@@ -60,7 +60,10 @@ def _trained(profile: Profile, name: str, data: Path, changed: dict) -> Path:
     from helpers.finetune import recipe
     from helpers.finetune.settings import Settings, complete
     from helpers.formatting import load_splits
+    from helpers.models import fetch_small_model
 
+    if profile.name == "small" and profile.model == profile.open_model:
+        fetch_small_model()  # the folder's name depends on its files
     few = {"validation_rows": 50, "test_rows": 50, "resume": True}
     few["overrides"] = {"training_config": changed}
     settings = Settings(data, TRAINED, profile.name, profile.model, **few)

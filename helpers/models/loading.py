@@ -9,6 +9,7 @@ import transformers
 
 import helpers.models.cpu_training  # noqa: F401 - registers the attention "grouped"
 from helpers.config import Profile
+from helpers.models import small
 from helpers.models.integrity import ModelError, check_checkpoint, explain, remedy
 from helpers.models.room import check_room
 from helpers.models.tokens import make_ready
@@ -107,9 +108,11 @@ def keep_4bit_layout(model) -> None:
 def _load(auto, name: str, profile: Profile, whole: bool = False, **options):
     """`auto.from_pretrained`, its errors in one line. Runs no code of a checkpoint.
 
-    whole: whether its files have been checked.
+    whole: whether its files have been checked. Fetches the profile `small`'s model.
     """
-    if Path(name).is_absolute() and not whole:
+    if Path(name) == small.FOLDER and not whole:
+        small.fetch_small_model()
+    elif Path(name).is_absolute() and not whole:
         check_checkpoint(name)
     try:
         return auto.from_pretrained(name, trust_remote_code=False, **options)

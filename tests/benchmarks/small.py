@@ -62,7 +62,23 @@ SETTINGS: dict[str, dict[str, dict]] = {
     "constant rate": {"training_config": {"lr_scheduler_type": "constant_with_warmup"}},
     "linear decay": {"training_config": {"lr_scheduler_type": "linear"}},
     "no clipping": {"training_config": {"max_grad_norm": 0.0}},
-    "Adam's beta2 0.95": {"training_config": {"adam_beta2": 0.95}},
+    "beta2 0.95": {"training_config": {"adam_beta2": 0.95}},
+    "beta2 0.9": {"training_config": {"adam_beta2": 0.9}},
+    "beta2 0.95, rate 5e-4": {
+        "training_config": {"adam_beta2": 0.95, "learning_rate": 5e-4}
+    },
+    "beta2 0.95, rate 2e-3": {
+        "training_config": {"adam_beta2": 0.95, "learning_rate": 2e-3}
+    },
+    "beta2 0.95, 1 row an update": {
+        "training_config": {"adam_beta2": 0.95, "per_device_train_batch_size": 1}
+    },
+    "beta2 0.95, constant rate": {
+        "training_config": {
+            "adam_beta2": 0.95,
+            "lr_scheduler_type": "constant_with_warmup",
+        }
+    },
     "rows of like length": {
         "training_config": {"train_sampling_strategy": "group_by_length"}
     },

@@ -263,6 +263,19 @@ def test_who_has_not_fetched_it_is_told_how():
         )
 
 
+def test_loading_it_fetches_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(small, "FOLDER", tmp_path / "small")
+    fetched = []
+    monkeypatch.setattr(small, "fetch_small_model", lambda: fetched.append(1))
+    profile = on_cpu(load_profile("small"))
+    with pytest.raises(ModelError, match="small"):
+        models.load_tokenizer(dataclasses.replace(profile, model=str(small.FOLDER)))
+    assert fetched == [1]
+    with pytest.raises(ModelError, match="other"):
+        models.load_model(dataclasses.replace(profile, model=str(tmp_path / "other")))
+    assert fetched == [1]
+
+
 def test_course_and_finetune_fetch_it_for_the_profile_small_alone(
     monkeypatch, tmp_path, capsys
 ):
