@@ -13,11 +13,11 @@ import torch
 
 from helpers.evaluation.generation import prompt_ids
 from helpers.formatting import to_messages
-from helpers.models import available_bytes
+from helpers.models import ModelError, available_bytes
 
 
 def perplexity(model, tokenizer, examples, batch_size: int = 16) -> float:
-    """exp of `answer_loss`. Raises ValueError as it does."""
+    """exp of `answer_loss`. Raises ModelError as it does."""
     return math.exp(answer_loss(model, tokenizer, examples, batch_size))
 
 
@@ -25,7 +25,8 @@ def answer_loss(model, tokenizer, examples, batch_size: int = 16) -> float:
     """The loss of the answers' tokens, their ends included, in nats a token.
 
     examples: what `formatting.to_messages` takes, or a split of `load_splits`.
-    Raises ValueError where the template renders a prompt otherwise once it is answered.
+    Raises ModelError where the template renders a prompt otherwise once it is answered,
+    as Qwen 3's does where the answer begins with thoughts.
     """
     pairs = [_answered_ids(tokenizer, to_messages(example)) for example in examples]
     return _mean_nll(model, tokenizer, pairs, batch_size)
@@ -80,7 +81,7 @@ def _answered_ids(tokenizer, chat: list[dict]) -> tuple[list[int], int]:
     if ids[: len(prompt)] != prompt:
         rule = "requires a chat template whose prompt stays the same once answered"
         got = tokenizer.decode(ids[: len(prompt)])
-        raise ValueError(f"{rule}: got {got!r} for {tokenizer.decode(prompt)!r}")
+        raise ModelError(f"{rule}: got {got!r} for {tokenizer.decode(prompt)!r}")
     return ids, len(prompt)
 
 

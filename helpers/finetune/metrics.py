@@ -14,6 +14,7 @@ from helpers.environment import SHOWN, version
 from helpers.evaluation import Report, prompt_ids
 from helpers.files import shown, write_json
 from helpers.finetune.settings import Settings
+from helpers.models import left_out
 
 MIB = 2**20
 SETTINGS = (
@@ -67,6 +68,7 @@ def describe(trainer, settings: Settings, identity: dict, scores: dict) -> dict:
         "training_seconds": round(seconds, 1),
         "tokens_per_second": round(tokens / seconds, 1),
         "trainable_parameters": trainer.model.get_nb_trainable_parameters()[0],
+        "left_out": left_out(trainer.model),
         "processes": trainer.args.world_size,
         "device": probe_device().name,
         **peak_memory(),

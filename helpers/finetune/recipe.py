@@ -110,6 +110,7 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
         left_out,
         load_model,
         load_tokenizer,
+        train_fast_on_cpu,
         train_in_float32,
     )
 
@@ -133,8 +134,9 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     if settings.patience is not None:
         trainer.add_callback(EarlyStoppingCallback(settings.patience))
     train_in_float32(trainer.model)
-    if args.process_index == 0 and (note := left_out(trainer.model)):
-        tqdm.write(f"finetune: {note}", file=sys.stderr)
+    train_fast_on_cpu(trainer)
+    if args.process_index == 0 and (missed := left_out(trainer.model)):
+        tqdm.write(f"finetune: LoRA leaves out {missed}", file=sys.stderr)
     return trainer, base
 
 

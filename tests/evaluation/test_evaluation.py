@@ -16,7 +16,7 @@ from helpers.evaluation.generation import generate
 from helpers.evaluation.intervals import bootstrap_interval
 from helpers.evaluation.scoring import before_after, score
 from helpers.files import ROOT
-from helpers.models import meta_model
+from helpers.models import ModelError, meta_model
 from tests.models.tiny_model import WORDS, build_model, build_tokenizer, chat
 
 END, TEXT_END = 2, 3
@@ -82,13 +82,18 @@ def test_padding_on_the_wrong_side_answers_otherwise(model, tokenizer, monkeypat
 
 def test_generation_is_greedy_and_silent_on_a_model_that_samples(tokenizer, caplog):
     prompts, plain, sampling = questions(4), build_model(), build_model()
-    its_own = {"temperature": 0.6, "top_p": 0.9, "repetition_penalty": 5.0}
-    sampling.generation_config.update(do_sample=True, top_k=20, **its_own)
+    its_own = {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "top_k": 20}
+    its_own |= {"min_p": 0.1, "repetition_penalty": 5.0, "num_beams": 4}
+    its_own |= {"min_new_tokens": 40, "max_length": 20, "num_return_sequences": 2}
+    its_own |= {"suppress_tokens": [40], "forced_eos_token_id": END}
+    sampling.generation_config.update(**its_own)
     with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
         warnings.simplefilter("error")
         answers = generate(sampling, tokenizer, prompts, 12)
     assert answers == generate(plain, tokenizer, prompts, 12)
     assert not caplog.records
+    kept = sampling.generation_config.to_dict()
+    assert {name: kept[name] for name in its_own} == its_own
 
 
 def test_generation_is_the_argmax_of_the_logits(model, tokenizer):
@@ -361,7 +366,7 @@ def test_perplexity_of_a_model_that_knows_nothing_is_its_vocabulary(tokenizer):
 def test_a_template_that_changes_an_answered_prompt_is_refused(model):
     tokenizer = build_tokenizer()
     tokenizer.chat_template = "{{ messages | length }}" + tokenizer.chat_template
-    with pytest.raises(ValueError, match="whose prompt stays the same once answered"):
+    with pytest.raises(ModelError, match="whose prompt stays the same once answered"):
         evaluation.perplexity(model, tokenizer, EXAMPLES)
 
 

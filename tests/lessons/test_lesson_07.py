@@ -133,6 +133,10 @@ def test_a_card_holds_its_figures_and_no_others():
     assert "license: cc0-1.0" in text and "learning rate" not in text
     assert "BitsAndBytesConfig(load_in_4bit=True)" in text
     assert "license:" not in card(METRICS) and "none is stated yet" in card(METRICS)
+    assert "not adapted" not in card(METRICS | {"left_out": ""})
+    assert "| not adapted | 2 of 9 weights |" in card(
+        METRICS | {"left_out": "2 of 9 weights"}
+    )
     assert "87.5%" in summary(METRICS)
 
 

@@ -1,0 +1,225 @@
+"""Today's families from tokenizer to merged model, each small and random.
+
+What a family's checkpoint says stands in families.yaml, and what is expected of it.
+"""
+
+import logging
+import warnings
+from collections import Counter
+
+import pytest
+import torch
+from peft import PeftModel
+from torch import nn
+
+from helpers.evaluation.generation import (
+    generate,
+    generate_with_stops,
+    prompt_ids,
+    stop_ids,
+)
+from helpers.evaluation.likelihood import perplexity
+from helpers.formatting.batches import encode
+from helpers.models import ModelError, load_tokenizer
+from helpers.models.inspection import (
+    adapted_modules,
+    fingerprint,
+    left_out,
+    unadapted_modules,
+)
+from helpers.models.tokens import check_template
+from tests.models.families import (
+    ANSWER,
+    CHATS,
+    FAMILIES,
+    SYSTEM,
+    build,
+    refuses_system,
+)
+
+# PEFT 0.21.2 still asks transformers by the old name.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing"),
+    # It looks for modules by a pattern that it made for stacks of experts.
+    pytest.mark.filterwarnings("ignore:.*_pattern keys did not match any targeted"),
+]
+
+WORKS = [name for name, facts in FAMILIES.items() if "refused" not in facts]
+REFUSED = sorted(FAMILIES.keys() - WORKS)
+MERGED = 1e-4  # logits; measured 3e-5 at most, of logits up to 12
+
+
+@pytest.fixture(scope="module", params=WORKS)
+def family(request, tmp_path_factory):
+    return build(request.param, tmp_path_factory.mktemp("family"))
+
+
+def test_the_tokenizer_is_ready(family):
+    tokenizer, facts = family.tokenizer, family.facts
+    assert tokenizer.pad_token == facts["pad"]
+    assert tokenizer.padding_side == "right"
+    assert tokenizer.decode(tokenizer.encode("a . b", add_special_tokens=False)) == (
+        "a . b"
+    )
+    again = family.folder / "again"  # a saved tokenizer is not changed twice
+    tokenizer.save_pretrained(again)
+    assert type(tokenizer).from_pretrained(again).chat_template == (
+        tokenizer.chat_template
+    )
+
+
+def test_the_prompt_starts_the_whole_and_what_is_trained_can_stop(family):
+    tokenizer, facts = family.tokenizer, family.facts
+    stops, end = stop_ids(family.base(), tokenizer), family.ids(facts["end"])
+    assert {*family.ids(facts["stops"]), end, tokenizer.eos_token_id} == {*stops}
+    for chat, row in zip(family.chats, family.trainer.train_dataset, strict=True):
+        prompt = prompt_ids(tokenizer, chat[:-1])
+        ids, given = row["input_ids"], len(prompt)
+        assert ids[:given] == prompt
+        assert row["labels"] == [-100] * given + ids[given:]
+        trained = ids[given:]
+        text = tokenizer.decode(trained, skip_special_tokens=True).strip()
+        assert text == ANSWER["content"]
+        assert next(i for i in trained if i in stops) == end
+        assert (ids, row["labels"]) == encode(tokenizer, row)  # the plain loop's
+        assert tokenizer.decode(prompt).endswith(facts.get("thought", ""))
+
+
+def test_a_chat_has_one_beginning(family):
+    tokenizer, facts = family.tokenizer, family.facts
+    if "bos" not in facts:
+        pytest.skip("its bos is its end, or starts every turn")
+    for chat, row in zip(family.chats, family.trainer.train_dataset, strict=True):
+        assert row["input_ids"].count(tokenizer.bos_token_id) == facts["bos"]
+        rendered = tokenizer.apply_chat_template(chat, tokenize=False)
+        twice = tokenizer(rendered)["input_ids"].count(tokenizer.bos_token_id)
+        assert twice == facts["bos"] + facts["adds_bos"]  # what one must not do
+
+
+def test_a_system_turn_is_kept_folded_in_or_refused(family):
+    said, chat = family.facts["system"], [SYSTEM, *CHATS[0]]
+    if refuses_system(family.facts):
+        with pytest.raises(ModelError) as error:
+            check_template(family.tokenizer, ("system", "user", "assistant"))
+        assert said in str(error.value)
+        return
+    text = family.tokenizer.apply_chat_template(chat, tokenize=False)
+    assert SYSTEM["content"] in text
+    folded = f"{SYSTEM['content']}\n\n{CHATS[0][0]['content']}" in text
+    assert folded == (said == "folded into the first question")
+
+
+def test_lora_is_on_every_layer_that_the_facts_do_not_except(family):
+    model, base = family.trainer.model, family.base()
+    left_out = family.facts.get("left_out", {})
+    assert unadapted_modules(model) == left_out
+    head = base.get_output_embeddings()
+    layers = [
+        n for n, m in base.named_modules() if isinstance(m, nn.Linear) and m != head
+    ]
+    layers += [n for n, p in base.named_parameters() if ".experts." in n]
+    reached = Counter(adapted_modules(model)) + Counter(left_out)
+    reached.pop("gate", None)  # the router, which PEFT adapts along with the experts
+    assert reached == Counter(name.rpartition(".")[2] for name in layers)
+    moved = {n: p.abs().max() for n, p in model.named_parameters() if "lora_B" in n}
+    assert moved and not [name for name, most in moved.items() if most == 0]
+
+
+@torch.inference_mode()
+def logits(model, family):
+    """Those of a chat, (tokens, vocabulary)."""
+    ids = torch.tensor([family.trainer.train_dataset[0]["input_ids"]])
+    return model.eval()(input_ids=ids).logits[0]
+
+
+def test_saves_reloads_merges_and_loads_again(family, tmp_path):
+    trained = logits(family.trainer.model, family)
+    assert (trained - logits(family.base(), family)).abs().max() > 1000 * MERGED
+    family.trainer.model.save_pretrained(tmp_path / "adapter")
+    model = PeftModel.from_pretrained(family.base(), tmp_path / "adapter")
+    assert torch.equal(logits(model, family), trained)
+    assert fingerprint(model) == fingerprint(family.base())
+    merged = model.merge_and_unload()
+    torch.testing.assert_close(logits(merged, family), trained, atol=MERGED, rtol=0)
+    merged.save_pretrained(tmp_path / "merged")
+    loaded = type(merged).from_pretrained(tmp_path / "merged")
+    assert torch.equal(logits(loaded, family), logits(merged, family))
+    stops = loaded.generation_config.eos_token_id
+    assert {*(stops if isinstance(stops, list) else [stops])} == {
+        *family.ids(family.facts["stops"])
+    }
+
+
+def test_answers_are_greedy_and_silent_whatever_the_checkpoint_says(family, caplog):
+    model, tokenizer = family.trainer.model, family.tokenizer
+    prompts = [chat[:-1] for chat in family.chats]
+    own = model.generation_config.to_dict()
+    with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
+        warnings.simplefilter("error")
+        answers = generate(model, tokenizer, prompts, 4)
+    slow = "falling back to its reference PyTorch implementation"  # of Mamba, on CPUs
+    assert not [r for r in caplog.records if slow not in r.getMessage()]
+    assert model.generation_config.to_dict() == own
+    assert model.get_base_model().generation_config.to_dict() == own
+    stops = stop_ids(model, tokenizer)
+    for prompt, answer in zip(prompts, answers, strict=True):
+        ids = prompt_ids(tokenizer, prompt)
+        new = []
+        while len(new) < 4 and not {*new} & {*stops}:
+            with torch.inference_mode():
+                output = model(torch.tensor([ids + new])).logits[0, -1]
+            new.append(int(output.argmax()))
+        assert tokenizer.decode(new, skip_special_tokens=True) == answer
+
+
+def test_each_stop_token_ends_an_answer(family):
+    model, tokenizer = family.trainer.model, family.tokenizer
+    prompt = [CHATS[0][:-1]]
+    ordinary = tokenizer.encode("q", add_special_tokens=False)[0]
+    for token in [*stop_ids(model, tokenizer), ordinary]:
+        head = model.get_base_model().get_output_embeddings()
+        hook = head.register_forward_hook(lambda *_, t=token: saying(t, _[-1]))
+        [(answer, stopped)] = generate_with_stops(model, tokenizer, prompt, 3)
+        hook.remove()
+        assert (answer, stopped) == (
+            ("qqq", False) if token == ordinary else ("", True)
+        )
+
+
+def saying(token, logits):
+    """The logits of a model that says one token."""
+    return torch.zeros_like(logits).index_fill_(-1, torch.tensor([token]), 1.0)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_learnt_from_is_refused(name, tmp_path):
+    family = build(name, tmp_path)
+    with pytest.raises(ModelError) as error:
+        load_tokenizer(family.profile)
+    assert family.facts["refused"] in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_finetune_says_what_lora_leaves_out(tmp_path, capsys):
+    for name, said in {"Granite 4 hybrid": True, "Llama 3.2": False}.items():
+        trainer = build(name, tmp_path / name).trainer
+        line = f"finetune: LoRA leaves out {left_out(trainer.model)}\n"
+        assert (
+            (line in capsys.readouterr().err) == said == bool(left_out(trainer.model))
+        )
+
+
+def test_finetune_refuses_chats_that_a_template_cannot_render(tmp_path):
+    family = build("Gemma 2", tmp_path)
+    family.chats.append([SYSTEM, *CHATS[0]])
+    with pytest.raises(ModelError, match=r"refuses \(System role not supported\) in a"):
+        family.trainer  # noqa: B018
+
+
+def test_answers_that_begin_with_thoughts_are_refused_where_prompts_end_them(tmp_path):
+    family = build("Qwen3", tmp_path)
+    thought = {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nYes."}
+    row = {"messages": [CHATS[0][0], thought]}
+    with pytest.raises(ModelError, match="whose prompt stays the same once answered"):
+        perplexity(family.base(), family.tokenizer, [row])
