@@ -20,6 +20,7 @@ from pathlib import Path
 PIECES = "llama-bpe"
 # The numbers of enum llama_ftype in llama.cpp's llama.h.
 TYPES = {"Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18}
+TYPES["F32"] = 0  # of rounded weights: what they are worth computed with in 32 bit
 
 
 def convert(folder: str, file: str, kind: str, changes: str) -> None:
@@ -77,12 +78,12 @@ def change(writer, settings: dict) -> None:
 
 
 def quantize(file: str, output: str, kind: str) -> None:
-    """Writes a GGUF file of fewer bits."""
+    """Writes a GGUF file with its weights in another type."""
     from cyllama.llama import llama_cpp
 
     params = llama_cpp.LlamaModelQuantizeParams()
     params.ftype = TYPES[kind]
-    params.nthread = 1
+    params.nthread, params.allow_requantize = 1, True
     llama_cpp.model_quantize(file, output, params)
 
 
