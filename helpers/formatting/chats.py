@@ -9,7 +9,9 @@
 
 An example that fits several is read as the first of them. ShareGPT, prompt/completion
 and Alpaca may carry a text "system" too. Other fields, of examples and of messages, are
-left out; those that would be part of the chat are refused (NEVER_LEFT_OUT).
+left out; those that would be part of the chat are refused (NEVER_LEFT_OUT). A system
+turn is kept as it is: what a model's template makes of it, and whether it can be
+trained by, `models.check_template` tells.
 """
 
 from collections.abc import Mapping

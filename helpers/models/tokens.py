@@ -9,12 +9,13 @@ from helpers.models.integrity import ModelError
 # What checkpoints reserve for padding, the best first: Llama 3.1's token, the usual
 # spellings, DeepSeek's, and Phi-3's <unk>, which its authors' fine-tuning sample pads
 # with (sample_finetune.py beside the weights of microsoft/Phi-3-mini-4k-instruct).
-# Last what parts the documents of pretraining: no chat of SmolLM2 or Qwen ends in it.
+# Last what parts the documents of pretraining: it ends no chat of SmolLM2 or Llama 3.
 PAD_TOKENS = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<｜▁pad▁｜>")
-PAD_TOKENS += ("<unk>", "<|endoftext|>")
+PAD_TOKENS += ("<unk>", "<|endoftext|>", "<|end_of_text|>")
 
 NO_THINKING = "{% set enable_thinking = enable_thinking | default(false) %}"
-OWN_TEMPLATE = "put one that does as chat_template.jinja into the model's folder"
+ANOTHER = "put another one as chat_template.jinja into the model's folder"
+NO_SYSTEM = "put the system's text into the first question, or "
 # Chats to try a template on, by role.
 TEXTS = {"system": "Be brief.", "user": "Which?", "assistant": '{"order": "G4521"}'}
 
@@ -62,8 +63,8 @@ def check_template(tokenizer, roles: tuple[str, ...] = ("user", "assistant")) ->
     fault = _fault(tokenizer, [{"role": r, "content": TEXTS[r]} for r in roles])
     if fault:
         what = f"the chat template of {tokenizer.name_or_path} {fault}"
-        chat = ", ".join(roles)
-        raise ModelError(f"{what} in a chat of {chat}: {OWN_TEMPLATE}")
+        way = NO_SYSTEM * ("system" in roles) + ANOTHER
+        raise ModelError(f"{what} in a chat of {', '.join(roles)}: {way}")
 
 
 def check_rows(tokenizer, rows: int) -> None:
@@ -130,5 +131,6 @@ def _fault(tokenizer, chat: list[dict]) -> str | None:
 
 def _first_special(tokenizer, text: str) -> int | None:
     """The first special token of a text."""
+    special = special_ids(tokenizer)
     ids = tokenizer.encode(text, add_special_tokens=False)
-    return next((i for i in ids if i in special_ids(tokenizer)), None)
+    return next((i for i in ids if i in special), None)

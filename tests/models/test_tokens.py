@@ -161,7 +161,7 @@ def test_a_template_is_tried_on_the_chats_that_there_are():
     tokenizer.chat_template = no_system + "{% endif %}" + TEMPLATE
     check_template(tokenizer, ("user", "assistant"))
     line = refused(check_template, tokenizer, ("system", "user", "assistant"))
-    assert "refuses (no) in a chat of system, user, assistant" in line
+    assert "refuses (no) in a chat of system, user, assistant: put the system's" in line
 
 
 def test_decoding_changes_no_text(bring):
