@@ -13,7 +13,7 @@ from helpers.evaluation import score
 from helpers.files import ROOT
 from helpers.finetune import card, describe_adapter
 from helpers.finetune.model_card import summary
-from helpers.models import fingerprint, load_tokenizer
+from helpers.models import fingerprint
 from tests.house import gates
 from tests.models.tiny_model import build_model
 
@@ -90,33 +90,6 @@ def test_the_base_is_loaded_in_the_precision_of_the_training(monkeypatch, tmp_pa
     exec(cell("adapter"), space | {"shown": str}, found := {})
     assert space["profile"].dtype == "float32"
     assert found["profile"].dtype == "float16"
-
-
-@pytest.mark.parametrize("name", ["tiny-phi3", "tiny-llama"])
-def test_the_modelfile_renders_what_the_tokenizer_does(name):
-    """Both templates of the course, through the lesson's own two cells."""
-
-    class Model:
-        class generation_config:
-            eos_token_id = 3
-
-    tokenizer = load_tokenizer(load_profile("tiny", f"data/checkpoints/{name}"))
-    message = [{"role": "user", "content": "Where is order G4521?"}]
-    folder = type("Nowhere", (), {"__truediv__": lambda *_: Sink()})()
-    space = {"tokenizer": tokenizer, "merged": Model(), "folder": folder}
-    exec(cell("modelfile"), space)
-    exec(cell("modelfile-check"), space | {"test": [{"prompt": message}]})
-    assert "{{ .Prompt }}" in space["template"]
-
-
-class Sink:
-    """A file that keeps nothing."""
-
-    def write_text(self, text):
-        assert text.startswith("FROM .\nTEMPLATE ")
-
-    def read_text(self):
-        return ""
 
 
 def test_a_qlora_adapter_trains_in_fp32():
