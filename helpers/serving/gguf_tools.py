@@ -14,10 +14,14 @@ import threading
 from pathlib import Path
 
 # llama.cpp cuts a text in pieces before it merges letters, in one of the ways that it
-# knows by name. The checkpoints of the course cut otherwise than all of these, in
-# smaller pieces. None of their merges crosses a border between two, so a way that cuts
-# nowhere else gives the same tokens; this one differs in runs of white space only.
+# knows by name. The checkpoints of the course cut otherwise than all of these. Where no
+# token crosses a border, neither of theirs nor of this way, Llama 3's, both give the
+# same tokens, but for runs of white space, which Llama 3 divides.
 PIECES = "llama-bpe"
+LLAMA_3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 # The numbers of enum llama_ftype in llama.cpp's llama.h.
 TYPES = {"Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18}
 TYPES["F32"] = 0  # of rounded weights: what they are worth computed with in 32 bit
@@ -44,7 +48,9 @@ def convert(folder: str, file: str, kind: str, changes: str) -> None:
             try:
                 return super().get_vocab_base_pre(tokenizer)
             except NotImplementedError:  # a tokenizer that it has never met
-                return PIECES
+                if fits(tokenizer.backend_tokenizer):
+                    return PIECES
+                raise
 
         def set_vocab(self) -> None:
             if is_byte_level(self.dir_model):
@@ -60,6 +66,19 @@ def convert(folder: str, file: str, kind: str, changes: str) -> None:
     names = {"F32": types.ALL_F32, "F16": types.MOSTLY_F16, "BF16": types.MOSTLY_BF16}
     with torch.inference_mode():
         Converter(Path(folder), names[kind], Path(file)).write()
+
+
+def fits(tokenizer) -> bool:
+    """Whether each token of a tokenizer is one piece, in its own way and Llama 3's."""
+    from tokenizers import Regex, pre_tokenizers
+
+    if tokenizer.pre_tokenizer is None:
+        return False
+    ways = (tokenizer.pre_tokenizer, pre_tokenizers.Split(Regex(LLAMA_3), "isolated"))
+    special = tokenizer.get_added_tokens_decoder()
+    ids = set(range(tokenizer.get_vocab_size())) - set(special)
+    texts = [text for i in ids if "\ufffd" not in (text := tokenizer.decode([i]))]
+    return all(len(way.pre_tokenize_str(text)) < 2 for text in texts for way in ways)
 
 
 def is_byte_level(folder: Path) -> bool:

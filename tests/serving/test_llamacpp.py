@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import transformers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from helpers import serving
 from helpers.files import ROOT
@@ -171,14 +172,33 @@ def test_only_a_byte_level_tokenizer_is_written_as_one(
 
 
 @pytest.mark.parametrize("name", ["tiny-phi3", "tiny-llama"])
-def test_no_merge_crosses_a_border_between_pieces(name):
-    """So that whoever cuts texts at fewer places finds the same tokens."""
+def test_a_tokenizer_that_cuts_as_the_courses_may_be_taken_for_llamas(name):
     folder = MODEL.with_name(name)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder).backend_tokenizer
-    pieces = tokenizer.pre_tokenizer.pre_tokenize_str
-    special = set(tokenizer.get_added_tokens_decoder())
-    texts = [tokenizer.decode([i]) for i in range(2048) if i not in special]
-    whole = [text for text in texts if "\ufffd" not in text]  # no half a letter
-    assert len(whole) > 1900
-    assert [text for text in whole if len(pieces(text)) != 1] == []
-    assert len(pieces("two words")) == 2
+    assert gguf_tools.fits(tokenizer)
+
+
+def trained(texts, pattern):
+    """A byte-level tokenizer of a few texts that are cut where a pattern says."""
+    tokenizer = Tokenizer(models.BPE())
+    if pattern:
+        cut = pre_tokenizers.Split(Regex(pattern), "isolated")
+        level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([cut, level])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=400, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern", "fits"),
+    [
+        ("two words", r" ?\w+", True),
+        ("two words", r".+", False),  # a token across words
+        ("in 2026 2027", r" ?[a-z]+|\d+| ", False),  # four digits, which Llama parts
+        ("two words", None, False),
+    ],
+)
+def test_no_token_crosses_a_border(text, pattern, fits):
+    assert gguf_tools.fits(trained([text] * 20, pattern)) is fits
