@@ -52,7 +52,7 @@ def run(space, *names):
 
 
 def test_a_model_that_fails_nowhere_is_compared_all_the_same():
-    space = {"pd": pd, "expected": LINES, "score": score}
+    space = {"json": json, "pd": pd, "expected": LINES, "score": score}
     space |= {"earlier": score(LINES, LINES[::-1]), "tuned": score(LINES, LINES)}
     run(space, "rouge", "rouge-models")
     assert list(space["both"]["exact match"])[:2] == [0, 1]
@@ -103,7 +103,6 @@ def test_rouge_prefers_the_wrong_answer(figures):
 
 
 @pytest.mark.slow
-def test_forgetting_is_measured_and_undone(figures):
+def test_forgetting_is_measured(figures):
     assert min(figures["forgotten_lora"], figures["forgotten_full"]) > 0.05
     assert 0.5 < figures["forgotten_lora"] / figures["forgotten_full"] < 2
-    assert figures["forgotten_adapter_off"] == 0

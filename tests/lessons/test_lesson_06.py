@@ -168,7 +168,7 @@ def test_two_adapters_serve_one_batch(figures):
 
 @pytest.mark.slow
 def test_the_server_answers_everybody_as_the_model_does(figures):
-    assert figures["requests_answered"] == 50 and figures["server_agrees"] == 1
+    assert figures["server_agrees"] == 1
 
 
 @pytest.mark.slow
