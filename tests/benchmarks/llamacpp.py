@@ -41,6 +41,7 @@ ROUNDED = "only the weights rounded"
 PRE, BOS = "tokenizer.ggml.pre", "tokenizer.ggml.add_bos_token"
 OLLAMA = {"temperature": 0.8, "top_k": 40, "top_p": 0.9}
 ANGLES = "position angles unread (Ollama's import of a folder)"
+BREAK = "the last line break of the prompt is missing"
 CONTEXT = 48
 CUT = f"prompt cut to a context of {CONTEXT} tokens, as Ollama cuts"
 # {cause: what is changed of the exported file}. None: the setting is left out.
@@ -56,7 +57,6 @@ PROMPTS = {
     "ChatML without a system message (Ollama's guess for SmolLM2's)": (
         "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
     ),
-    "a line break is missing": "<|user|>\n{}<|end|>\n<|assistant|>",
 }
 # {cause: settings of the request}.
 SAMPLING = {f"Ollama's sampling, seed {n}": OLLAMA | {"seed": n} for n in range(3)}
@@ -193,7 +193,8 @@ def written(model: Model, cause: str, server) -> list:
         return [PROMPTS[cause].format(p[-1]["content"]) for p in model.prompts]
     if cause == CUT:
         return [cut(row["ids"], CONTEXT) for row in model.reference]
-    return [render(server, prompt) for prompt in model.prompts]
+    texts = [render(server, prompt) for prompt in model.prompts]
+    return [text.removesuffix("\n") for text in texts] if cause == BREAK else texts
 
 
 def render(server, prompt: list[dict]) -> str:
@@ -244,10 +245,10 @@ def parts(model: Model, name: str) -> list[ledger.Part]:
     """What is measured: weights, then causes, then tokens."""
     weights = ["F32, exact", *KINDS, "Q8_0, not repacked", "Q4_0, not repacked"]
     weights += [f"{kind}, {ROUNDED}" for kind in ("Q8_0", "Q4_0", "Q4_K_M")]
-    causes = ["ours", *FILES, *PROMPTS, *SAMPLING, CUT]
+    causes = ["ours", *FILES, *PROMPTS, BREAK, *SAMPLING, CUT]
     tokens = ["ours", *[cause for cause in FILES if cause != ANGLES]]
     about = {"answers": len(model.prompts), "new_tokens": model.new_tokens}
-    about["packages"] = pins()
+    about |= {"model": model.folder.name, "packages": pins()}
     listed = (
         ("weights", weights, measure_weights),
         ("cause", causes, measure_causes),
@@ -284,7 +285,7 @@ def main(argv=None) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder, name = options.model, "small"
         if folder is None:
-            folder, name = Path(place) / "merged", "tiny"
+            folder, name = Path(place) / "tiny-phi3 with tickets-lora", "tiny"
             merge(load_profile("tiny"), folder, [])
         model = Model(folder, Path(place), examples, options.new_tokens)
         measured = parts(model, f"llamacpp.{name}")
