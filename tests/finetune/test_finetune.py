@@ -16,6 +16,7 @@ from helpers.finetune import Settings
 from helpers.finetune.__main__ import main as finetune
 from helpers.finetune.settings import parse, read_overrides
 from helpers.formatting.splits import load_splits
+from helpers.models.cpu_training import train_fast_on_cpu
 from helpers.models.inspection import fingerprint
 from helpers.models.loading import load_model, load_tokenizer
 from tests.finetune import small_run
@@ -187,9 +188,11 @@ def test_its_losses_are_those_of_lesson_03(place, tmp_path):
 
     path = ROOT / "notebooks" / "03_finetune_with_lora.ipynb"
     [source] = [c.source for _, c in gates.cells(path) if c.id == "trainer"]
-    definition = re.search(r"^def make_trainer.*?\n    \)\n", source, re.S | re.M)[0]
+    wanted = r"^def make_trainer.*?return trainer\n"
+    definition = re.search(wanted, source, re.S | re.M)[0]
     definition = definition.replace("range(60)", "range(6)")
     space = {"SFTTrainer": SFTTrainer, "SFTConfig": SFTConfig, "LoraConfig": LoraConfig}
+    space["train_fast_on_cpu"] = train_fast_on_cpu
     space["splits"] = load_splits(place / "tickets.jsonl")
     space["tokenizer"] = load_tokenizer(tiny())
     space["peft_config"] = tiny().peft_config | small_run.DROPOUT

@@ -47,7 +47,15 @@ CLAIMS = {
     ("06", "server-check"): NOISE,
 }
 # Sides of branches that no rehearsal takes: {(lesson, "cell: test"): why}.
-NEVER = {}
+VLLM, GGUF = "the tier vllm runs it", "the tier llamacpp runs it"
+NEVER = {
+    ("06", "vllm-start: serving.vllm_command()"): VLLM,
+    ("06", "vllm-ask: server.running"): VLLM,
+    ("06", "vllm-many: server.running"): VLLM,
+    ("07", "gguf-export: LLAMACPP"): GGUF,
+    ("07", "gguf-ids: LLAMACPP"): GGUF,
+    ("07", "gguf-compare: LLAMACPP"): GGUF,
+}
 
 
 def rehearse(profile: str, report: Path, *arguments) -> dict:
