@@ -16,6 +16,7 @@ import pytest
 from filelock import FileLock
 
 from helpers.files import ROOT
+from tests.translations import dealt
 
 pytest_plugins = ["tests.site.browser"]
 
@@ -34,15 +35,19 @@ for name, value in {
 LONGEST = (
     "lessons/test_notebooks.py",
     "finetune/test_finetune.py",
+    "finetune/test_finetune_resume.py",
+    "finetune/test_resume.py",
+    "house/test_rooms.py",  # while the process that these fork is there
     "finetune/test_adapter_folder.py",
     "lessons/test_colab.py",
-    "finetune/test_finetune_resume.py",
-    "translations/test_localized_notebooks.py",
     "lessons/test_jupyterlab.py",
     "site/test_site_in_browser.py",
+    "translations/test_localized_notebooks.py",
     "benchmarks/test_gpu.py",
-    "rehearsal/test_rehearsal.py",
+    "data/test_adapters.py",
     "course/test_course.py",
+    "memory/test_memory_table.py",
+    "rehearsal/test_rehearsal.py",
 )
 # Marks of tests that are no part of `make test`.
 TIERS = ("rehearsal", "vllm", "llamacpp")
@@ -68,14 +73,17 @@ def _module(item) -> str:
     return item.path.relative_to(ROOT / "tests").as_posix()
 
 
+ALONE = "PYTEST_XDIST_WORKER" not in os.environ  # one process runs all tests
+
+
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory, worker_id):
+def made_once(tmp_path_factory):
     """made_once(name, make) -> folder: make(folder), in one of the test processes.
 
     The others wait, and find the folder. What raises in make raises in each of them.
     """
     base = tmp_path_factory.getbasetemp()
-    base = base if worker_id == "master" else base.parent  # shared by all workers
+    base = base if ALONE else base.parent  # shared by all processes
 
     def once(name, make):
         folder, failed = base / name, base / f"{name}.failed"
@@ -108,7 +116,7 @@ class CourseRun:
 
 
 @pytest.fixture(scope="session")
-def run_notebooks(worker_id):
+def run_notebooks():
     """run_notebooks(*arguments): the command, on the cores that are left to it.
 
     Returns what it printed; fails the test where a lesson fails.
@@ -116,7 +124,7 @@ def run_notebooks(worker_id):
 
     def run(*arguments) -> str:
         command = [sys.executable, "-m", "helpers.course", "--end-with-parent"]
-        jobs = [] if worker_id == "master" else ["--jobs", "1"]
+        jobs = [] if ALONE else ["--jobs", "1"]
         done = subprocess.run(
             [*command, *jobs, *arguments], cwd=ROOT, capture_output=True, text=True
         )
@@ -140,6 +148,12 @@ def course_run(made_once, run_notebooks):
     executed = {path.stem: path for path in (output / "notebooks").glob("*.ipynb")}
     printed = (output / "printed.txt").read_text(encoding="utf-8")
     return CourseRun({row["lesson"]: row for row in rows}, executed, printed)
+
+
+@pytest.fixture(scope="session")
+def localized(made_once):
+    """The folder of all translated notebooks: LANGUAGE/notebooks/LESSON.ipynb."""
+    return made_once("localized", dealt.build)
 
 
 @pytest.fixture

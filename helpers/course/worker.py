@@ -111,6 +111,9 @@ def describe_failure(error, source: str, executed: str, cell_id: str | None) -> 
 
 def execute(task: dict, emit: Callable[..., None]) -> dict | None:
     """Runs the notebook of `task`; the description of its failure, None for none."""
+    # A grammar of web addresses, which takes a second to build, for jsonschema: it does
+    # without, and papermill needs neither.
+    sys.modules.setdefault("rfc3987_syntax", None)
     import papermill
 
     current = {"id": None}

@@ -1,85 +1,58 @@
-"""Kills training runs again and again; see test_finetune_resume.py.
-
-Usage: killed_runs.py KILLS ARGUMENTS..., the arguments being those of `python -m
-helpers.finetune`. Every attempt is a fork of this process, so that none pays for the
-imports. The first run is left to end, and timed. The others are killed after a random
-part of that time, and the next attempt goes on with --resume. A run that ends is put
-aside as OUTPUT.K and another begins; the last one is left to end. After every kill the
-folder is checked. Prints one line of JSON: the updates that were saved at each kill.
-"""
+"""A training run that is killed again and again; see test_finetune_resume.py."""
 
 import json
-import os
 import random
 import signal
-import sys
 import time
 from pathlib import Path
 
 from safetensors import safe_open
 
 from helpers.finetune import last_checkpoint
-from helpers.finetune.__main__ import main as finetune
-from helpers.models import quiet
+from tests.warm import Program
 
 
-def main(kills: int, arguments: list[str]) -> None:
-    quiet()
-    # Imported here, and not in every fork.
-    import trl.trainer.sft_trainer  # noqa: F401
+def killed(kills: int, arguments: list[str], said: Path) -> list[int]:
+    """The updates that were saved at each kill of `python -m helpers.finetune`.
 
-    import helpers.finetune.callbacks
-    import helpers.finetune.recipe  # noqa: F401
-
+    The first run is left to end, and timed. The others are killed after a random part
+    of that time, and the next attempt goes on with --resume. A run that ends is put
+    aside as OUTPUT.K and another begins; the last one is left to end. After every kill
+    the folder is checked. said: a folder for what they print.
+    """
     output, steps = Path(arguments[arguments.index("--output") + 1]), []
-    chance, ended, start = random.Random(0), 0, time.monotonic()
-    assert forked(arguments)() == 0
-    seconds = time.monotonic() - start
+    chance, ended = random.Random(0), 0
+
+    def start(*more):
+        return Program(said, "helpers.finetune", *arguments, *more)
+
+    assert start("--help").wait().returncode == 0  # the process they all start from
+    start_time = time.monotonic()
+    assert start().wait().returncode == 0
+    seconds = time.monotonic() - start_time
     output.rename(f"{output}.0")
     while len(steps) < kills:
-        if killed_after(chance.uniform(0, seconds), [*arguments, "--resume"]):
+        if killed_after(chance.uniform(0, seconds), start("--resume")):
             check(output)
             newest = last_checkpoint(output / "checkpoints")
             steps.append(int(newest.name.partition("-")[2]) if newest else 0)
         else:
             ended += 1
             output.rename(f"{output}.{ended}")
-    assert forked([*arguments, "--resume"])() == 0
-    print(json.dumps(steps))
+    assert start("--resume").wait().returncode == 0
+    return steps
 
 
-def forked(arguments):
-    """Start the command in a fork; return a function that waits for its exit code."""
-    child = os.fork()
-    if child == 0:
-        quiet_streams()
-        os._exit(finetune(arguments))
-
-    def wait():
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-    wait.child = child
-    return wait
-
-
-def killed_after(seconds, arguments):
+def killed_after(seconds: float, program: Program) -> bool:
     """Whether a run was still going on after so many seconds; it is dead then."""
-    wait = forked(arguments)
     time.sleep(seconds)
-    os.kill(wait.child, signal.SIGKILL)  # a zombie, where it has ended already
-    code = wait()
+    program.send(signal.SIGKILL)
+    code = program.wait().returncode
     assert code in (0, -signal.SIGKILL), code
     return code != 0
 
 
-def quiet_streams():
-    """Send what a fork prints to nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-
-
-def check(output):
+def check(output: Path) -> None:
     """What the folder holds beside its work in progress is whole."""
     for path in output.glob("*") if output.exists() else ():
         if path.suffix == ".json":
@@ -89,11 +62,6 @@ def check(output):
                 assert list(file.keys())
         elif path.name == "README.md":
             assert "Licence:" in path.read_text(encoding="utf-8")
-    work = output / "checkpoints"
-    kept = work / "before.json"
+    kept = output / "checkpoints" / "before.json"
     if kept.exists():
         json.loads(kept.read_text(encoding="utf-8"))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:])

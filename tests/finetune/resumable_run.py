@@ -1,7 +1,8 @@
 """A short training run that can be killed and started again; see test_resume.py.
 
-Usage: resumable_run.py FOLDER. Resumes from the newest whole checkpoint there is, and
-at the end saves the adapter to FOLDER/final, which appears whole or not at all.
+Usage: python -m tests.finetune.resumable_run FOLDER. Resumes from the newest whole
+checkpoint there is, and at the end saves the adapter to FOLDER/final, which appears
+whole or not at all.
 """
 
 import os

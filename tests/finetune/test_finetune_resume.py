@@ -1,25 +1,22 @@
 """A run of helpers.finetune that was stopped ends as if nothing had happened."""
 
-import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers.files import ROOT
 from helpers.finetune import last_checkpoint
 from helpers.finetune.__main__ import main as finetune
 from helpers.finetune.run_folder import RunFolder
-from tests.finetune import small_run
+from tests.finetune import killed_runs, small_run
+from tests.warm import Program, can_fork
 
 ADAPTER = "adapter_model.safetensors"
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+needs_fork = pytest.mark.skipif(not can_fork, reason="no fork here")
 
 
 def assert_same(folder, expected):
@@ -57,41 +54,32 @@ def qlora(tmp_path_factory):
 @needs_fork
 @pytest.mark.slow
 def test_killed_at_ten_random_moments(lora, tmp_path):
-    output = tmp_path / "out"
-    call = [sys.executable, "-m", "tests.finetune.killed_runs", "10"]
-    done = subprocess.run(
-        [*call, *lora.call(output)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    steps = json.loads(done.stdout.splitlines()[-1])
+    steps = killed_runs.killed(10, lora.call(tmp_path / "out"), tmp_path)
     assert len(steps) == 10 and len(set(steps)) > 1, steps
     for folder in tmp_path.glob("out*"):
         assert_same(folder, lora.straight)
 
 
 def started(case, output, checkpoint):
-    """A process with a run, returned as soon as that checkpoint is whole."""
-    call = [sys.executable, "-m", "helpers.finetune", *case.call(output)]
-    process = subprocess.Popen(call, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    """A program with a run, returned as soon as that checkpoint is whole."""
+    said = output.with_name("said")
+    program = Program(said, "helpers.finetune", *case.call(output))
     last = output / "checkpoints" / checkpoint / "trainer_state.json"
     end = time.monotonic() + 300
     while not last.exists():
-        assert process.poll() is None, process.stderr.read()[-2000:]
+        assert program.runs(), program.wait().stderr[-2000:]
         assert time.monotonic() < end, "the run did not come so far"
         time.sleep(0.01)
-    return process
+    return program
 
 
 @pytest.mark.slow
 def test_qlora_goes_on_with_the_same_bits(qlora, tmp_path):
     """TRL starts a QLoRA adapter in bf16 and resumes it in fp32: here it is fp32."""
     output = tmp_path / "out"
-    process = started(qlora, output, "checkpoint-4")
-    process.kill()
-    process.communicate()
+    program = started(qlora, output, "checkpoint-4")
+    program.send(signal.SIGKILL)
+    assert program.wait().returncode == -signal.SIGKILL
     assert not RunFolder(output).is_complete
     assert finetune(qlora.call(output, "--resume")) == 0
     assert_same(output, qlora.straight)
@@ -101,10 +89,11 @@ def test_qlora_goes_on_with_the_same_bits(qlora, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_stops(lora, tmp_path, number, capsys):
     output = tmp_path / "out"
-    process = started(lora, output, "checkpoint-2")
-    process.send_signal(number)
-    stderr = process.communicate()[1]
-    assert process.returncode == 128 + number
+    program = started(lora, output, "checkpoint-2")
+    program.send(number)
+    done = program.wait()
+    stderr = done.stderr
+    assert done.returncode == 128 + number
     [line] = [li for li in stderr.splitlines() if li.startswith("finetune: ")]
     saved = last_checkpoint(output / "checkpoints")
     step = int(saved.name.partition("-")[2])

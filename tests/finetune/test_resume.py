@@ -2,33 +2,32 @@
 
 import json
 import random
-import subprocess
-import sys
+import signal
 import time
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers.files import ROOT
 from helpers.finetune import last_checkpoint
+from tests.warm import Program
 
 
 def start(folder):
-    command = [sys.executable, "-m", "tests.finetune.resumable_run", str(folder)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    said = folder.with_name(f"{folder.name}-said")
+    return Program(said, "tests.finetune.resumable_run", folder)
 
 
-def kill_when(process, ready, timeout=120):
-    """SIGKILL a process as soon as ready() holds; False where it ended before."""
+def kill_when(program, ready, timeout=120):
+    """SIGKILL a program as soon as ready() holds; False where it ended before."""
     end = time.monotonic() + timeout
     while not ready():
-        if process.poll() is not None:
+        if not program.runs():
             return False
         assert time.monotonic() < end, "the run did not come so far"
         time.sleep(0.001)
-    process.kill()
-    process.wait()
+    program.send(signal.SIGKILL)
+    program.wait()
     return True
 
 
@@ -39,7 +38,7 @@ def final(folder):
 @pytest.mark.slow
 def test_a_killed_run_ends_like_an_uninterrupted_one(tmp_path):
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    assert start(straight).wait() == 0
+    assert start(straight).wait().returncode == 0
     # In the middle of a checkpoint: its folder is there, its last file is not.
     run = killed / "run"
     assert kill_when(start(killed), lambda: (run / "checkpoint-2").is_dir())
@@ -47,7 +46,7 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(tmp_path):
     later = start(killed)
     assert kill_when(later, lambda: (run / "checkpoint-6/trainer_state.json").exists())
     assert not (killed / "final").exists()
-    assert start(killed).wait() == 0
+    assert start(killed).wait().returncode == 0
     expected, got = final(straight), final(killed)
     assert expected.keys() == got.keys()
     assert all(torch.equal(expected[name], got[name]) for name in expected)

@@ -5,6 +5,7 @@ bottom, `| place | holds |`. A place may import those below it.
 """
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from helpers.files import ROOT
 from tests.house import gates
+from tests.warm import Program
 
 HELPERS = ROOT / "helpers"
 # Of Python, without the recipes: a bound to be raised knowingly only.
@@ -152,14 +154,12 @@ PACKAGES = sorted(path.parent.name for path in HELPERS.glob("*/__init__.py"))
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_name_on_a_door_is_there(package):
+def test_every_name_on_a_door_is_there(package, tmp_path):
     """Looked up in a fresh process: here another test may have filled the package."""
-    code = f"import helpers.{package} as p; print(*[getattr(p, n) for n in p.__all__])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
-    )
+    done = Program(tmp_path, "tests.house.door", f"helpers.{package}").wait()
     assert done.returncode == 0, done.stderr
-    assert "<module" not in done.stdout  # a name that is also a submodule's
+    names = json.loads(done.stdout)
+    assert names and [n for n, kind in names.items() if kind == "module"] == []
 
 
 def test_doors_and_configuration_are_cheap():

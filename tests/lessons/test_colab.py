@@ -1,9 +1,9 @@
 """Colab, simulated: the set-up cell beside other versions of everything but torch.
 
 A fresh virtual environment gets the versions that Colab had in August 2026
-(github.com/googlecolab/backend-info, pip-freeze.txt); torch and numpy are lent to it
-from the environment of the tests. There lesson 00, alone in a folder, clones the course
-over file:// and runs.
+(github.com/googlecolab/backend-info, pip-freeze.txt); torch, numpy and pip are lent to
+it from the environment of the tests. There lesson 00, alone in a folder, clones the
+course over file:// and runs.
 """
 
 import json
@@ -32,7 +32,7 @@ lazy-loader==0.4
 """.split()
 ABSENT = {"trl", "loralib", "bitsandbytes", "gguf", "rouge-score", "llguidance"}
 WIDGETS = ["ipywidgets==7.7.1", "ipython-genutils==0.2.0"]
-LENT = ("torch", "numpy", "sympy", "mpmath", "networkx", "jinja2", "MarkupSafe")
+LENT = ("torch", "numpy", "sympy", "mpmath", "networkx", "jinja2", "MarkupSafe", "pip")
 CUDA = ("nvidia-", "cuda-", "triton")  # what torch brings along on a GPU machine
 SLIDER = """\
 from matplotlib.figure import Figure
@@ -41,10 +41,10 @@ from helpers.widgets import slider
 slider(lambda rank: Figure(), [1, 2], start=1, label="rank")
 """
 VERSIONS = """\
-import json, numpy, torch
-from importlib import metadata
+import json
+from importlib import metadata, util
 found = {d.name.lower().replace("_", "-"): d.version for d in metadata.distributions()}
-print(json.dumps([torch.__file__, numpy.__file__, found]))
+print(json.dumps([*(util.find_spec(n).origin for n in ("torch", "numpy")), found]))
 """
 pytestmark = [
     pytest.mark.slow,
@@ -100,7 +100,7 @@ def environment(folder):
     if subprocess.run(probe, capture_output=True).returncode:
         pytest.skip("PyPI cannot be reached, and Colab's packages come from there")
     lend(folder / "lent")
-    run(sys.executable, "-m", "venv", str(folder / "venv"))
+    run(sys.executable, "-m", "venv", "--without-pip", str(folder / "venv"))
     python = folder / "venv" / "bin" / "python"
     (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
     (site / "lent.pth").write_text(f"{folder / 'lent'}\n", encoding="utf-8")

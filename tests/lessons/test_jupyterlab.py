@@ -18,7 +18,6 @@ from tests.lessons import jupyter_lab
 from tests.site.browser import watch
 from tests.translations.dealt import (
     IN_A_BROWSER,
-    build,
     commit,
     dealt,
     scores,
@@ -33,12 +32,11 @@ CALCULATOR = {"config": "Llama-3.1-8B", "method": "qlora", "length": 1024}
 
 
 @pytest.fixture(scope="module")
-def lab(browser, tmp_path_factory):
+def lab(browser, localized, tmp_path_factory):
     """(folder of the course's copy, address, token) of a running JupyterLab."""
-    course, built = tmp_path_factory.mktemp("course"), tmp_path_factory.mktemp("built")
-    build(built)
-    pages = {lesson: built / name / "notebooks" for name, lesson in dealt(commit())}
-    jupyter_lab.copy_course(course, VALUES, {name: pages[name] for name in LESSONS})
+    course, drawn = tmp_path_factory.mktemp("course"), dealt(commit())
+    pages = {name: localized / drawn[name] / "notebooks" for name in LESSONS}
+    jupyter_lab.copy_course(course, VALUES, pages)
     with jupyter_lab.running(course, tmp_path_factory.mktemp("jupyter")) as server:
         yield course, *server
 

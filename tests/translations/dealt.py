@@ -1,24 +1,36 @@
-"""Which lesson runs in which language at a commit: two of each, others at every commit.
+"""Which lesson runs in which language at a commit: one of each, others at every commit.
 
-Two lessons are opened in JupyterLab in a browser (tests/lessons/test_jupyterlab.py), as
-the readers of that language open them; the others run headlessly.
+That every built notebook has the English cells is proven without running any
+(test_localized_notebooks.py). What a run adds is the same for all of them: the file
+opens, takes its parameters, finds its kernel and the course, and measures what the
+English one does. So each language runs one lesson. Two of these are opened in
+JupyterLab in a browser (tests/lessons/test_jupyterlab.py), as readers open them; the
+others are short and run headlessly.
 """
 
+import json
 import random
 import subprocess
 import sys
-from itertools import cycle, islice
 from pathlib import Path
 
-from helpers.course import read_figures
+from helpers.course import read_figures, read_ledger
 from helpers.files import ROOT
 from translations.checking import COMPLETE
 from translations.edition import languages
 
 LESSONS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 IN_A_BROWSER = ("00_start_here", "04_finetune_with_qlora")
-LANGUAGES = [name for name in languages(ROOT) if name in COMPLETE]
-EACH = 2
+BUILT = languages(ROOT)
+LANGUAGES = [name for name in BUILT if name in COMPLETE]
+SHORT = 45  # seconds, in the ledger
+
+
+def short_lessons() -> list[str]:
+    """Those that run headlessly."""
+    took = {e["lesson"]: e["seconds"] for e in read_ledger() if e["profile"] == "tiny"}
+    short = [name for name in LESSONS if took.get(name, SHORT) < SHORT]
+    return [name for name in short if name not in IN_A_BROWSER]
 
 
 def commit() -> str:
@@ -28,16 +40,38 @@ def commit() -> str:
     return done.stdout.strip() or (ROOT / "README.md").read_text("utf-8")
 
 
-def dealt(seed: str) -> list[tuple[str, str]]:
-    """[(language, lesson)]: the lessons shuffled, two dealt to each language."""
-    deck = cycle(random.Random(seed).sample(LESSONS, len(LESSONS)))
-    return [(name, lesson) for name in LANGUAGES for lesson in islice(deck, EACH)]
+def dealt(seed: str) -> dict[str, str]:
+    """{lesson: language}: the two for the browser, and short ones for the others."""
+    deck, rest = random.Random(seed), len(LANGUAGES) - len(IN_A_BROWSER)
+    lessons = [*IN_A_BROWSER, *deck.sample(short_lessons(), rest)]
+    return dict(zip(lessons, deck.sample(LANGUAGES, len(LANGUAGES)), strict=True))
 
 
 def build(folder: Path) -> None:
     """Builds every localized notebook: folder/LANGUAGE/notebooks/LESSON.ipynb."""
-    command = [sys.executable, "translations/lessons.py", "build", *LANGUAGES]
+    command = [sys.executable, "translations/lessons.py", "build", *BUILT]
     subprocess.run([*command, "--output", folder], cwd=ROOT, check=True)
+
+
+def differences(built: dict, english: dict) -> list[str]:
+    """Where a built notebook, as JSON, differs in more than the text of its prose."""
+    if built.keys() != english.keys() or len(built["cells"]) != len(english["cells"]):
+        return ["its parts"]
+    cells = zip(built["cells"], english["cells"], strict=True)
+    wrong = [other["id"] for one, other in cells if _shape(one) != _shape(other)]
+    return wrong + [k for k in english if k != "cells" and built[k] != english[k]]
+
+
+def _shape(cell: dict) -> dict:
+    """A cell without the text that a translation changes."""
+    if cell["cell_type"] == "markdown":
+        return cell | {"source": None}
+    return cell | {"source": "".join(cell["source"])}
+
+
+def read(folder: Path, lesson: str) -> dict:
+    """A notebook of a folder, as JSON."""
+    return json.loads((folder / f"{lesson}.ipynb").read_text(encoding="utf-8"))
 
 
 def scores(figures: dict) -> dict:

@@ -1,27 +1,74 @@
-"""Translated lessons run: two of each language, others at every commit."""
+"""Translated lessons have the English code, and run: one of each language."""
 
+import copy
 import json
 import shutil
 import tempfile
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from helpers.files import ROOT
 from tests.translations.dealt import (
-    EACH,
+    BUILT,
     IN_A_BROWSER,
     LANGUAGES,
     LESSONS,
-    build,
     commit,
     dealt,
+    differences,
+    read,
     scores,
+    short_lessons,
 )
 
 
+@pytest.mark.parametrize("language", BUILT)
+def test_every_built_notebook_has_the_english_cells(localized, language):
+    folder = localized / language / "notebooks"
+    names = sorted(path.stem for path in folder.glob("*.ipynb"))
+    assert names == LESSONS if language in LANGUAGES else set(names) <= set(LESSONS)
+    english = {name: read(ROOT / "notebooks", name) for name in names}
+    built = {name: read(folder, name) for name in names}
+    found = {name: differences(built[name], english[name]) for name in names}
+    assert {name: what for name, what in found.items() if what} == {}
+    for name in names:
+        nbformat.validate(built[name])
+        assert built[name] != english[name] or language not in LANGUAGES
+
+
+def _code(book):
+    return next(c for c in book["cells"] if c["cell_type"] == "code")
+
+
+SPOILT = {
+    "another character": lambda book: _code(book)["source"].append(" "),
+    "a lost tag": lambda book: _code(book)["metadata"].clear(),
+    "another id": lambda book: _code(book).update(id="other"),
+    "an output": lambda book: _code(book)["outputs"].append({}),
+    "code that became prose": lambda book: _code(book).update(cell_type="markdown"),
+    "prose that became code": lambda book: book["cells"][0].update(cell_type="code"),
+    "a lost cell": lambda book: book["cells"].pop(),
+    "two cells exchanged": lambda book: book["cells"].reverse(),
+    "another kernel": lambda book: book["metadata"]["kernelspec"].update(name="r"),
+    "another format": lambda book: book.update(nbformat_minor=4),
+    "something more": lambda book: book.update(more={}),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_what_is_not_the_english_code_is_seen(spoil):
+    english = read(ROOT / "notebooks", LESSONS[0])
+    translated = copy.deepcopy(english)
+    translated["cells"][0]["source"] = ["# Otro"]
+    assert differences(translated, english) == []
+    spoil(translated)
+    assert differences(translated, english) != []
+
+
 @pytest.fixture(scope="module")
-def localized_run(course_run, run_notebooks):
+def localized_run(localized, course_run, run_notebooks):
     """{"lesson.language": figures} of the localized notebooks that the commit deals.
 
     They run below the course's folder, where a reader builds them, and after the
@@ -29,20 +76,19 @@ def localized_run(course_run, run_notebooks):
     """
     (ROOT / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ROOT / "build", prefix="localized-") as folder:
-        return run_drawn(Path(folder), run_notebooks)
+        return run_drawn(localized, Path(folder), run_notebooks)
 
 
-def headless() -> list[tuple[str, str]]:
-    """[(language, lesson)] of this commit, without those that a browser runs."""
-    return [pair for pair in dealt(commit()) if pair[1] not in IN_A_BROWSER]
+def headless() -> dict[str, str]:
+    """{lesson: language} of this commit, without those that a browser runs."""
+    return {n: lang for n, lang in dealt(commit()).items() if n not in IN_A_BROWSER}
 
 
-def run_drawn(folder, run_notebooks):
-    """{"lesson.language": figures}: builds all in a folder, runs the drawn ones."""
-    build(folder)
+def run_drawn(localized, folder, run_notebooks):
+    """{"lesson.language": figures}: runs the drawn ones in a folder."""
     (folder / "drawn").mkdir()
-    for language, lesson in headless():
-        built = folder / language / "notebooks" / f"{lesson}.ipynb"
+    for lesson, language in headless().items():
+        built = localized / language / "notebooks" / f"{lesson}.ipynb"
         shutil.copy(built, folder / "drawn" / f"{lesson}.{language}.ipynb")
     run_notebooks("--notebooks", folder / "drawn", "--output", folder / "run")
     rows = json.loads((folder / "run" / "course.json").read_text("utf-8"))
@@ -51,8 +97,12 @@ def run_drawn(folder, run_notebooks):
 
 @pytest.mark.slow
 def test_drawn_lessons_run_in_every_language(localized_run):
-    assert set(localized_run) == {f"{lesson}.{name}" for name, lesson in headless()}
-    assert len(localized_run) == EACH * len(LANGUAGES) - len(IN_A_BROWSER)
+    drawn = dealt(commit())
+    assert sorted(drawn.values()) == sorted(LANGUAGES)
+    assert set(localized_run) == {
+        f"{lesson}.{name}" for lesson, name in headless().items()
+    }
+    assert len(localized_run) == len(LANGUAGES) - len(IN_A_BROWSER)
 
 
 @pytest.mark.slow
@@ -66,9 +116,12 @@ def test_a_translated_lesson_measures_what_the_english_one_does(
 
 def test_the_draw_follows_the_commit_and_gives_each_language_its_share():
     assert dealt("a") == dealt("a")
-    assert len({tuple(dealt(str(seed))) for seed in range(20)}) > 15
-    for language in LANGUAGES:
-        mine = [lesson for name, lesson in dealt("a") if name == language]
-        assert len(set(mine)) == EACH
-    # Every lesson is drawn once, those that a browser runs among them.
-    assert sorted(lesson for _, lesson in dealt("a")) == LESSONS
+    draws = [dealt(str(seed)) for seed in range(200)]
+    assert len({tuple(draw.items()) for draw in draws[:20]}) > 15
+    for draw in draws:
+        assert sorted(draw.values()) == sorted(LANGUAGES)
+        assert tuple(draw)[: len(IN_A_BROWSER)] == IN_A_BROWSER
+    # In time each language runs each of them.
+    pairs = {pair for draw in draws for pair in draw.items()}
+    mine = [*IN_A_BROWSER, *short_lessons()]
+    assert pairs == {(lesson, name) for lesson in mine for name in LANGUAGES}
