@@ -128,7 +128,7 @@ def test_what_changes_an_adapter_changes_its_folder(runs, tmp_path, monkeypatch)
     (weights / "model.safetensors").write_bytes(b"another")
     others.append(folder(model=str(weights)))
     monkeypatch.setattr(
-        "helpers.config._dtype", lambda *_: ("float16", "says the test")
+        "helpers.config._dtype", lambda *_, **__: ("float16", "says the test")
     )
     others.append(folder())
     assert len({same, *others}) == 1 + len(others)
