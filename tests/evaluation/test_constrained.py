@@ -171,7 +171,7 @@ def test_a_token_that_another_processor_forced_is_refused(model):
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
-        ({"type": "anything"}, "Invalid type: objekt"),
+        ({"type": "anything"}, "Invalid type: anything"),
         (object_of({"a": {"not": {"type": "string"}}}), "Unimplemented keys"),
         (object_of({"a": {"type": "string", "pattern": "(?=b)"}}), "look-around"),
         (object_of({"queue": {"enum": []}}), "Unsatisfiable"),
