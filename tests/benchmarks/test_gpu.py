@@ -239,11 +239,15 @@ def test_decoding_builds_a_model_a_precision(monkeypatch):
     monkeypatch.setattr(
         decoding, "random_base", lambda *a, **k: built.append(a[1]) or real(*a, **k)
     )
+    took = decoding.times  # runs, but few tokens on a busy machine tell no speed
+    monkeypatch.setattr(decoding, "times", lambda *a: took(*a) and (0.1, 0.01))
     parts = decoding.grid("Small", small(), "cpu", [1, 2], 4, 3)
     found = [list(p.measure(p.rows)) for p in parts]
     assert built == ["lora", "qlora"]
     assert [p.name for p in parts] == ["decoding.small"] * 2
-    assert all(row["tokens_per_second"] > 0 for rows in found for row in rows)
+    batches = [row["batch"] for part in parts for row in part.rows]
+    speeds = [row["tokens_per_second"] for rows in found for row in rows]
+    assert speeds == [100 * batch for batch in batches]
     again = parts[0].rows[2:] + parts[0].rows[:1]  # one that failed comes last
     assert len(list(parts[0].measure(again))) == 3 and built[2:] == ["lora"] * 2
 
