@@ -16,6 +16,8 @@ import signal
 import sys
 from pathlib import Path
 
+import psutil
+
 from helpers import Parser, UserError, config
 from helpers.course import runner
 from helpers.course.report import table
@@ -97,7 +99,11 @@ def parse(argv) -> argparse.Namespace:
     add = parser.add_argument
     add("lessons", nargs="*", metavar="LESSON", help="a number or name; default all")
     add("--profile", default="tiny", help="one of helpers/profiles.yaml (tiny)")
-    add("--jobs", type=int, help="lessons at a time (2 on tiny, else 1)")
+    add(
+        "--jobs",
+        type=int,
+        help="lessons at a time (2 without a GPU, else 1)",
+    )
     add("--output", type=Path, default=ROOT / "build", help="folder (build)")
     add("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     add("--notebooks", type=Path, default=ROOT / "notebooks", help=argparse.SUPPRESS)
@@ -107,7 +113,7 @@ def parse(argv) -> argparse.Namespace:
         there = ", ".join(config.profile_names())
         raise UserError(f"no profile {args.profile!r}; there are: {there}")
     if args.jobs is None:
-        args.jobs = min(2, os.cpu_count() or 1) if args.profile == "tiny" else 1
+        args.jobs = lessons_at_a_time(args.profile)
     if args.jobs < 1:
         raise UserError(f"--jobs must be 1 or more, got {args.jobs}")
     args.parameters = {name: _value(text) for name, text in args.p}
@@ -119,6 +125,14 @@ def parse(argv) -> argparse.Namespace:
     for notebook in args.notebooks:
         check_parameters(notebook, args.parameters)
     return args
+
+
+def lessons_at_a_time(profile: str) -> int:
+    """Two where cores and memory allow it and no lesson needs a GPU of its own."""
+    needed = {"tiny": 0, "small": 10 * 2**30}.get(profile)  # free bytes
+    if needed is None or psutil.virtual_memory().available < needed:
+        return 1
+    return min(2, os.cpu_count() or 1)
 
 
 def _value(text: str):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import psutil
@@ -15,6 +16,7 @@ import pytest
 from nbformat import v4, write
 
 from helpers import UserError, config, run_command
+from helpers.course import command as course_command
 from helpers.course import read_figures, record
 from helpers.course.command import choose_lessons, main
 from helpers.course.figures import figure_lines
@@ -251,6 +253,25 @@ def test_wrong_request_is_one_line_and_exit_code_2(
     assert printed.out == "" and printed.err.count("\n") == 1
     assert said in printed.err and there_are in printed.err
     assert not (folder / "build").exists()
+
+
+@pytest.mark.parametrize(
+    ("profile", "cores", "gib", "jobs"),
+    [
+        ("tiny", 4, 1, 2),
+        ("tiny", 1, 64, 1),
+        ("small", 4, 11, 2),
+        ("small", 4, 9, 1),  # each takes four
+        ("gpu-24gb", 4, 64, 1),
+    ],
+)
+def test_two_lessons_run_at_a_time_where_there_is_room(
+    profile, cores, gib, jobs, monkeypatch
+):
+    memory = SimpleNamespace(available=gib * 2**30)
+    monkeypatch.setattr(course_command.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(course_command.os, "cpu_count", lambda: cores)
+    assert course_command.lessons_at_a_time(profile) == jobs
 
 
 UNFIT = {

@@ -11,13 +11,16 @@ import zipfile
 import huggingface_hub
 import pytest
 import torch
+from peft import LoraConfig
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
+from trl import SFTConfig, SFTTrainer
 
 from helpers import finetune, models, run_command
 from helpers.config import load_profile
 from helpers.course import command
 from helpers.files import ROOT, sha256
+from helpers.formatting import load_splits
 from helpers.models import ModelError, check_checkpoint, fetch_small_model, small
 from tests.models.tiny_gguf import write_gguf
 from tests.models.tiny_model import build_model, build_tokenizer, chat
@@ -311,3 +314,22 @@ def test_the_real_model_knows_the_capital_of_france():
     assert rendered.startswith("<|im_start|>system\nYou are a helpful AI assistant")
     assert rendered.endswith("<|im_start|>user\na   13<|im_end|>\n")
     assert tokenizer.tokenize("a   13") == ["a", "ĠĠĠ", "1", "3"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not small.FOLDER.exists(), reason="python -m helpers.models.small")
+def test_the_real_model_learns(tmp_path):
+    profile = on_cpu(load_profile("small"))
+    config = profile.training_config | {"output_dir": str(tmp_path), "max_steps": 8}
+    config |= {"eval_strategy": "no", "save_strategy": "no", "report_to": "none"}
+    trainer = SFTTrainer(
+        model=models.load_model(profile),
+        args=SFTConfig(**config | {"logging_steps": 1}),
+        train_dataset=load_splits(ROOT / "data" / "tickets")["train"].select(range(16)),
+        processing_class=models.load_tokenizer(profile),
+        peft_config=LoraConfig(**profile.peft_config),
+    )
+    models.train_fast_on_cpu(trainer)
+    trainer.train()
+    loss = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert loss[-1] < 0.7 * loss[0]

@@ -1,0 +1,65 @@
+"""The settings that are compared on SmolLM2: each is one that the trainer takes."""
+
+import inspect
+
+import pytest
+import torch
+from peft import LoraConfig
+from transformers import AutoTokenizer
+from trl import SFTConfig
+
+from helpers.config import load_profile
+from helpers.models import small as model
+from tests.benchmarks import small, small_speed
+
+ROW = {"seed": 1, "rows_read": 1200}
+
+
+@pytest.mark.parametrize("name", small.SETTINGS)
+def test_a_setting_changes_the_profile_in_what_it_names(name):
+    profile, changed = (
+        load_profile("small"),
+        small.settings_of(ROW | {"setting": name}),
+    )
+    for section, keys in small.SETTINGS[name].items():
+        if section != "template":
+            assert getattr(changed, section).items() >= keys.items()
+            assert not getattr(profile, section).items() >= keys.items()
+    known = inspect.signature(SFTConfig).parameters.keys()
+    assert changed.training_config.keys() <= known
+    assert LoraConfig(**changed.peft_config)
+
+
+def test_all_settings_read_the_same_rows():
+    for name in small.SETTINGS:
+        training = small.settings_of(ROW | {"setting": name}).training_config
+        size = training["per_device_train_batch_size"]
+        assert training["max_steps"] * size == 1200
+        assert (training["seed"], training["data_seed"]) == (1, 1)
+
+
+@pytest.mark.skipif(not model.FOLDER.exists(), reason="python -m helpers.models.small")
+def test_the_system_prompt_can_be_left_out():
+    tokenizer = AutoTokenizer.from_pretrained(model.FOLDER)
+    chat = [{"role": "user", "content": "hello"}]
+    usual = tokenizer.apply_chat_template(chat, tokenize=False)
+    tokenizer.chat_template = small.without_system(tokenizer.chat_template)
+    bare = tokenizer.apply_chat_template(chat, tokenize=False)
+    assert usual.endswith(bare) and bare == "<|im_start|>user\nhello<|im_end|>\n"
+
+
+def test_the_limit_is_that_of_a_product(monkeypatch):
+    monkeypatch.setattr(small_speed, "WIDTH", 256)
+    assert 1e8 < small_speed.limit() < 1e15
+
+
+def test_a_share_follows_from_operations_and_seconds(monkeypatch):
+    took = {"seconds_an_update": 2.0, "rows_per_second": 1.0}
+    slow = {"seconds_an_update": 8.0, "rows_per_second": 0.25}
+    monkeypatch.setattr(small_speed, "limit", lambda: 100e9)
+    monkeypatch.setattr(small_speed, "operations", lambda **way: 100e9)
+    monkeypatch.setattr(small_speed, "turn", lambda **way: slow if way else took)
+    [found] = small_speed.measure([{"threads": torch.get_num_threads()}])
+    assert found["profile small"]["share_of_limit"] == 0.5
+    assert found["the same settings, TRL's own way"]["share_of_limit"] == 0.125
+    assert set(found["times_as_fast"].values()) == {1.0, 4.0}
