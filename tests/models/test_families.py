@@ -4,6 +4,7 @@ What a family's checkpoint says stands in families.yaml, and what is expected of
 """
 
 import logging
+import re
 import warnings
 from collections import Counter
 
@@ -19,6 +20,7 @@ from helpers.evaluation.generation import (
     stop_ids,
 )
 from helpers.evaluation.likelihood import perplexity
+from helpers.files import ROOT
 from helpers.formatting.batches import encode
 from helpers.models import ModelError, load_tokenizer
 from helpers.models.inspection import (
@@ -223,3 +225,19 @@ def test_answers_that_begin_with_thoughts_are_refused_where_prompts_end_them(tmp
     row = {"messages": [CHATS[0][0], thought]}
     with pytest.raises(ModelError, match="whose prompt stays the same once answered"):
         perplexity(family.base(), family.tokenizer, [row])
+
+
+def test_the_readme_names_every_family_and_what_becomes_of_it():
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = page.partition("| family |")[2].partition("</details>")[0]
+    told = dict(re.findall(r"^\| ([^|-][^|]*) \| .* \| (.*) \|$", table, re.MULTILINE))
+    named = {
+        max((k for k in FAMILIES if row.startswith(k)), key=len): row for row in told
+    }
+    assert named.keys() == FAMILIES.keys() and len(told) == len(FAMILIES)
+    for name, facts in FAMILIES.items():
+        fate = told[named[name]]
+        assert fate.startswith("refused" if "refused" in facts else "works")
+        assert bool(re.search("left out and said|PEFT .* leaves out", fate)) == (
+            "left_out" in facts
+        )
