@@ -10,5 +10,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "tokens": ["browse", "token_view"],
         "chat_box": ["chat"],
         "failure_browser": ["browse_failures"],
+        "training_bar": ["without_table"],
     },
 )
