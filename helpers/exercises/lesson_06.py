@@ -5,7 +5,7 @@ from helpers.exercises.checking import Exercise, acts_like, numeric
 GIB = 2**30
 TOKEN = 2 * 32 * 3072 * 2  # bytes of Phi-3-mini's cache a token: K and V, layers, width
 CACHE = TOKEN * 4096 * 8 / GIB  # eight conversations, in GiB
-PASSES = 1000e9 / (7.5e9 * 2)  # over the weights of Llama-3.1-8B, a second
+WITHOUT, CACHED = sum(500 + k for k in range(200)), 500 + 200 - 1  # positions
 PAD = 9
 # The last one holds the pad id as a real token.
 CASES = ([[1, 2, 3], [4], [5, 6]], [[1], [2]], [[1, PAD, 3], [PAD]])
@@ -56,22 +56,20 @@ EXERCISES = {
         },
     ),
     "06.2": numeric(
-        "a number of tokens a second",
-        right=4 * PASSES,
+        "a number",
+        right=WITHOUT / CACHED,
         within=0.5,
-        praise="The limit grows with the batch until arithmetic takes longer than "
-        "reading: the ridge of the roofline.",
-        hint="how many passes over the weights fit into a second, and how many tokens "
-        "does a pass make?",
+        praise="Counted in positions; the clock gains less, since many positions at "
+        "once use a processor better than one does.",
+        hint="write down the positions of the first three steps, once with a cache and "
+        "once without.",
         mistakes={
-            "that is what one of the conversations gets.": PASSES,
-            "the conversations do not share a pass's token: each gets its own.": (
-                PASSES / 4
-            ),
-            "how many bytes does a weight take in bf16?": (8 * PASSES, 2 * PASSES),
-            "the card's speed is in bytes, and so must be the weights.": (
-                PASSES / 2,
-                PASSES / 8,
+            "that is how many positions there are without a cache.": WITHOUT,
+            "the prompt is read once in either case; without a cache it is read "
+            "again in every step.": 200 * 201 / 2 / CACHED,
+            "how many positions does the prompt cost with a cache?": WITHOUT / 200,
+            "the text grows: later steps compute more than the prompt.": (
+                200 * 500 / CACHED
             ),
         },
     ),

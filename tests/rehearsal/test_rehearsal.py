@@ -24,9 +24,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.rehearsal]
 NOTEBOOKS = {path.stem: path for path in lessons([])}
 CARDS = list(stage.DEVICES)
 EVERYWHERE = [*CARDS, "tiny"]
-# Lesson 01 is the same on every profile: LoRA by hand, on a small model and a CPU. On
-# tiny, which `make test` runs in full, lessons show their branches: 02 has none.
-ONLY = {"01_build_lora_by_hand": ["tiny"], "02_prepare_chat_data": CARDS}
+# Lessons 01 and 13 are the same on every profile: matrices of a small model, on a CPU.
+# On tiny, which `make test` runs in full, lessons show their branches: 02 has none.
+ONLY = {"01_build_lora_by_hand": ["tiny"], "13_use_loralib": ["tiny"]}
+ONLY["02_prepare_chat_data"] = CARDS
 SECONDS = 1800  # a run at most; a machine may be busy
 
 FEW = "16 rows are few"
@@ -38,20 +39,19 @@ CLAIMS = {
     ("03", "controls"): SHORT,
     ("04", "after-check"): SHORT,
     ("04", "paged"): "only CUDA has paged memory",
-    ("05", "rows-claims"): FEW,
-    ("05", "full-figure"): SHORT,
+    ("05", "fewer-rows"): FEW,
+    ("05", "full-claims"): SHORT,
     ("06", "cache-check"): NOISE,
-    ("06", "merged-speed"): NOISE,
-    ("06", "prefill-table"): NOISE,
-    ("06", "batch"): NOISE,
-    ("06", "server-check"): NOISE,
+    ("06", "server-many"): NOISE,
+    ("16", "merged-speed"): NOISE,
+    ("16", "prefill-table"): NOISE,
+    ("16", "batch"): NOISE,
 }
 # Sides of branches that no rehearsal takes: {(lesson, "cell: test"): why}.
 VLLM, GGUF = "the tier vllm runs it", "the tier llamacpp runs it"
 NEVER = {
     ("06", "vllm-start: serving.vllm_command()"): VLLM,
     ("06", "vllm-ask: server.running"): VLLM,
-    ("06", "vllm-many: server.running"): VLLM,
     ("07", "gguf-export: LLAMACPP"): GGUF,
     ("07", "gguf-ids: LLAMACPP"): GGUF,
     ("07", "gguf-compare: LLAMACPP"): GGUF,
