@@ -8,6 +8,7 @@ from pathlib import Path
 from helpers import UserError
 from helpers.config import Profile
 from helpers.files import ROOT, shown, write_text
+from helpers.models import check_adapter
 
 CONFIG = "adapter_config.json"
 TICKETS = ROOT / "data" / "tickets"
@@ -28,7 +29,8 @@ def adapter_folder(
         trains on the data, once, and keeps below build/adapters/MODEL: another base,
         dtype, data or setting is another folder. training_config: what that run
         changes.
-    Raises AdapterError for a folder without an adapter or with one of another base.
+    Raises AdapterError for a folder without an adapter or with one of another base,
+    and ModelError for a reader's own that is not whole or was not trained.
     """
     path = Path(folder)
     if folder == "auto":
@@ -39,6 +41,8 @@ def adapter_folder(
         what = f"the adapter in {path} was trained on {_base(path)!r}"
         remedy = f"the profile {profile.name!r} loads {profile.model!r}: change one"
         raise AdapterError(f"{what}, and {remedy}")
+    if folder != "auto":
+        check_adapter(path)
     return path
 
 

@@ -5,6 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "adapters": ["check_adapter", "claims", "load_adapter"],
         "integrity": ["ModelError", "check_checkpoint", "read_whole"],
         "loading": ["load_model", "load_tokenizer", "quiet", "train_in_float32"],
         "room": ["available_bytes", "free"],

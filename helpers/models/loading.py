@@ -14,6 +14,10 @@ from helpers.models.integrity import ModelError, check_checkpoint, explain, reme
 from helpers.models.room import check_room
 from helpers.models.tokens import make_ready
 
+# transformers would load the base, put the adapter on it, and LoRA replace that one.
+ADAPTER = "is an adapter, and a model is needed: give its base, or merge it first, with"
+ADAPTER += " `python -m helpers.merge`"
+
 
 def quiet() -> None:
     """Silences loading and mapping bars, and warnings known to be false alarms here.
@@ -72,6 +76,8 @@ def load_model(profile: Profile, quantized: bool = False):
         config = transformers.BitsAndBytesConfig(**profile.quantization_config)
         options["quantization_config"] = config
     model, info = _load(transformers.AutoModelForCausalLM, name, profile, **options)
+    if getattr(model, "peft_config", None):  # an adapter's id on the Hub
+        raise ModelError(f"{name} {ADAPTER}")
     if info["missing_keys"]:
         what = f"{name} lacks the weight {min(info['missing_keys'])!r}"
         raise ModelError(f"{what}: {remedy(Path(name))}")
@@ -113,6 +119,8 @@ def _load(auto, name: str, profile: Profile, whole: bool = False, **options):
     if Path(name) == small.FOLDER and not whole:
         small.fetch_small_model()
     elif Path(name).is_absolute() and not whole:
+        if (Path(name) / "adapter_config.json").exists():
+            raise ModelError(f"{name} {ADAPTER}")
         check_checkpoint(name)
     try:
         return auto.from_pretrained(name, trust_remote_code=False, **options)

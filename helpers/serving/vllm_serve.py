@@ -7,14 +7,14 @@ It wants other packages than the course and is optional, so it lives in an envir
 of its own: `make vllm` on a CPU, `pip install vllm` on a machine with a GPU.
 """
 
-import json
 import os
 import shutil
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig
 
 from helpers.files import ROOT
+from helpers.models import ModelError, check_adapter
 from helpers.serving.process import (
     HOST,
     Server,
@@ -63,24 +63,27 @@ def start_vllm(
     Raises ServerError: where vLLM is not set up, for a folder without a whole model or
     adapter, a port in use, a server that ends or is not healthy in time.
     """
-    call, own = vllm_command(), dict(OWN)
+    call, own, config = vllm_command(), dict(OWN), None
     if call is None:
         how = "`make vllm` sets it up on a CPU, `pip install vllm` beside a GPU"
         raise ServerError(f"requires vLLM, not found here: {how}")
     if Path(base).is_dir() or Path(base).is_absolute():
         check_model(base := Path(base).resolve())
         own["HF_HUB_OFFLINE"] = "1"
+        config = AutoConfig.from_pretrained(base, trust_remote_code=False)
     port = free_port(port)
     # No sampling settings of the checkpoint's. Its stop ids count all the same.
     call += [str(base), "--host", HOST, "--port", str(port), "--dtype", dtype]
-    call += ["--generation-config", "vllm", *adapter_options(adapters or {})]
+    call += ["--generation-config", "vllm", *adapter_options(adapters or {}, config)]
     call += ["--enforce-eager"] if device == "cpu" else []
     own |= {name: os.environ[name] for name in own if name in os.environ}
     return begin(call, str(base), port, wait, Path(work).resolve(), own)
 
 
-def adapter_options(adapters: dict) -> list[str]:
+def adapter_options(adapters: dict, config=None) -> list[str]:
     """The options that load adapters, of which one batch may mix all, and the base.
+
+    config: of the base (transformers'), whose keys the adapters must have.
 
     One place for an adapter stays empty: in a mixed batch on a CPU, vLLM 0.32 adds what
     is in the last place to the rows of the base (vllm#48421), in silence.
@@ -88,23 +91,21 @@ def adapter_options(adapters: dict) -> list[str]:
     if not adapters:
         return []
     folders = {name: Path(folder).resolve() for name, folder in adapters.items()}
-    most = max(adapter_rank(name, folder) for name, folder in folders.items())
+    most = max(adapter_rank(name, path, config) for name, path in folders.items())
     room = next((rank for rank in RANKS if rank >= most), most)
     options = ["--enable-lora", "--max-loras", str(len(folders) + 1)]
     options += ["--max-lora-rank", str(room), "--lora-modules"]
     return options + [f"{name}={folder}" for name, folder in folders.items()]
 
 
-def adapter_rank(name: str, folder: Path) -> int:
-    """The largest rank in an adapter. Raises ServerError where it is not whole.
+def adapter_rank(name: str, folder: Path, config=None) -> int:
+    """The largest rank in an adapter. Raises ServerError as `models.check_adapter`.
 
     vLLM would say so too, after a minute and below a traceback.
     """
     try:
-        text = (folder / "adapter_config.json").read_text(encoding="utf-8")
-        safe_open(folder / "adapter_model.safetensors", "np")
-        config = json.loads(text)
-        return max([config["r"], *config.get("rank_pattern", {}).values()])
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        what = f"got {folder.name!r} for {name!r}: {type(error).__name__}: {error}"
+        found = check_adapter(folder, config)
+        return max([found["r"], *found.get("rank_pattern", {}).values()])
+    except ModelError as error:
+        what = f"got {folder.name!r} for {name!r}: {error}"
         raise ServerError(f"requires the folder of a whole adapter, {what}") from None

@@ -8,12 +8,15 @@ import shutil
 import weakref
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from helpers import models
 from helpers.config import load_profile
 from helpers.files import ROOT, shown
 from helpers.finetune import AdapterError, adapter_folder, item_tickets, starting_point
 from helpers.formatting import load_splits
+from helpers.models import ModelError
 from tests.finetune import small_run
 
 TINY = "data/checkpoints/tiny-phi3"
@@ -26,8 +29,10 @@ def profile():
 
 def adapter(folder, base):
     folder.mkdir(exist_ok=True)
-    text = json.dumps({"base_model_name_or_path": base})
+    text = json.dumps({"base_model_name_or_path": base, "peft_type": "LORA"})
     (folder / "adapter_config.json").write_text(text, encoding="utf-8")
+    weights = {"base_model.model.x.lora_B.weight": torch.ones(1)}
+    save_file(weights, folder / "adapter_model.safetensors")
     return folder
 
 
@@ -54,6 +59,14 @@ def test_an_adapter_of_another_base_is_refused(profile, tmp_path, base):
     with pytest.raises(AdapterError, match=f"trained on '{base}'.*change one") as error:
         find(profile, adapter(tmp_path / "own", base))
     assert "\n" not in str(error.value)
+
+
+def test_the_readers_own_must_have_been_trained(profile, tmp_path):
+    own = adapter(tmp_path / "own", TINY)
+    weights = {"base_model.model.x.lora_B.weight": torch.zeros(1)}
+    save_file(weights, own / "adapter_model.safetensors")
+    with pytest.raises(ModelError, match="1 of 1 matrices B are zero"):
+        find(profile, own)
 
 
 def test_a_hub_id_fits_itself(profile, tmp_path):

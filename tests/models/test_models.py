@@ -130,6 +130,14 @@ def test_a_truncated_file_is_named(copy, name):
     assert message.endswith("a saved model, or download it again")
 
 
+def test_an_adapter_is_no_model(copy):
+    """transformers would load its base with it, and training throw it away."""
+    with_lora(build_model()).save_pretrained(copy)
+    for load in (models.load_model, models.load_tokenizer):
+        message = refused(load, profile_of(copy))
+        assert "is an adapter, and a model is needed: give its base" in message
+
+
 def test_a_header_alone_is_not_a_whole_file(copy):
     weights = copy / "model.safetensors"
     cut(weights, share=(weights.stat().st_size - 4) / weights.stat().st_size)

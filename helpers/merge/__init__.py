@@ -1,0 +1,11 @@
+"""An adapter merged into its base: a whole model, written once it is proven."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "merging": ["merge_adapter"],
+        "proof": ["MergeError", "summary"],
+    },
+)

@@ -1,0 +1,164 @@
+"""Base and adapter to one model, and the proof that it is the same one."""
+
+import dataclasses
+import shutil
+from itertools import islice
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer
+
+from helpers.config import Profile, load_profile
+from helpers.evaluation import generate, prompt_ids, stop_ids
+from helpers.files import ROOT, put_in_place, shown, write_json
+from helpers.formatting import load_splits
+from helpers.merge.proof import MergeError, ask, check, compare
+from helpers.models import (
+    check_adapter,
+    claims,
+    fingerprint,
+    free,
+    load_adapter,
+    load_model,
+    load_tokenizer,
+    quiet,
+)
+
+DTYPES = ("float32", "bfloat16", "float16")
+NEW_TOKENS = 64
+
+
+def merge_adapter(
+    adapter, output, dtype=None, model=None, data=None, rows: int = 8
+) -> dict:
+    """Writes a whole model, the adapter in its weights; returns what was proven.
+
+    adapter, output: folders, output one that is not there yet; it appears whole, after
+        the proof, or not at all.
+    dtype: of the weights that are written; None takes that of the training, where
+        metrics.json or the card names it.
+    model: the base, None for the one that the adapter names. An adapter that was
+        trained in 4 bit is merged into those 4-bit weights, unpacked.
+    data: what `load_splits` takes, the tickets for None; so many prompts of its test
+        split are asked.
+    Raises UserError, one line.
+    """
+    adapter, output = Path(adapter), Path(output).resolve()
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise MergeError(f"{output} is there already: give a new folder as --output")
+    quiet()
+    config, known = check_adapter(adapter), claims(adapter)
+    profile = base_profile(known, config, dtype, model)
+    four_bit = bool(known["settings"].get("qlora"))
+    splits = load_splits(data or ROOT / "data" / "tickets")
+    chats = [row["prompt"] for row in islice(splits["test"], rows)]
+    part = output.with_name(f"{output.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        proof = merge(adapter, profile, four_bit, dtype or profile.dtype, chats, part)
+        check(proof)
+        write_json(part / "merge.json", proof)
+        put_in_place(part)
+    except OSError as error:
+        raise MergeError(f"{output} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return proof
+
+
+def merge(adapter, profile, four_bit: bool, dtype: str, chats: list, part) -> dict:
+    """Writes the merged model to the folder `part`; what was found, not yet judged."""
+    tokenizer = tokenizer_of(adapter, profile, four_bit)
+    tuned = load_adapter(load_model(profile, four_bit), adapter)
+    base = fingerprint(tuned)
+    asked, wanted = reference(tuned, tokenizer, chats)
+    if four_bit:
+        free(tuned)
+        tuned = unpacked(profile, adapter, dtype)
+    save(tuned, tokenizer, dtype, part)
+    untouched(profile, four_bit, base)
+    device = "cpu" if profile.training_config["use_cpu"] else "cuda"
+    return compare(wanted, ask(part, asked, device)) | {
+        "dtype": dtype,
+        "trained_in": "4 bit" if four_bit else profile.dtype,
+        "adapter": shown(adapter.resolve()),
+        "base": {"model": shown(profile.model), "fingerprint": base},
+    }
+
+
+def base_profile(known: dict, config: dict, dtype, model) -> Profile:
+    """The profile that loads the base as it was in training. Raises MergeError."""
+    trained = known["settings"].get("dtype")
+    if dtype is None and trained is None:
+        what = "the adapter's folder names no precision, and none is taken in silence"
+        raise MergeError(f"{what}: give --dtype {', '.join(DTYPES[:-1])} or float16")
+    if dtype not in (None, *DTYPES):
+        raise MergeError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    name = known["base"].get("model") or config.get("base_model_name_or_path")
+    if not (model or name):
+        raise MergeError("the adapter names no base: give it as --model")
+    profile = load_profile("auto", model or name)
+    changed = {"dtype": trained or dtype, "attn_implementation": "sdpa"}
+    if four_bit := known["settings"].get("quantization_config"):
+        changed["quantization_config"] = four_bit
+    return dataclasses.replace(profile, **changed)
+
+
+def tokenizer_of(adapter: Path, profile: Profile, four_bit: bool):
+    """The tokenizer that the adapter was trained with, or the base's."""
+    if (adapter / "tokenizer_config.json").exists():
+        return AutoTokenizer.from_pretrained(adapter, trust_remote_code=False)
+    return load_tokenizer(profile, four_bit)
+
+
+def reference(tuned, tokenizer, chats: list) -> tuple[dict, dict]:
+    """(what to ask, what must come back) of base and adapter.
+
+    The second holds answers, and per row the logits that predict its answer, with the
+    adapter ("tuned") and without ("base"): (answer + 1, vocabulary).
+    """
+    answers = generate(tuned, tokenizer, chats, NEW_TOKENS, batch_size=1)
+    found, rows = {"answers": answers, "tuned": [], "base": []}, []
+    for chat, answer in zip(chats, answers, strict=True):
+        prompt = prompt_ids(tokenizer, chat)
+        ids = tokenizer.encode(answer, add_special_tokens=False)
+        rows.append({"prompt": chat, "answer": ids})
+        whole = torch.tensor([prompt + ids], device=tuned.device)
+        with torch.inference_mode():
+            found["tuned"].append(
+                tuned(whole).logits[0, len(prompt) - 1 :].float().cpu()
+            )
+            with tuned.disable_adapter():
+                logits = tuned(whole).logits[0, len(prompt) - 1 :]
+            found["base"].append(logits.float().cpu())
+    return {"new_tokens": NEW_TOKENS, "rows": rows}, found
+
+
+def unpacked(profile: Profile, adapter: Path, dtype: str):
+    """The 4-bit base in 16 or 32 bit, with the errors that the adapter learnt from."""
+    from peft import PeftModel
+
+    model = load_model(profile, quantized=True)
+    model = model.dequantize(dtype=getattr(torch, dtype))
+    return PeftModel.from_pretrained(model, str(adapter))
+
+
+def save(tuned, tokenizer, dtype: str, folder: Path) -> None:
+    """Merges and writes the model, with what ends an answer; lets go of it."""
+    if tuned.dtype != (target := getattr(torch, dtype)):
+        tuned.float()  # rounded once, at the end
+    merged = tuned.merge_and_unload().to(target)
+    merged.generation_config.eos_token_id = stop_ids(merged, tokenizer)
+    merged.save_pretrained(folder, max_shard_size="2GB")
+    tokenizer.save_pretrained(folder)
+    free(merged)
+
+
+def untouched(profile: Profile, four_bit: bool, before: str) -> None:
+    """Raises MergeError unless the base, loaded again, is what it was."""
+    model = load_model(profile, four_bit)
+    now = fingerprint(model)
+    free(model)
+    if now != before:
+        raise MergeError(f"the base changed meanwhile: {before[:8]}, now {now[:8]}")

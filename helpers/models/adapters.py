@@ -1,0 +1,169 @@
+"""An adapter in a folder: whether it is whole, trained, and the model's at hand.
+
+PEFT 0.21.2 takes what fits: keys of the file that no module has are dropped without a
+word, missing ones are a warning, and neither alpha nor the base is ever doubted.
+"""
+
+import json
+import re
+import warnings
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import load_file
+
+from helpers.models.inspection import fingerprint
+from helpers.models.integrity import ModelError
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+# What decides by how much B(Ax) is multiplied.
+SCALE = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora")
+PREFIX = "save the model without its wrapper (accelerate's unwrap_model)"
+
+
+def check_adapter(folder: str | Path, config=None) -> dict:
+    """What adapter_config.json says of a LoRA adapter that is whole and trained.
+
+    config: of the base (transformers'); without it, keys are not compared. Raises
+    ModelError, one line: a file is missing or damaged, a matrix B is zero as before
+    training, a value is not finite; keys or shapes are not the base's; rank or alpha
+    are not those in metrics.json or, without that file, on the card.
+    """
+    folder = Path(folder)
+    settings = _read(folder / CONFIG)
+    trained = claims(folder)["settings"].get("peft_config") or {}
+    if (kind := settings.get("peft_type")) != "LORA":
+        raise ModelError(f"{folder} must hold a LoRA adapter, its peft_type is {kind}")
+    for key in SCALE:
+        said = trained.get(key, settings.get(key))
+        if said != settings.get(key):
+            what = f"{folder / CONFIG} has {key} {settings.get(key)}"
+            way = "restore the file"
+            raise ModelError(f"{what}, the adapter was trained with {said}: {way}")
+    _check_values(folder)
+    if config is not None:
+        with torch.device("meta"):
+            base = transformers.AutoModelForCausalLM.from_config(config)
+        _check_keys(base, folder)
+    return settings
+
+
+def load_adapter(
+    model, folder: str | Path, name: str = "default", trainable: bool = False
+):
+    """The PeftModel of a model and the adapter in a folder, checked first.
+
+    model: the base, or a PeftModel that gets one adapter more. name: what PEFT calls
+    the adapter. In eval mode unless trainable. Raises ModelError as `check_adapter`,
+    and where metrics.json, or the card, names a base of another fingerprint; the model
+    then is as it was.
+    """
+    from peft import PeftModel
+
+    check_adapter(folder)
+    known, base = claims(Path(folder)), model
+    if isinstance(model, PeftModel):
+        base = model.get_base_model()
+    wanted = known["base"].get("fingerprint")
+    if wanted and (found := fingerprint(model)) != wanted:
+        raise ModelError(
+            f"the adapter in {folder} needs {known['base'].get('model')} in "
+            f"{known['settings'].get('dtype')} with the fingerprint {wanted[:8]}, got "
+            f"{base.dtype} and {found[:8]}: load the base that it was trained on, "
+            "unmerged, in that precision"
+        )
+    with torch.device("meta"):
+        _check_keys(type(base)(base.config), Path(folder))
+    if base is not model:
+        model.load_adapter(str(folder), name, is_trainable=trainable)
+        return model
+    options = {"adapter_name": name, "is_trainable": trainable}
+    return PeftModel.from_pretrained(model, str(folder), **options)
+
+
+def claims(folder: Path) -> dict:
+    """What is known of a training: "base" and "settings", as metrics.json has them.
+
+    Without that file, as much as the card that `helpers.finetune` writes says.
+    Raises ModelError for a damaged metrics.json.
+    """
+    if (folder / "metrics.json").exists():
+        metrics = _read(folder / "metrics.json")
+        return {key: metrics.get(key) or {} for key in ("base", "settings")}
+    card = folder / "README.md"
+    text = card.read_text("utf-8", "replace") if card.exists() else ""
+    found = {"base": {}, "settings": {}}
+    if scale := re.search(
+        r"^\| rank, alpha \| (\d+), ([\d.]+) \|$", text, re.MULTILINE
+    ):
+        r, alpha = int(scale[1]), float(scale[2])
+        found["settings"]["peft_config"] = {"r": r, "lora_alpha": alpha}
+    if sha256 := re.search(r"in (\w+) have the fingerprint\s+`(\w{64})`", text):
+        found["settings"]["dtype"] = sha256[1]
+        found["base"]["fingerprint"] = sha256[2]
+    if base := re.search(r"^base_model: (\S+)$", text, re.MULTILINE):
+        found["base"]["model"] = base[1]
+    return found
+
+
+def _read(path: Path) -> dict:
+    """A JSON object in a file. Raises ModelError."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        why = " ".join(str(error).split())
+        way = "give a folder that save_pretrained or helpers.finetune wrote"
+        raise ModelError(f"{path} cannot be read ({why}): {way}") from None
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} must hold a JSON object")
+    return found
+
+
+def _check_values(folder: Path) -> None:
+    """Raises ModelError for weights unreadable or not finite, or a B of zero."""
+    path = folder / WEIGHTS
+    if not path.exists() and (folder / "adapter_model.bin").exists():
+        what = f"{folder} holds its weights as a pickle, which may run code"
+        way = "load it where you trust it, then save_pretrained writes safetensors"
+        raise ModelError(f"{what}: {way}")
+    try:
+        weights = load_file(path)
+    except Exception as error:  # safetensors' own error has no public name
+        what = f"{path} is missing or damaged ({error})"
+        raise ModelError(f"{what}: copy the adapter again") from None
+    for key, weight in weights.items():
+        if not weight.isfinite().all():
+            raise ModelError(f"{path}: {key} holds values that are not finite")
+    bs = {k: w for k, w in weights.items() if "lora_B" in k or "lora_embedding_B" in k}
+    if idle := [key for key, weight in bs.items() if not weight.any()]:
+        what = f"{len(idle)} of {len(bs)} matrices B are zero, such as {idle[0]}"
+        raise ModelError(f"{path}: {what}: they change nothing, they were not trained")
+
+
+def _check_keys(skeleton, folder: Path) -> None:
+    """Raises ModelError unless the keys and shapes of a file are those of a model.
+
+    skeleton: on the meta device; PEFT changes it.
+    """
+    from peft import PeftModel
+
+    options = {"low_cpu_mem_usage": True}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it would say is raised below
+            tuned = PeftModel.from_pretrained(skeleton, str(folder), **options)
+            found = tuned.load_adapter(str(folder), "default", **options)
+    except Exception as error:  # PEFT's, torch's: another layer, another shape
+        why = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"the adapter in {folder} does not fit the model ({why}): load its base"
+        ) from error
+    more, less = found.unexpected_keys, found.missing_keys
+    if more or less:
+        what = f"{len(more)} of its keys match no module, {len(less)} are missing"
+        first = (more or less)[0].replace(".default", "")
+        raise ModelError(
+            f"the adapter in {folder} does not fit the model: {what}, such as "
+            f"{first!r}: load its base, or {PREFIX}"
+        )

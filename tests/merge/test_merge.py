@@ -1,0 +1,150 @@
+"""python -m helpers.merge: what it writes, what it proves, what it refuses."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from helpers.files import ROOT, write_json
+from helpers.merge import merging
+from helpers.merge.__main__ import main as merge
+from helpers.merge.proof import check
+from helpers.models import ModelError
+
+# PEFT 0.21.2 still asks transformers by the old name.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
+ADAPTER = ROOT / "data" / "checkpoints" / "tickets-lora"
+
+
+@pytest.fixture
+def adapter(tmp_path):
+    """A copy of the shipped adapter, to be changed."""
+    return shutil.copytree(ADAPTER, tmp_path / "adapter")
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """Run the command; return its error, having seen that it left nothing."""
+
+    def run(*arguments, kind=ValueError):
+        output = tmp_path / "out" / "merged"
+        with pytest.raises(kind) as error:
+            merge([*map(str, arguments), "--output", str(output)])
+        assert not output.parent.exists() or not any(output.parent.iterdir())
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    return run
+
+
+@pytest.mark.slow
+def test_the_merged_model_is_the_trained_one_on_its_own(tmp_path, capsys):
+    from transformers import AutoModelForCausalLM
+
+    output = tmp_path / "merged"
+    merge(["--adapter", str(ADAPTER), "--output", str(output), "--rows", "3"])
+    proof = json.loads((output / "merge.json").read_text())
+    assert (
+        proof["dtype"] == proof["trained_in"] == "float32"
+    )  # its metrics.json says so
+    assert 0 < proof["largest_difference"] < 1e-3 and proof["largest_logit"] > 10
+    assert proof["share_of_the_effect"] < 1e-4
+    assert proof["equal_answers"] == proof["answers"] == 3
+    said = capsys.readouterr().out
+    assert "3 of 3 answers are equal" in said and "the base is untouched" in said
+    model = AutoModelForCausalLM.from_pretrained(output)
+    assert type(model).__name__ == "Phi3ForCausalLM" and model.dtype == torch.float32
+    assert {"tokenizer.json", "chat_template.jinja"} <= {
+        f.name for f in output.iterdir()
+    }
+    assert [p.name for p in tmp_path.iterdir()] == ["merged"]
+    with pytest.raises(ValueError, match="is there already: give a new folder"):
+        merge(["--adapter", str(ADAPTER), "--output", str(output)])
+
+
+@pytest.mark.slow
+def test_another_precision_is_measured(tmp_path):
+    output = tmp_path / "merged"
+    proof = merging.merge_adapter(ADAPTER, output, "bfloat16", rows=2)
+    assert proof["trained_in"] == "float32" and proof["dtype"] == "bfloat16"
+    assert 0.01 < proof["largest_difference"] < 2
+    assert 1e-3 < proof["share_of_the_effect"] < 0.25
+    weights = load_file(output / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
+
+
+@pytest.mark.slow
+def test_a_model_that_lost_its_adapter_is_not_written(refused, monkeypatch):
+    """The negative control: what is saved is the base alone."""
+
+    def unload(self, *_, **__):
+        return self.unload()
+
+    monkeypatch.setattr("peft.PeftModel.merge_and_unload", unload, raising=False)
+    monkeypatch.setattr("peft.tuners.lora.LoraModel.merge_and_unload", unload)
+    line = refused("--adapter", ADAPTER, "--rows", "2")
+    assert "the merged model is another one, nothing was written" in line
+    assert "100.0% of what the adapter changes; 0 of 2 answers are equal" in line
+
+
+def test_no_precision_is_taken_in_silence(adapter, refused):
+    for file in ("metrics.json", "README.md"):
+        (adapter / file).unlink()
+    line = refused("--adapter", adapter)
+    assert line.startswith("the adapter's folder names no precision")
+    assert "give --dtype float32, bfloat16 or float16" in line
+    line = refused("--adapter", adapter, "--dtype", "int8")
+    assert "--dtype must be one of float32, bfloat16, float16, got 'int8'" in line
+
+
+def test_a_damaged_adapter_is_refused(adapter, refused):
+    path = adapter / "adapter_model.safetensors"
+    weights = load_file(path)
+    save_file({f"module.{key}": weights[key] for key in weights}, path)
+    line = refused("--adapter", adapter, "--rows", "1", kind=ModelError)
+    assert "32 of its keys match no module, 32 are missing" in line
+
+
+def test_another_base_is_refused(adapter, refused):
+    metrics = json.loads((adapter / "metrics.json").read_text())
+    metrics["base"]["fingerprint"] = "0" * 64
+    write_json(adapter / "metrics.json", metrics)
+    line = refused("--adapter", adapter, "--rows", "1", kind=ModelError)
+    assert (
+        "needs data/checkpoints/tiny-phi3 in float32 with the fingerprint 0000" in line
+    )
+
+
+PROOF = {"dtype": "float32", "trained_in": "float32", "largest_difference": 1e-4}
+PROOF |= {"largest_logit": 20.0, "share_of_the_effect": 1e-5}
+PROOF |= {"equal_answers": 8, "answers": 8}
+
+
+@pytest.mark.parametrize(
+    ("changed", "good"),
+    [
+        ({}, True),
+        ({"equal_answers": 7}, False),
+        ({"largest_difference": 0.01}, False),
+        ({"dtype": "bfloat16", "largest_difference": 0.3, "equal_answers": 7}, True),
+        ({"dtype": "bfloat16", "share_of_the_effect": 0.5}, False),
+    ],
+)
+def test_the_proof_is_judged(changed, good):
+    if good:
+        check(PROOF | changed)
+    else:
+        with pytest.raises(ValueError, match="nothing was written"):
+            check(PROOF | changed)
+
+
+def test_help_is_answered_without_torch():
+    import subprocess
+    import sys
+
+    call = [sys.executable, "-X", "importtime", "-m", "helpers.merge", "--adapter", "a"]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "merge: " in done.stderr
+    assert " torch\n" not in done.stderr

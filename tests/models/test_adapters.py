@@ -1,0 +1,220 @@
+"""An adapter is put on a model only where it is whole, trained, and the model's."""
+
+import json
+import re
+import shutil
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+
+from helpers.files import ROOT, write_json
+from helpers.models import (
+    ModelError,
+    adapted_modules,
+    check_adapter,
+    fingerprint,
+    load_adapter,
+)
+from tests.models.tiny_model import build_model
+
+# PEFT 0.21.2 still asks transformers by the old name.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
+
+WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
+IDS = torch.tensor([[1, 40, 50, 60]])
+CARD = """---
+base_model: tiny
+---
+| rank, alpha | 4, 8 |
+The adapter belongs to one base, whose weights in float32 have the fingerprint
+`{}`
+"""
+
+
+def logits(model):
+    with torch.no_grad():
+        return model(input_ids=IDS).logits
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """The folder of a trained adapter with its metrics. Not to be changed: copy it."""
+    folder = tmp_path_factory.mktemp("adapter")
+    base = build_model()
+    known = {"base": {"model": "tiny", "fingerprint": fingerprint(base)}}
+    config = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
+    known["settings"] = {"dtype": "float32", "peft_config": config}
+    model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **config))
+    torch.manual_seed(1)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight)
+    model.save_pretrained(folder)
+    write_json(folder / "metrics.json", known)
+    (folder / "README.md").write_text(CARD.format(known["base"]["fingerprint"]))
+    return folder
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    """A copy of that folder, to be damaged."""
+    return shutil.copytree(saved, tmp_path / "adapter")
+
+
+def rewrite(change):
+    """A damage: the file's {key: tensor}, changed."""
+
+    def damage(folder):
+        save_file(change(load_file(folder / WEIGHTS)), folder / WEIGHTS)
+
+    return damage
+
+
+def reset(**values):
+    """A damage: other values in adapter_config.json."""
+
+    def damage(folder):
+        config = json.loads((folder / SETTINGS).read_text())
+        write_json(folder / SETTINGS, config | values)
+
+    return damage
+
+
+def first(weights, part):
+    return next(key for key in weights if part in key)
+
+
+def zeroed(weights):
+    return weights | {(key := first(weights, "lora_B")): 0 * weights[key]}
+
+
+def not_a_number(weights):
+    return weights | {(key := first(weights, "lora_A")): weights[key] / 0}
+
+
+def shorter(weights):
+    return {key: weights[key] for key in list(weights)[1:]}
+
+
+def wrapped(weights):
+    return {f"module.{key}": weight for key, weight in weights.items()}
+
+
+def more(weights):
+    return weights | {"base_model.model.extra.lora_A.weight": torch.ones(4, 4)}
+
+
+DAMAGES = {
+    "a wrapper's prefix": (rewrite(wrapped), "28 of its keys match no module, 28 are"),
+    "a key too few": (rewrite(shorter), "0 of its keys match no module, 1 are missing"),
+    "a key too many": (rewrite(more), "1 of its keys match no module, 0 are missing"),
+    "a B of zero": (rewrite(zeroed), "1 of 14 matrices B are zero, such as"),
+    "not a number": (rewrite(not_a_number), "values that are not finite"),
+    "another alpha": (
+        reset(lora_alpha=1),
+        "lora_alpha 1, the adapter was trained with 8",
+    ),
+    "another rank": (reset(r=8), "r 8, the adapter was trained with 4"),
+    "no LoRA": (
+        reset(peft_type="IA3"),
+        "must hold a LoRA adapter, its peft_type is IA3",
+    ),
+    "no weights": (lambda f: (f / WEIGHTS).unlink(), "is missing or damaged"),
+    "no config": (lambda f: (f / SETTINGS).unlink(), "adapter_config.json cannot be"),
+    "a pickle": (
+        lambda f: (f / WEIGHTS).rename(f / "adapter_model.bin"),
+        "holds its weights as a pickle, which may run code",
+    ),
+    "damaged metrics": (
+        lambda f: (f / "metrics.json").write_text("["),
+        "metrics.json cannot be read",
+    ),
+}
+
+
+def test_a_whole_adapter_answers_as_peft_loads_it(saved):
+    mine = load_adapter(build_model(), saved)
+    peft = PeftModel.from_pretrained(build_model(), str(saved))
+    assert torch.equal(logits(mine), logits(peft)) and not mine.training
+    assert not torch.equal(logits(mine), logits(build_model()))
+    assert not any(weight.requires_grad for weight in mine.parameters())
+    assert check_adapter(saved, build_model().config)["r"] == 4
+    load_adapter(mine, saved, "second")  # one more on the same base
+    mine.set_adapter("second")
+    assert torch.equal(logits(mine), logits(peft))
+    trained = load_adapter(build_model(), saved, trainable=True)
+    assert any(weight.requires_grad for weight in trained.parameters())
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_adapter_is_refused_and_the_model_is_left_alone(copy, name):
+    damage, says = DAMAGES[name]
+    damage(copy)
+    model = build_model()
+    before = fingerprint(model)
+    with pytest.raises(ModelError, match=says) as error:
+        load_adapter(model, copy)
+    assert "\n" not in str(error.value)
+    assert adapted_modules(model) == {} and fingerprint(model) == before
+
+
+def test_peft_itself_takes_the_wrapped_one_for_healthy(copy):
+    """The negative control: what the strict loader is for."""
+    rewrite(wrapped)(copy)
+    reset(lora_alpha=1)(copy)
+    with pytest.warns(UserWarning, match="missing adapter keys"):
+        model = PeftModel.from_pretrained(build_model(), str(copy))
+    assert adapted_modules(model)["q_proj"] == 2  # there, and does nothing
+    assert torch.equal(logits(model), logits(build_model()))
+
+
+@pytest.mark.parametrize("name", ["a wrapper's prefix", "a key too few", "a B of zero"])
+def test_the_configuration_alone_is_enough_for_its_keys(copy, name):
+    for file in ("metrics.json", "README.md"):
+        (copy / file).unlink()
+    load_adapter(build_model(seed=1), copy)  # nothing names the base
+    damage, says = DAMAGES[name]
+    damage(copy)
+    with pytest.raises(ModelError, match=says):
+        load_adapter(build_model(), copy)
+    with pytest.raises(ModelError, match=says):
+        check_adapter(copy, build_model().config)
+    reset(r=8)(copy)
+    with pytest.raises(ModelError):
+        load_adapter(build_model(), copy)
+
+
+def test_without_metrics_the_card_is_asked(copy):
+    (copy / "metrics.json").unlink()
+    load_adapter(build_model(), copy)
+    with pytest.raises(ModelError, match="needs tiny in float32 with the fingerprint"):
+        load_adapter(build_model(seed=1), copy)
+    reset(lora_alpha=1)(copy)
+    with pytest.raises(
+        ModelError, match="lora_alpha 1, the adapter was trained with 8"
+    ):
+        load_adapter(build_model(), copy)
+
+
+def test_another_base_or_precision_is_refused(saved):
+    needs = "needs tiny in float32 with the fingerprint"
+    with pytest.raises(ModelError, match=f"{needs} .*, got torch.float32 and"):
+        load_adapter(build_model(seed=1), saved)
+    with pytest.raises(ModelError, match=f"{needs} .*, got torch.bfloat16 and"):
+        load_adapter(build_model().bfloat16(), saved)
+    merged = load_adapter(build_model(), saved).merge_and_unload()
+    with pytest.raises(ModelError, match="unmerged, in that precision"):
+        load_adapter(merged, saved)
+    other = build_model(num_key_value_heads=2)
+    with pytest.raises(ModelError, match="does not fit the model .*size mismatch"):
+        check_adapter(saved, other.config)
+
+
+@pytest.mark.parametrize("name", ["tickets-lora", "tickets-lora-half", "items-lora"])
+def test_the_shipped_adapters_pass(name):
+    folder = ROOT / "data" / "checkpoints" / name
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert check_adapter(folder)["lora_alpha"] == 32
+    assert re.search(r"^\| rank, alpha \| 16, 32 \|$", card, re.MULTILINE)
