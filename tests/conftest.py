@@ -1,21 +1,23 @@
 """What several test modules share, and how the suite uses every core.
 
 `make test` runs several processes (pytest-xdist, --dist loadfile). A module stays in
-one of them, so that what its fixtures make is made once; the dearest come first.
+one of them, so that what its fixtures make is made once; the dearest come first. What
+several modules need, the executed notebooks, these processes make together.
 """
 
+import contextlib
+import io
 import json
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from helpers.files import ROOT
+from helpers import run_command
+from helpers.files import ROOT, write_json
 from tests.translations import dealt
 
 pytest_plugins = ["tests.site.browser"]
@@ -28,19 +30,23 @@ for name, value in {
     "MPLBACKEND": "agg",
 }.items():
     os.environ.setdefault(name, value)
+# bitsandbytes has functions compiled, none of which runs on a CPU; each process that
+# imports it would load the whole compiler for them, a second of its seven.
+if not shutil.which("nvidia-smi"):
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 # The modules that take longest, in this order: begun last, they would end alone. The
-# first one executes every notebook (`course_run`), which takes about as long as those
-# up to the first that waits for it.
+# first one begins to execute the notebooks (`course_run`); who needs them later helps.
 LONGEST = (
     "lessons/test_notebooks.py",
     "finetune/test_finetune.py",
-    "finetune/test_finetune_resume.py",
-    "finetune/test_resume.py",
-    "house/test_rooms.py",  # while the process that these fork is there
-    "finetune/test_adapter_folder.py",
     "lessons/test_colab.py",
     "lessons/test_jupyterlab.py",
+    # These fork what the first of finetune/ has started, in its process if it is free.
+    "finetune/test_finetune_resume.py",
+    "finetune/test_resume.py",
+    "house/test_rooms.py",
+    "finetune/test_adapter_folder.py",
     "site/test_site_in_browser.py",
     "translations/test_localized_notebooks.py",
     "benchmarks/test_gpu.py",
@@ -51,6 +57,12 @@ LONGEST = (
 )
 # Marks of tests that are no part of `make test`.
 TIERS = ("rehearsal", "vllm", "llamacpp")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """A process more than cores: some wait, for a browser, a server or the network."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(config, items):
@@ -81,13 +93,14 @@ def made_once(tmp_path_factory):
     """made_once(name, make) -> folder: make(folder), in one of the test processes.
 
     The others wait, and find the folder. What raises in make raises in each of them.
+    With wait=False who comes while another makes it gets filelock.Timeout instead.
     """
     base = tmp_path_factory.getbasetemp()
     base = base if ALONE else base.parent  # shared by all processes
 
-    def once(name, make):
+    def once(name, make, wait=True):
         folder, failed = base / name, base / f"{name}.failed"
-        with FileLock(base / f"{name}.lock"):
+        with FileLock(base / f"{name}.lock", blocking=wait):
             if failed.exists():
                 pytest.fail(failed.read_text(encoding="utf-8"))
             if not folder.exists():
@@ -107,7 +120,7 @@ class CourseRun:
     """One run of every notebook.
 
     rows: {lesson: row of course.json}; notebooks: {lesson: executed notebook};
-    printed: what the command wrote to standard output, its closing table.
+    printed: what the commands wrote to standard output, their closing tables.
     """
 
     rows: dict[str, dict]
@@ -117,37 +130,64 @@ class CourseRun:
 
 @pytest.fixture(scope="session")
 def run_notebooks():
-    """run_notebooks(*arguments): the command, on the cores that are left to it.
+    """run_notebooks(*arguments): `python -m helpers.course`, in this process.
 
     Returns what it printed; fails the test where a lesson fails.
     """
+    from helpers.course import command, runner
 
     def run(*arguments) -> str:
-        command = [sys.executable, "-m", "helpers.course", "--end-with-parent"]
         jobs = [] if ALONE else ["--jobs", "1"]
-        done = subprocess.run(
-            [*command, *jobs, *arguments], cwd=ROOT, capture_output=True, text=True
-        )
-        if done.returncode != 0:
-            pytest.fail(f"the course did not run:\n{done.stderr}\n{done.stdout}")
-        return done.stdout
+        call = ["--end-with-parent", *jobs, *map(str, arguments)]
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                runner, "on_signals", lambda handler: None
+            )  # they are pytest's
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                code = run_command("course", command.main, call)
+        if code != 0:
+            pytest.fail(f"the course did not run:\n{err.getvalue()}\n{out.getvalue()}")
+        return out.getvalue()
 
     return run
 
 
 @pytest.fixture(scope="session")
 def course_run(made_once, run_notebooks):
-    """Execute every notebook once on the tiny profile; fail where a lesson fails."""
+    """Execute every notebook once on the tiny profile; fail where a lesson fails.
 
-    def make(folder):
-        printed = run_notebooks("--profile", "tiny", "--output", folder)
-        (folder / "printed.txt").write_text(printed, encoding="utf-8")
+    Each test process that needs them takes the longest that none has begun, and waits
+    when all have been.
+    """
 
-    output = made_once("course", make)
+    def execute(lesson, **how):
+        def make(folder):
+            said = run_notebooks(lesson, "--profile", "tiny", "--output", folder)
+            (folder / "printed.txt").write_text(said, encoding="utf-8")
+
+        return made_once(f"course-{lesson}", make, **how)
+
+    for lesson in sorted(dealt.LESSONS, key=dealt.seconds, reverse=True):
+        with contextlib.suppress(Timeout, pytest.fail.Exception):  # raised again below
+            execute(lesson, wait=False)
+    parts = [execute(lesson) for lesson in dealt.LESSONS]
+    output = made_once("course", lambda folder: gather(parts, folder))
     rows = json.loads((output / "course.json").read_text(encoding="utf-8"))
     executed = {path.stem: path for path in (output / "notebooks").glob("*.ipynb")}
     printed = (output / "printed.txt").read_text(encoding="utf-8")
     return CourseRun({row["lesson"]: row for row in rows}, executed, printed)
+
+
+def gather(parts: list[Path], folder: Path) -> None:
+    """Puts the runs of single lessons into one folder, as a run of them all."""
+    rows = []
+    for part in parts:
+        rows += json.loads((part / "course.json").read_text(encoding="utf-8"))
+        shutil.copytree(part / "notebooks", folder / "notebooks", dirs_exist_ok=True)
+    write_json(folder / "course.json", rows, indent=2)
+    said = [(part / "printed.txt").read_text(encoding="utf-8") for part in parts]
+    (folder / "printed.txt").write_text("".join(said), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

@@ -21,16 +21,24 @@ class Program:
     """A running program.
 
     folder: it gets the files stdout and stderr. most_bytes: what no file may pass, as
-        on a full disk.
+        on a full disk. forks: whether it starts processes in its turn; such a program
+        does not end with this process.
     """
 
-    def __init__(self, folder: Path, module: str, *arguments, most_bytes: int = 0):
+    def __init__(
+        self,
+        folder: Path,
+        module: str,
+        *arguments,
+        most_bytes: int = 0,
+        forks: bool = False,
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         self.files = folder / "stdout", folder / "stderr"
         for path in self.files:
             path.write_text("")
         call = (module, [str(a) for a in arguments], self.files, most_bytes)
-        self.process = context.Process(target=_become, args=call, daemon=True)
+        self.process = context.Process(target=_become, args=call, daemon=not forks)
         self.process.start()
 
     def runs(self) -> bool:

@@ -20,6 +20,7 @@ from helpers.formatting.splits import load_splits
 from helpers.models.cpu_training import train_fast_on_cpu
 from helpers.models.inspection import fingerprint
 from helpers.models.loading import load_model, load_tokenizer
+from helpers.widgets.training_bar import without_table
 from tests.finetune import small_run
 from tests.house import gates
 from tests.warm import Program
@@ -199,11 +200,12 @@ def test_its_losses_are_those_of_lesson_03(place, tmp_path):
 
     path = ROOT / "notebooks" / "03_finetune_with_lora.ipynb"
     [source] = [c.source for _, c in gates.cells(path) if c.id == "trainer"]
-    wanted = r"^def make_trainer.*?return trainer\n"
+    wanted = r"^def make_trainer.*?return trainer$"
     definition = re.search(wanted, source, re.S | re.M)[0]
     definition = definition.replace("range(60)", "range(6)")
     space = {"SFTTrainer": SFTTrainer, "SFTConfig": SFTConfig, "LoraConfig": LoraConfig}
     space["train_fast_on_cpu"] = train_fast_on_cpu
+    space["without_table"] = without_table
     space["splits"] = load_splits(place / "tickets.jsonl")
     space["tokenizer"] = load_tokenizer(tiny())
     space["peft_config"] = tiny().peft_config | small_run.DROPOUT
@@ -229,12 +231,12 @@ def test_its_qlora_losses_are_those_of_lesson_04(place, tmp_path):
     peft_config = tiny().peft_config | small_run.DROPOUT
     profile = dataclasses.replace(tiny(), peft_config=peft_config)
     space = {"splits": load_splits(data), "profile": profile, "run": tmp_path}
-    space["TINY_STEPS"] = small_run.STEPS["max_steps"]
-    exec("import torch\nfrom peft import LoraConfig", space)
-    exec("from trl import SFTConfig, SFTTrainer", space)
+    steps = {"eval_steps": small_run.STEPS["max_steps"] // 2}
+    exec(cells["imports"], space)
     exec(cells["trainer-of"].replace("range(32)", "range(6)"), space)
-    exec(cells["train-function"], space)
-    config = space["config"] | {"logging_steps": 1}
+    exec(cells["train-function"].replace("run = Path", "_ = Path"), space)
+    config = profile.training_config | small_run.STEPS | steps
+    config |= {"save_strategy": "no", "report_to": "none", "logging_steps": 1}
     parts = [load(profile, quantized=True) for load in (load_model, load_tokenizer)]
     trainer, _ = space["train"](*parts, space["splits"]["train"], config, "lesson")
     losses = {e["step"]: e["loss"] for e in trainer.state.log_history if "loss" in e}
@@ -275,8 +277,8 @@ def test_two_processes_train_one_model(place, tmp_path):
         if output == single:
             assert finetune(call) == 0
             continue
-        torchrun = ["torch.distributed.run", "--nproc_per_node", 2]
-        done = command(*torchrun, "-m", "helpers.finetune", *call)
+        module = "tests.finetune.two_processes"
+        done = Program(tmp_path, module, *call, forks=True).wait()
         assert done.returncode == 0, done.stderr[-2000:]
     assert small_run.metrics(double)["processes"] == 2
     assert FILES <= {p.name for p in double.iterdir()}
