@@ -6,17 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from helpers.files import ROOT
 from translations.labels import NUMBER, number_form
 from translations.markdown_blocks import PARSER, blocks
 from translations.pages import read_text
 
 NAME = "glossary.md"
-TERMS = """adapter, attention, base model, batch, checkpoint, completion, control,
-double quantisation, epoch, exact match, exercise, field, fine-tuning,
-gradient, hash, held-out, inference, interval, label, layer, learning rate,
-loss, mask, merge, message, optimizer, padding, parameter, perplexity,
-profile, prompt, quantisation, rank, seed, solution, step, stop token,
-target modules, template, token, tokenizer, training, validation, weight"""
+ENGLISH = "notebooks/glossary.md"  # what each term means, and where a lesson says so
+# Further words that are to be translated alike.
+WORDS = ("exercise", "field", "hash", "inference", "mask", "message", "parameter")
+WORDS += ("solution", "template", "training")
 PHRASES = (
     *("Measured", "Predicted, not measured", "on a", "2-core CPU", NUMBER, "not yet"),
     *("lesson", "profile, machine", "seconds"),
@@ -133,9 +132,14 @@ def _stray_rows(text: str, tables: list) -> list[tuple[int, str]]:
     return [(n + 1, f"{message} each cell of its head") for n in firsts]
 
 
+def english_rows() -> list[list[str]]:
+    """[term, what it is, link to a lesson]: the rows of the English page."""
+    return [row for _, row in _tables(read_text(ROOT, ENGLISH))[0][1:]]
+
+
 def english_terms() -> list[str]:
     """The English terms that every glossary has a row for."""
-    return [" ".join(term.split()) for term in TERMS.split(",")]
+    return sorted({*WORDS, *(row[0] for row in english_rows())}, key=str.lower)
 
 
 def template(known: Iterable[str] = ()) -> str:
@@ -147,7 +151,7 @@ def template(known: Iterable[str] = ()) -> str:
 
 One name for one thing. Give the translation; after a semicolon, other stems that are
 right too. `check` looks for them wherever an English cell uses the term. A row without
-a translation is not checked.
+a translation is not checked. [What the terms mean](../../notebooks/glossary.md).
 
 | English | translation; stems | note |
 |---|---|---|
