@@ -60,6 +60,22 @@ def before_after(reports: dict, title: str, chance: float | None = None) -> Figu
     return _with_legend(fig, ax)
 
 
+def curves(
+    lines: dict, title: str, xlabel: str, ylabel: str, mark: int | None = None
+) -> Figure:
+    """The Figure of rows of numbers over their places, 0, 1, 2, ...
+
+    lines: {label: numbers}; mark: a place where a dot stands on the first line.
+    """
+    fig, ax = plt.subplots(figsize=SIZE, layout="constrained")
+    for i, (label, values) in enumerate(lines.items()):
+        ax.plot(values, STYLES[i % 4], label=label)
+    if mark is not None:
+        ax.plot([mark], [next(iter(lines.values()))[mark]], "o", color="black")
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title, ylim=(0, None))
+    return _with_legend(fig, ax)
+
+
 def _heights(report, names: list[str]) -> tuple[list, tuple[list, list]]:
     """(percent of each metric, (how far below, how far above its interval reaches))."""
     shares, bounds = report.metrics(), report.intervals

@@ -49,6 +49,18 @@ def test_a_run_without_evaluation_has_no_markers():
     assert legend(figure) == ["training"]
 
 
+def test_curves_have_a_mark_on_the_first_line():
+    lines = {"change": [1.0, 0.5, 0.0], "random": [1.0, 0.9, 0.0]}
+    figure = plotting.curves(lines, "Half is lost", "rank", "share", mark=1)
+    (ax,) = figure.axes
+    change, random, dot = ax.get_lines()
+    assert change.get_ydata().tolist() == lines["change"]
+    assert change.get_linestyle() != random.get_linestyle()
+    assert dot.get_xydata().tolist() == [[1, 0.5]]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("rank", "share")
+    assert legend(figure) == ["change", "random"]
+
+
 def test_before_after_has_bars_intervals_and_chance():
     reports = {"base": BASE, "tuned": TUNED}
     figure = plotting.before_after(reports, "It learnt the format", chance=0.1)

@@ -4,19 +4,10 @@ from copy import deepcopy
 
 import torch
 
-from helpers.exercises.checking import Exercise, acts_like, numeric
+from helpers.exercises.checking import Exercise, numeric
 
 LAYERS, RANK, WIDTH, VALUE_WIDTH = 32, 16, 4096, 1024  # Llama-3.1-8B
 Q, V = WIDTH + WIDTH, WIDTH + VALUE_WIDTH  # d_in + d_out of q_proj and v_proj
-KEY = "model.layers.0.self_attn.q_proj"
-# What a load reports: (missing, unexpected).
-REPORTS = [
-    ([f"{KEY}.weight"], []),  # a healthy file
-    ([f"{KEY}.weight", f"{KEY}.lora_B"], []),
-    ([f"{KEY}.weight"], [f"{KEY}.lora_C"]),
-    ([f"{KEY}.lora_A"], ["x.lora_A"]),
-    ([f"{KEY}.weight"], [f"module.{KEY}.weight"]),
-]
 
 
 def _adapter(d_out: int, d_in: int, r: int) -> dict:
@@ -27,30 +18,21 @@ def _adapter(d_out: int, d_in: int, r: int) -> dict:
     return given | {"r": r, "alpha": 3 * r}
 
 
-def _merges(rule, r: int = 2):
+def merges(rule, r: int = 2):
     """A predicate: whether answer(W, A, B, r, alpha) is what a rule gives."""
     given = _adapter(6, 6, r)
     wanted = rule(**given)
     return lambda a: torch.allclose(a(**deepcopy(given)), wanted, atol=1e-5)
 
 
-def _keeps_w(answer) -> bool:
+def keeps_w(answer) -> bool:
     given = _adapter(6, 4, 2)
     before = given["W"].clone()
     answer(**given)
     return torch.equal(given["W"], before)
 
 
-def _finds(rule):
-    """A predicate: whether an answer finds the keys in all reports that a rule does."""
-    return acts_like(rule, REPORTS, lambda got, wanted: set(got) == set(wanted))
-
-
-def _lora(keys: list[str]) -> list[str]:
-    return [key for key in keys if "lora_" in key]
-
-
-_merges_rightly = _merges(lambda W, A, B, r, alpha: W + alpha / r * B @ A)
+_merges_rightly = merges(lambda W, A, B, r, alpha: W + alpha / r * B @ A)
 
 EXERCISES = {
     "01.1": numeric(
@@ -75,43 +57,37 @@ EXERCISES = {
     ),
     "01.2": Exercise(
         "a function of W, A, B, r, alpha that returns a tensor",
-        right=lambda a: _merges_rightly(a) and _keeps_w(a),
+        right=lambda a: _merges_rightly(a) and keeps_w(a),
         praise="This one line is what `merge_and_unload` of PEFT does to every layer.",
         hint="compare with the equation in front of the class `LoRALinear`.",
         mistakes={
             "the result may be right, but `W` itself has changed; the base must "
-            "stay as it was.": lambda a: not _keeps_w(a),
+            "stay as it was.": lambda a: not keeps_w(a),
             "the change has the right direction and the wrong size: what do r and "
-            "alpha do?": _merges(lambda W, A, B, r, alpha: W + B @ A),
-            "a larger alpha must make the change larger.": _merges(
+            "alpha do?": merges(lambda W, A, B, r, alpha: W + B @ A),
+            "a larger alpha must make the change larger.": merges(
                 lambda W, A, B, r, alpha: W + r / alpha * B @ A
             ),
             # Square matrices, where the wrong order raises no error.
-            "mind the order: the change must have d_out rows, as B has.": _merges(
+            "mind the order: the change must have d_out rows, as B has.": merges(
                 lambda W, A, B, r, alpha: W + alpha / r * A @ B, r=6
             ),
-            "that is the change; the merged weight holds the old weight too.": _merges(
+            "that is the change; the merged weight holds the old weight too.": merges(
                 lambda W, A, B, r, alpha: alpha / r * B @ A
             ),
         },
     ),
-    "01.3": Exercise(
-        "a function of the missing and unexpected keys that returns a list",
-        right=_finds(lambda missing, unexpected: _lora(missing) + unexpected),
-        praise="Raise an error when this list is not empty, and no adapter will ever "
-        "fail to load in silence.",
-        hint="go through the cases: a typo, a file with too few layers, one with too "
-        "many, a healthy file.",
+    "01.3": numeric(
+        "a number, a rank",
+        right=WIDTH / 2,
+        within=0,
+        praise="Beyond it the change itself would be the smaller file.",
+        hint="A and B together have r times (d_in + d_out) numbers; when is that d_in "
+        "times d_out?",
         mistakes={
-            "a healthy LoRA file would be refused: the base weights are missing "
-            "from every one of them.": _finds(lambda missing, extra: missing + extra),
-            "a file with too few layers has no unexpected key, and part of the "
-            "model stays untuned.": _finds(lambda missing, extra: extra),
-            "a file with a layer that the model lacks would pass: it belongs to "
-            "another model.": _finds(lambda missing, extra: _lora(missing)),
-            "an unexpected key is bad whatever its name: a base weight that does not "
-            "fit was saved from another model.": _finds(
-                lambda missing, extra: _lora(missing + extra)
+            "A and B are two matrices, and each grows with the rank.": WIDTH,
+            "that is what the matrix has; now divide by what one more rank costs.": (
+                WIDTH**2
             ),
         },
     ),

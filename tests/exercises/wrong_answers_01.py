@@ -15,16 +15,4 @@ def answer(W, A, B, r, alpha):
     return alpha / r * (B @ A)
 """,
     },
-    "01.3": {
-        "all missing keys": "answer = lambda missing, unexpected: missing + unexpected",
-        "only the unexpected keys": "answer = lambda missing, unexpected: unexpected",
-        "only the missing keys": """
-def answer(missing, unexpected):
-    return [key for key in missing if "lora_" in key]
-""",
-        "unexpected keys only where they are LoRA's": """
-def answer(missing, unexpected):
-    return [key for key in missing + unexpected if "lora_" in key]
-""",
-    },
 }

@@ -145,6 +145,24 @@ def test_a_step_moves_only_the_adapter(LoRALinear, dtype):
     assert layer.lora_B.abs().max() > 0
 
 
+def test_with_a_fixed_alpha_the_first_step_is_the_same_at_every_rank(LoRALinear):
+    """As the lesson shows for one layer; with a fixed alpha / r it grows with r."""
+
+    def moved(rank, alpha):
+        torch.manual_seed(0)
+        layer = LoRALinear(nn.Linear(256, 64), rank, alpha)
+        x, before = torch.randn(1, 256), layer.base
+        layer(x).square().sum().backward()
+        torch.optim.Adam([layer.lora_B], lr=1e-3).step()
+        return (layer(x) - before(x)).norm().item()
+
+    fixed, growing = ([moved(r, a) for r, a in pairs] for pairs in SCALES)
+    assert max(fixed) < 1.6 * min(fixed) and growing[-1] > 8 * growing[0]
+
+
+SCALES = [[(2, 16), (8, 16), (32, 16)], [(2, 4), (8, 16), (32, 64)]]
+
+
 @pytest.fixture
 def figures(course_run):
     return course_run.rows[STEM]["figures"]
@@ -152,22 +170,15 @@ def figures(course_run):
 
 @pytest.mark.slow
 def test_counts_are_those_of_the_real_models(figures):
-    assert figures["phi3_parameters"] == 3_821_079_552
-    assert figures["phi3_r8"] == 12_582_912
-    assert figures["phi3_r16"] == 25_165_824
-    assert figures["llama_r16"] == 41_943_040
+    phi3 = {"LoRA, r=8": 12_582_912, "LoRA, r=16": 25_165_824}
+    assert figures["phi3"] == phi3 | {"all parameters": 3_821_079_552}
+    assert figures["llama"]["LoRA, r=16"] == 41_943_040
 
 
 @pytest.mark.slow
 def test_the_three_implementations_agree(figures):
     assert figures["loralib_gap"] < 1e-6 and figures["peft_gap"] < 1e-6
     assert figures["merge_gap"] < 1e-5 and figures["merged_difference"] < 1e-5
-    assert figures["restore_difference"] < 1e-5
-
-
-@pytest.mark.slow
-def test_a_hidden_typo_does_damage_and_is_caught(figures):
-    assert figures["typo_difference"] > 0.01 and figures["typos_caught"] == 2
 
 
 @pytest.mark.slow
@@ -176,10 +187,16 @@ def test_a_few_pieces_do_most_of_the_work(figures):
 
 
 @pytest.mark.slow
+def test_lora_wants_a_higher_rate(figures):
+    assert figures["lora_loss"] < 0.5 * figures["slow_loss"]
+
+
+@pytest.mark.slow
 def test_the_four_claims_within_their_limits(figures):
     assert max(figures["full_loss"], figures["lora_loss"]) < 0.6 * figures["base_loss"]
-    assert figures["quality_share"] > 0.75
-    assert figures["merged_flops_share"] == 1
-    assert figures["gradient_and_optimizer_share"] < 0.06
-    assert figures["activation_share"] > 0.5
-    assert figures["adapter_kib"] == 456
+    share = figures["claims"]
+    assert share["2 loss gained"] > 0.9 and share["3 GFLOP, merged"] == 1
+    assert figures["exact"][1] > max(0.5, figures["exact"][0] - 0.1)
+    assert figures["unmerged_flops_share"] > 1
+    assert share["4 MiB of gradients and AdamW"] < 0.06
+    assert 0.5 < share["4 MiB of activations"] < share["4 MiB of weights"]

@@ -24,10 +24,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.rehearsal]
 NOTEBOOKS = {path.stem: path for path in lessons([])}
 CARDS = list(stage.DEVICES)
 EVERYWHERE = [*CARDS, "tiny"]
-# Lessons 01 and 13 are the same on every profile: matrices of a small model, on a CPU.
+# Lessons 01, 13 and 15 are the same on every profile: they take a tiny model.
 # On tiny, which `make test` runs in full, lessons show their branches: 02 has none.
 ONLY = {"01_build_lora_by_hand": ["tiny"], "13_use_loralib": ["tiny"]}
-ONLY["02_prepare_chat_data"] = CARDS
+ONLY |= {"15_look_inside_memory": ["tiny"], "02_prepare_chat_data": CARDS}
 SECONDS = 1800  # a run at most; a machine may be busy
 
 FEW = "16 rows are few"
@@ -35,10 +35,11 @@ SHORT = "a run is two updates long"
 NOISE = "a speed, on a CPU with other work"
 # Claims that a rehearsal cannot meet: {(lesson, cell): why}.
 CLAIMS = {
-    ("03", "after"): FEW,
+    ("03", "after-figure"): FEW,
+    ("03", "overfit-figure"): SHORT,
+    ("03", "overfit-test"): FEW,
     ("03", "controls"): SHORT,
     ("04", "after-check"): SHORT,
-    ("04", "paged"): "only CUDA has paged memory",
     ("05", "fewer-rows"): FEW,
     ("05", "full-claims"): SHORT,
     ("06", "cache-check"): NOISE,
