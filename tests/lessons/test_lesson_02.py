@@ -105,9 +105,9 @@ def test_figures(course_run):
     assert figures["stopless_share"] > 0.5
     assert figures["padding_packed"] == 0
     assert 0 < figures["padding_sorted"] < 0.02 < 0.1 < figures["padding_padded"]
-    assert figures["packed_gap"] < 1e-4 and figures["packed_batch_gap"] < 1e-4
-    assert min(figures["leak_gap"], figures["run_on_gap"]) > 0.5
-    assert figures["neighbour_right"] == 0 and figures["neighbour_wrong"] > 0.5
+    assert figures["packed_gap"] < 1e-4
+    # As the lesson says of the tiny model: "less than 0.1", "from 1.6 to 4 nats".
+    assert 1e-3 < figures["run_on_gap"] < 0.1 and 2 < figures["leak_gap"] < 4
 
 
 @pytest.mark.slow
@@ -117,15 +117,29 @@ def test_the_executed_lesson_shows_what_it_says(course_run):
     printed = {
         i: "".join(o.get("text", "") for o in c.outputs) for i, c in cells.items()
     }
-    errors = re.findall(
-        r"^data/formats/\w+\.jsonl:2: .*, expected ", printed["bad-error"], re.M
-    )
-    assert len(errors) == 3
+    errors = re.findall(r"big\.jsonl:(\d+): .*, expected ", printed["check"])
+    assert errors == ["20001", "20002", "20003"]
     assert "leaky/test.jsonl:401" in printed["leak"]
-    for view in ("view", "browse", "turns"):
+    for view in ("view", "turns-proof"):
         html = cells[view].outputs[0]["data"]["text/html"]
         assert set(re.findall(r"<\s*(\w+)", html)) == {"div", "span", "b", "br", "wbr"}
     assert "padding" in cells["view"].outputs[0]["data"]["text/html"]
     assert not any("Warning" in text for text in printed.values())
-    titles = ("lengths-figure", "padding-figure", "apart-figure")
-    assert all("image/png" in cells[t].outputs[0]["data"] for t in titles)
+    assert "image/png" in cells["lengths-figure"].outputs[0]["data"]
+
+
+@pytest.mark.slow
+def test_prose_counts_what_the_tables_show(course_run):
+    """The cuts that do no harm, and why positions that start again are a riddle."""
+    executed = nbformat.read(course_run.notebooks[LESSON], as_version=4)
+    cells = {c.id: c for c in executed.cells}
+    after, gone = re.search(
+        r"in (\d+) of ([\d,]+)", cells["lengths-after"].source
+    ).groups()
+    table = cells["truncated"].outputs[-1]["data"]["text/plain"]
+    fates = [int(n) for n in re.findall(r"(\d+)$", table, re.MULTILINE)][-4:]
+    assert int(after) == fates[2] and int(gone.replace(",", "")) == sum(fates[1:3])
+    reset, run_on = cells["distances"].outputs[0]["text"].splitlines()
+    assert run_on == "run on: 1 tokens one back, 0 ahead"
+    back, ahead = map(int, re.findall(r"\d+", reset))
+    assert back == 3 and ahead > 100  # the third example, behind two others
