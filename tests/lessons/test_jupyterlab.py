@@ -1,6 +1,7 @@
-"""Lessons 00 and 04 as a learner meets them: in JupyterLab, in a real browser.
+"""Two lessons as a learner meets them: in JupyterLab, in a real browser.
 
-Each is translated into a language that the commit deals to it (tests/translations).
+Each is translated into a language that the commit deals to it (tests/translations). Of
+a third only the memory calculator is run, in English: the rest of it takes a minute.
 
 Screenshots go to the folder COURSE_SCREENSHOTS, if that is set, to look at.
 """
@@ -22,6 +23,7 @@ from tests.translations.dealt import (
     dealt,
     scores,
     scores_of,
+    with_cell,
 )
 
 pytestmark = pytest.mark.slow
@@ -54,6 +56,23 @@ def lessons(lab, browser):
         for notebook in opened.values():
             notebook.wait_for_the_end(SECONDS)
         yield opened
+
+
+@pytest.fixture(scope="module")
+def calculator(lab, lessons, browser):
+    """The Notebook with the memory calculator, which has run."""
+    [lesson] = with_cell("calculator")
+    if lesson in lessons:
+        yield lessons[lesson]
+        return
+    course, *server = lab
+    with watch(browser) as open_page:
+        path = course / "notebooks" / f"{lesson}.ipynb"
+        notebook = jupyter_lab.Notebook(open_page(), path, *server)
+        for cell in ("setup", "imports", "calculator"):
+            notebook.run(cell)
+        yield notebook
+        assert notebook.watched.errors == [] and notebook.watched.foreign == []
 
 
 @pytest.fixture
@@ -89,16 +108,16 @@ def test_run_all_cells_runs_to_the_end(lessons, lesson):
     assert [cell.id for _, cell in code if not cell.execution_count] == []
 
 
-def test_the_calculator_follows_its_slider(lessons, picture):
-    notebook = lessons[LESSONS[1]]
+def test_the_calculator_follows_its_slider(calculator, picture):
+    notebook = calculator
     sizes = [_total(batch) for batch in (4, 5)]
     assert sizes[0] != sizes[1]
     notebook.wait_for_text("calculator", sizes[0])
-    picture(notebook.page, "04-calculator")
+    picture(notebook.page, "calculator")
     row = notebook.cell("calculator").locator(".widget-slider", has_text="batch")
     row.get_by_role("slider").press("ArrowRight")
     notebook.wait_for_text("calculator", sizes[1])
-    picture(notebook.page, "04-calculator-moved")
+    picture(notebook.page, "calculator-moved")
 
 
 def _total(batch):
@@ -118,7 +137,7 @@ def test_the_explorer_draws_what_its_slider_says(lessons, picture):
         "([image, before]) => image.src !== before", arg=[drawn.element_handle(), first]
     )
     assert drawn.evaluate("image => image.clientWidth <= image.naturalWidth")
-    picture(notebook.page, "04-explorer-moved")
+    picture(notebook.page, "explorer-moved")
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
@@ -133,7 +152,8 @@ def test_an_exercise_gives_a_hint_and_then_the_tick(lessons, picture, lesson):
     ):
         notebook.type_and_run(cell, test_exercises.filled_in(name, code))
         notebook.wait_for_text(cell, said)
-        assert notebook.active() == "exercise-2"  # Shift+Enter went on
+        following = notebook.ids[notebook.index(cell) + 1]
+        assert notebook.active() == following  # Shift+Enter went on
         picture(notebook.page, f"{name}-{view}")
 
 
