@@ -6,8 +6,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "lines": ["DataError"],
-        "chats": ["to_messages"],
-        "examples": ["check_file", "find_repeats", "iter_examples", "read_examples"],
+        "chats": ["parse_map", "read_chat", "to_messages"],
+        "examples": [
+            *("check_file", "find_contradictions", "find_repeats"),
+            *("iter_examples", "read_examples"),
+        ],
         "splits": ["load_splits"],
         "batches": ["collate", "encode"],
     },

@@ -8,9 +8,13 @@ IGNORED = -100  # the label that torch.nn.functional.cross_entropy passes over
 
 def encode(tokenizer, row: dict) -> tuple[list[int], list[int]]:
     """(ids, labels) of a row of `formatting.load_splits`; no label on the prompt."""
-    chat = tokenizer.apply_chat_template
-    prompt = chat(row["prompt"], add_generation_prompt=True, return_dict=False)
-    ids = chat(row["prompt"] + row["completion"], return_dict=False)
+
+    def chat(messages: list[dict], **options) -> list[int]:
+        options |= {"tools": row.get("tools"), "return_dict": False}
+        return tokenizer.apply_chat_template(messages, **options)
+
+    prompt = chat(row["prompt"], add_generation_prompt=True)
+    ids = chat(row["prompt"] + row["completion"])
     return ids, [IGNORED] * len(prompt) + ids[len(prompt) :]
 
 

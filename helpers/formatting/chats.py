@@ -8,20 +8,56 @@
     Alpaca             {"instruction": "...", "input": "...", "output": "..."}
 
 An example that fits several is read as the first of them. ShareGPT, prompt/completion
-and Alpaca may carry a text "system" too. Other fields, of examples and of messages, are
-left out; those that would be part of the chat are refused (NEVER_LEFT_OUT). A system
-turn is kept as it is: what a model's template makes of it, and whether it can be
-trained by, `models.check_template` tells.
+and Alpaca may carry a text "system" too, all of them "tools". What else a message may
+hold, `messages` says. Other fields are left out; those that would be part of the chat
+are refused (NEVER_LEFT_OUT). A system turn is kept as it is: what a model's template
+makes of it, and whether it can be trained by, `lengths.encode_checked` tells.
 """
 
+import dataclasses
 from collections.abc import Mapping
-from operator import itemgetter
 
 from helpers.formatting.lines import DataError, short
+from helpers.formatting.messages import (
+    check_fields,
+    check_left_out,
+    is_learnt,
+    parsed,
+    read_message,
+    read_tools,
+)
 
-ROLES = ("system", "user", "assistant")
-SPEAKERS = {"system": "system", "human": "user", "gpt": "assistant"}
-NEVER_LEFT_OUT = ("history", "tools", "tool_calls", "thinking", "reasoning_content")
+SPEAKERS = {
+    **{"system": "system", "human": "user", "user": "user"},
+    **{"gpt": "assistant", "assistant": "assistant", "function_call": "assistant"},
+    **{"tool": "tool", "observation": "tool"},
+}
+PLAIN = {"role", "content"}
+MAP = '--map "question=prompt,answer=completion" names other columns'
+ONLY_TEXT = (
+    "the text is in one piece, 'text', and nothing says what of it is the answer, "
+    "expected 'prompt' and 'completion': cut each text where the answer begins"
+)
+
+
+class FieldsError(DataError):
+    """An example whose fields no format knows."""
+
+
+@dataclasses.dataclass
+class Chat:
+    """One example.
+
+    messages: the chat, its last answer last. answers: the places of those to be learnt.
+    tools: that it may call. joined: how many turns were joined with the one before
+        them, of the same role. marked: how many answers are marked not to be learnt.
+    """
+
+    messages: list[dict] = dataclasses.field(default_factory=list)
+    answers: list[int] = dataclasses.field(default_factory=list)
+    tools: list | None = None
+    joined: int = 0
+    marked: int = 0
 
 
 def to_messages(example: dict) -> list[dict]:
@@ -29,12 +65,47 @@ def to_messages(example: dict) -> list[dict]:
 
     Raises DataError, without path and line, for what one could not train on.
     """
+    return read_chat(example).messages
+
+
+def read_chat(example: dict) -> Chat:
+    """An example, all that is known of it. Raises DataError as `to_messages` does."""
     if not isinstance(example, Mapping):
         raise DataError(f"{short(example)} is not an object, expected an example")
-    messages = _reader(example)(example)
-    _check_left_out(example, "")
-    _check_messages(messages)
-    return [{"role": m["role"], "content": m["content"]} for m in messages]
+    given, rest = _reader(example)(example)
+    check_left_out(example, "")
+    chat = Chat(tools=read_tools(example))
+    _add(chat, given, False)
+    _add(chat, rest, True)
+    _check_order(chat.messages)
+    if not chat.answers:
+        raise DataError("every answer is marked not to be learnt, expected one that is")
+    return chat
+
+
+def rename(record: dict, names: Mapping[str, str]) -> dict:
+    """The fields of a record that are named {column: field}, and no others.
+
+    Raises DataError where a column is missing.
+    """
+    for column in names:
+        if column not in record:
+            there = ", ".join(map(short, list(record)[:6])) or "none"
+            raise DataError(f"the fields are {there}, expected {column!r}")
+    return {field: record[column] for column, field in names.items()}
+
+
+def parse_map(text: str) -> dict[str, str]:
+    """{column: field} of "question=prompt,answer=completion". Raises DataError."""
+    pairs = [part.rpartition("=") for part in text.split(",")]
+    names = {column.strip(): field.strip() for column, _, field in pairs}
+    for column, field in names.items():
+        if not column or field not in KNOWN:
+            what = f"--map names {short(f'{column}={field}')}"
+            raise DataError(f"{what}, expected COLUMN=FIELD: {', '.join(KNOWN)}")
+    if len({*names.values()}) < len(pairs):
+        raise DataError(f"--map names a field or column twice in {short(text)}")
+    return names
 
 
 def _reader(example: Mapping):
@@ -45,37 +116,55 @@ def _reader(example: Mapping):
         for needed, read in FORMATS.items():
             if fields.issuperset(needed):
                 return read
+    if filled == {"text"}:
+        raise FieldsError(ONLY_TEXT)
     got = ", ".join(short(field) for field in list(example)[:6]) or "none"
     *most, last = (" and ".join(map(repr, needed)) for needed in FORMATS)
-    raise DataError(f"the fields are {got}, expected {', '.join(most)}, or {last}")
+    expected = f"expected {', '.join(most)}, or {last}"
+    raise DataError(
+        f"the fields are {got}, {expected}" + f": {MAP}" * (len(filled) > 1)
+    )
 
 
-def _share_gpt(example: Mapping) -> list:
-    """ShareGPT: human asks, gpt answers."""
-    turns = example["conversations"]
+def _messages(example: Mapping) -> tuple[list, list]:
+    """Messages as they stand, or as JSON in a table."""
+    messages = parsed(example["messages"])
+    if not isinstance(messages, list):
+        raise DataError(f"'messages' is {short(messages)}, expected a list of messages")
+    return [], messages
+
+
+def _share_gpt(example: Mapping) -> tuple[list, list]:
+    """ShareGPT: human asks, gpt answers; LLaMA-Factory's function_call, observation."""
+    turns = parsed(example["conversations"])
     if not isinstance(turns, list):
         what = f"'conversations' is {short(turns)}"
         raise DataError(f"{what}, expected a list of turns")
-    chat = _system(example)
+    chat = []
     for index, turn in enumerate(turns, start=1):
-        _check_fields(turn, f"turn {index}", ("from", "value"))
-        speaker, known = turn["from"], ", ".join(SPEAKERS)
+        name = f"turn {index}"
+        check_fields(turn, name, ("from", "value"))
+        speaker, value = turn["from"], turn["value"]
+        if not isinstance(speaker, str):
+            raise DataError(f"{name} has 'from' = {short(speaker)}, expected a string")
         if speaker not in SPEAKERS:
-            raise DataError(f"turn {index} is from {short(speaker)}, expected {known}")
-        chat += _turn(SPEAKERS[speaker], turn["value"])
-    return chat
+            known = ", ".join(SPEAKERS)
+            raise DataError(f"{name} is from {short(speaker)}, expected {known}")
+        said = "tool_calls" if speaker == "function_call" else "content"
+        chat.append({**turn, "role": SPEAKERS[speaker], said: value})
+    return _system(example), chat
 
 
-def _pair(example: Mapping) -> list:
+def _pair(example: Mapping) -> tuple[list, list]:
     """Prompt and completion: texts, or TRL's lists of messages."""
-    chat = _system(example)
+    sides = []
     for role, field in (("user", "prompt"), ("assistant", "completion")):
         value = example[field]
-        chat += value if isinstance(value, list) else _turn(role, value)
-    return chat
+        sides.append(value if isinstance(value, list) else _turn(role, value))
+    return _system(example) + sides[0], sides[1]
 
 
-def _alpaca(example: Mapping) -> list:
+def _alpaca(example: Mapping) -> tuple[list, list]:
     """Alpaca: the input, where there is one, stands below its instruction."""
     question, context = example["instruction"], example.get("input")
     for field, value in (("instruction", question), ("input", context or "")):
@@ -85,16 +174,17 @@ def _alpaca(example: Mapping) -> list:
         raise DataError("'instruction' is empty, expected some text")
     if context and context.strip():
         question = f"{question}\n\n{context}"
-    answer = _turn("assistant", example["output"])
-    return _system(example) + _turn("user", question) + answer
+    asked = _system(example) + _turn("user", question)
+    return asked, _turn("assistant", example["output"])
 
 
 FORMATS = {
-    ("messages",): itemgetter("messages"),
+    ("messages",): _messages,
     ("conversations",): _share_gpt,
     ("prompt", "completion"): _pair,
     ("instruction", "output"): _alpaca,
 }
+KNOWN = (*(field for needed in FORMATS for field in needed), "input", "system", "tools")
 
 
 def _system(example: Mapping) -> list[dict]:
@@ -107,12 +197,35 @@ def _turn(role: str, content) -> list[dict]:
     return [{"role": role, "content": content}]
 
 
-def _check_messages(messages) -> None:
+def _add(chat: Chat, turns: list, learn: bool) -> None:
+    """Adds turns to a chat; of those of one role in a row, plain ones become one.
+
+    learn: whether their answers are to be learnt, where no mark says otherwise.
+    """
+    start = len(chat.messages)
+    for turn in turns:
+        name = f"message {len(chat.messages) + chat.joined + 1}"
+        message, place = read_message(turn, name), len(chat.messages)
+        is_answer = learn and message["role"] == "assistant"
+        if is_answer and not is_learnt(turn, name):
+            chat.marked, is_answer = chat.marked + 1, False
+        same = is_answer == (place - 1 in chat.answers)
+        if place > start and same and _continues(chat.messages[-1], message):
+            chat.messages[-1]["content"] += "\n\n" + message["content"]
+            chat.joined += 1
+            continue
+        chat.messages.append(message)
+        chat.answers += [place] * is_answer
+
+
+def _continues(before: dict, message: dict) -> bool:
+    """Whether a plain message goes on with one of the same role."""
+    same = before["role"] == message["role"] in ("user", "assistant")
+    return same and before.keys() == message.keys() == PLAIN
+
+
+def _check_order(messages: list[dict]) -> None:
     """Raises DataError unless there is something to ask and, last, to learn."""
-    if not isinstance(messages, list):
-        raise DataError(f"'messages' is {short(messages)}, expected a list of messages")
-    for index, message in enumerate(messages, start=1):
-        _check_message(message, f"message {index}")
     roles = [message["role"] for message in messages]
     if not roles or roles[-1] != "assistant":
         last = f"from {roles[-1]!r}" if roles else "missing"
@@ -123,53 +236,11 @@ def _check_messages(messages) -> None:
         place = roles.index("system", 1) + 1
         what = f"message {place} is from 'system'"
         raise DataError(f"{what}, expected one at most, and first")
-    if roles[roles[0] == "system"] != "user":
-        what = "the first message besides the system's is from 'assistant'"
+    if (first := roles[roles[0] == "system"]) != "user":
+        what = f"the first message besides the system's is from {first!r}"
         raise DataError(f"{what}, expected one from 'user'")
-
-
-def _check_left_out(fields: Mapping, name: str) -> None:
-    """Raises DataError where a field is filled that a chat would need, but not get."""
-    for field in NEVER_LEFT_OUT:
-        if fields.get(field):
-            what = f"{name}{field!r} is {short(fields[field])}"
-            raise DataError(f"{what}, expected none: its text would be left out")
-
-
-def _check_message(message, name: str) -> None:
-    """Raises DataError unless a message has a known role and a text."""
-    _check_fields(message, name, ("role", "content"))
-    _check_left_out(message, f"{name}: ")
-    role, content = message["role"], message["content"]
-    if role not in ROLES:
-        raise DataError(
-            f"{name} has the role {short(role)}, expected {', '.join(ROLES)}"
-        )
-    if not content.strip():
-        raise DataError(f"{name} ({role}) is empty, expected some text")
-    if not content.isascii() and (half := _half_character(content)):
-        raise DataError(
-            f"{name} ({role}) holds half a character ({half}), expected text"
-        )
-
-
-def _check_fields(turn, name: str, fields: tuple[str, str]) -> None:
-    """Raises DataError unless a turn is an object with these two texts."""
-    expected = f"expected {fields[0]!r} and {fields[1]!r}"
-    if not isinstance(turn, Mapping):
-        raise DataError(f"{name} is {short(turn)}, {expected}")
-    for field in fields:
-        if field not in turn:
-            raise DataError(f"{name} has no {field!r}, {expected}")
-        if not isinstance(turn[field], str):
-            value = short(turn[field])
-            raise DataError(f"{name} has {field!r} = {value}, expected a string")
-
-
-def _half_character(text: str) -> str:
-    """The first half of a surrogate pair in a text, "" where there is none."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        return f"\\u{ord(text[error.start]):04x}"
-    return ""
+    for place, role in enumerate(roles):
+        asked = "tool_calls" in messages[place - 1] or roles[place - 1] == "tool"
+        if role == "tool" and not asked:
+            what = f"message {place + 1} is from 'tool'"
+            raise DataError(f"{what}, expected a tool call before it")

@@ -1,14 +1,17 @@
 """From files to examples that are known to be chats; every error names its line.
 
-`readers` takes JSON Lines, CSV and TSV apart, `chats` turns an example of any known
-format into messages; both meet here.
+`readers` takes files apart, `chats` turns an example of any known format into messages;
+both meet here. columns: {column: field} of files whose columns have other names, as
+`chats.parse_map` makes it of a text; no other column is read then.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.formatting.chats import to_messages
+from helpers.formatting.chats import Chat, FieldsError, read_chat, rename
 from helpers.formatting.lines import DataError
 from helpers.formatting.readers import iter_records
 
@@ -20,8 +23,10 @@ ERRORS_KEPT = 20
 class Report:
     """What `check_file` found. read + refused + blank = all records of the file.
 
-    errors: "path:line: what is wrong, what was expected", the first ERRORS_KEPT; one
-        more where the file itself cannot be read or holds no example.
+    errors: "path:line: what is wrong, what was expected", the first line of each kind,
+        ERRORS_KEPT kinds at most; one more where the file itself cannot be read or
+        holds no example. more: {error: how many later lines have the same}.
+    notes: how the file was read, where that had to be detected.
     """
 
     path: Path
@@ -29,55 +34,75 @@ class Report:
     refused: int = 0
     blank: int = 0
     errors: list[str] = field(default_factory=list)
+    more: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         counts = f"{self.read:,} read, {self.refused:,} refused, {self.blank:,} blank"
-        return "\n".join([f"{self.path}: {counts}", *self.errors])
+        more = {
+            e: f" (and {n:,} more lines like it)" for e, n in self.more.items() if n
+        }
+        errors = [error + more.get(error, "") for error in self.errors]
+        return "\n".join([f"{self.path}: {counts}", *self.notes, *errors])
 
 
-def iter_examples(path, progress: bool = False) -> Iterator[dict]:
+def iter_examples(path, progress: bool = False, columns=None) -> Iterator[dict]:
     """Yields the examples of a file, as they stand there, each known to be well formed.
 
-    path: JSON Lines, or `.csv`, `.tsv`. Reads as it yields: memory does not grow with
-        the file. progress: show a bar over the bytes of the file.
+    path: what `readers.iter_records` takes. Reads as it yields: memory does not grow
+        with the file. progress: show a bar over the bytes of the file.
     Raises DataError for the first bad record, or for a file that is missing or empty.
     """
-    return (example for _, example in iter_numbered(path, progress))
+    return (example for _, example in iter_numbered(path, progress, columns))
 
 
-def read_examples(path) -> list[dict]:
+def read_examples(path, columns=None) -> list[dict]:
     """The list of what `iter_examples` yields. Raises DataError."""
-    return list(iter_examples(path))
+    return list(iter_examples(path, columns=columns))
 
 
-def iter_numbered(path, progress: bool = False) -> Iterator[tuple[int, dict]]:
+def iter_numbered(path, progress=False, columns=None) -> Iterator[tuple[int, dict]]:
     """As `iter_examples`, each with its line, from 1. Blank lines are passed over."""
+    for number, record, _ in iter_chats(path, iter_records(path, progress), columns):
+        yield number, rename(record, columns) if columns else record
+
+
+def iter_chats(path, records, columns=None) -> Iterator[tuple[int, dict, Chat]]:
+    """Yields (line, record, chat) of every example of `readers.iter_records`.
+
+    Raises DataError for the first record that is none, and where there is none.
+    """
     found = False
-    for number, record in _iter_checked(path, progress):
-        if isinstance(record, DataError):
-            raise DataError(f"{path}:{number}: {record}")
-        if record is not None:
+    for number, record, chat in _checked(records, columns):
+        if isinstance(chat, DataError):
+            raise DataError(f"{path}:{number}: {chat}")
+        if chat is not None:
             found = True
-            yield number, record
+            yield number, record, chat
     if not found:
         raise DataError(f"{path}:1: {NO_EXAMPLE}")
 
 
-def check_file(path, progress: bool = False) -> Report:
+def check_file(path, progress: bool = False, columns=None) -> Report:
     """Reads, converts and checks a whole file in one pass. Raises nothing.
 
     progress: show a bar over the bytes of the file.
     """
-    report = Report(Path(path))
+    report, kinds = Report(Path(path)), {}
     try:
-        for number, record in _iter_checked(path, progress):
-            if isinstance(record, DataError):
+        records = iter_records(path, progress, report.notes.append)
+        for number, _, chat in _checked(records, columns):
+            if isinstance(chat, DataError):
                 report.refused += 1
-                if report.refused <= ERRORS_KEPT:
-                    report.errors.append(f"{path}:{number}: {record}")
+                error = kinds.get(str(chat))
+                if error is None and len(kinds) < ERRORS_KEPT:
+                    kinds[str(chat)] = error = f"{path}:{number}: {chat}"
+                    report.errors.append(error)
+                if error:
+                    report.more[error] = report.more.get(error, -1) + 1
             else:
-                report.read += record is not None
-                report.blank += record is None
+                report.read += chat is not None
+                report.blank += chat is None
     except DataError as error:
         report.errors.append(str(error))
     if not report.read and not report.errors:
@@ -85,30 +110,60 @@ def check_file(path, progress: bool = False) -> Report:
     return report
 
 
-def find_repeats(path) -> list[tuple[int, int]]:
+def find_repeats(path, columns=None) -> list[tuple[int, int]]:
     """(first line, later line) of every prompt that a file holds more than once.
 
     Prompts are the same that differ in white space only. Raises DataError.
     """
-    first, repeats = {}, []
-    for line, example in iter_numbered(path):
-        if (earlier := first.setdefault(prompt_key(example), line)) != line:
-            repeats.append((earlier, line))
-    return repeats
+    return [(first, line) for first, line, _ in _repeated(path, columns)]
 
 
-def _iter_checked(path, progress: bool) -> Iterator[tuple]:
-    """As `readers.iter_records`, with a DataError also for what is no chat."""
-    for number, record in iter_records(path, progress):
+def find_contradictions(path, columns=None) -> list[tuple[int, int]]:
+    """As `find_repeats`, those alone whose answers differ, white space aside."""
+    return [(first, line) for first, line, same in _repeated(path, columns) if not same]
+
+
+def prompt_key(messages: list[dict]) -> bytes:
+    """What makes two prompts the same: roles, calls, and words. 16 bytes."""
+    parts = [(m["role"], m["content"].split(), m.get("tool_calls")) for m in messages]
+    return _digest(parts)
+
+
+def _checked(records, columns=None) -> Iterator[tuple]:
+    """(line, record, chat); for chat a DataError where there is none, None if blank."""
+    for number, record in records:
+        chat = record
         if isinstance(record, dict):
             try:
-                to_messages(record)
+                chat = read_chat(rename(record, columns) if columns else record)
             except DataError as error:
-                record = error
-        yield number, record
+                chat = error
+        yield number, record, chat
 
 
-def prompt_key(example: dict) -> tuple:
-    """What makes two prompts the same: roles, and texts but for their white space."""
-    prompt = to_messages(example)[:-1]
-    return tuple((m["role"], " ".join(m["content"].split())) for m in prompt)
+def _repeated(path, columns) -> Iterator[tuple[int, int, bool]]:
+    """(first line, later line, whether the answers are the same) of equal prompts.
+
+    Where no format knows the columns, the answer is the last of them.
+    """
+    first = {}
+    for line, record, chat in _checked(iter_records(path), columns):
+        if isinstance(chat, Chat):
+            prompt, answer = prompt_key(chat.messages[:-1]), chat.messages[-1]
+            answer = prompt_key([answer])
+        elif isinstance(chat, FieldsError) and len(record) > 1:
+            *prompt, answer = (" ".join(str(v).split()) for v in record.values())
+            prompt, answer = _digest(prompt), _digest(answer)
+        elif chat is None:
+            continue
+        else:
+            raise DataError(f"{path}:{line}: {chat}")
+        earlier, known = first.setdefault(prompt, (line, answer))
+        if earlier != line:
+            yield earlier, line, known == answer
+
+
+def _digest(value) -> bytes:
+    """16 bytes that stand for a value of texts and lists."""
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()

@@ -1,65 +1,139 @@
-"""Records of JSON Lines, CSV and TSV files: one at a time, each with its line.
+"""Records of a file of any kind that is read: one at a time, each with its line.
 
-JSON Lines has one object a line. CSV and TSV have a header line with the names of the
-fields, then records as RFC 4180 writes them: a field in quotes may hold the delimiter,
-line breaks, and quotes written twice; such a record has the line it starts on.
+Text: JSON Lines (one object a line), a JSON list, CSV and TSV (`tables`); packed with
+gzip, bzip2 or xz, and in other encodings, as `opening` detects. Binary: Parquet, Arrow,
+folders of `datasets`, data sets of the Hub (`columns`), each record with its row.
 
-No file is held in memory as a whole: `lines.MAX_RECORD` bytes of it at most.
+No text file is held in memory as a whole: `lines.MAX_RECORD` bytes of it at most.
 """
 
-import csv
+import codecs
 import json
-from collections import deque
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from helpers.formatting import lines
-from helpers.formatting.lines import DataError, decode, short
-
-MAX_LINES = 10_000  # of one CSV record: how far to look for the quote that closes it
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
-ONE_OBJECT = "expected one JSON object a line"
-AS_LINES = (
-    "a JSON list starts here, " + ONE_OBJECT + ': `load_dataset("json", '
-    'data_files=FILE)["train"].to_json("data.jsonl")` writes a list so'
+from helpers.formatting import columns
+from helpers.formatting.lines import (
+    BROKEN,
+    MAX_RECORD,
+    DataError,
+    decode,
+    iter_lines,
+    say,
+    short,
+    unreadable,
 )
-QUOTING = 'expected "..." around a field that holds quotes, and each of them doubled'
+from helpers.formatting.opening import opened, plain_suffix
+from helpers.formatting.tables import DELIMITERS, iter_table, unique
 
-csv.field_size_limit(lines.MAX_RECORD)  # Python's own limit is 128 KiB a field
+ONE_OBJECT = "expected one JSON object a line"
+A_LIST = f"a JSON list starts here, {ONE_OBJECT}: in a file named .json it is read"
+AN_OBJECT = f"an object over several lines starts here, {ONE_OBJECT}, or a JSON list"
+CHUNK = 2**20  # bytes of a JSON list that are read at once
+SCAN = json.JSONDecoder().raw_decode
+BETWEEN = re.compile(r"[\s,]*")
 
 
-def iter_records(path, progress: bool = False) -> Iterator[tuple]:
+def iter_records(path, progress: bool = False, say: Callable = say) -> Iterator[tuple]:
     """Yields (line, record) for every record of a file; lines count from 1.
 
     A record is a dict; or None where the line is blank (in CSV and TSV: where all
     fields are); or a DataError, without path and line, where it is neither. The header
     of a CSV or TSV file is no record, unless it cannot be read.
-    path: `.csv` and `.tsv` are read as such, all else as JSON Lines, in UTF-8.
-    progress: show a bar over the bytes of the file.
+    path: `.csv`, `.tsv`, `.tab`, and `.txt` that is no JSON, are tables; a file that
+        begins with `[` is a JSON list, unless it is named `.jsonl`; Parquet and Arrow
+        are known by their first bytes; all else is JSON Lines.
+    progress: show a bar over the bytes of the file. say: told what was detected.
     Raises DataError where the file itself cannot be read.
     """
     path = Path(path)
-    delimiter = DELIMITERS.get(path.suffix.lower())
-    numbered = lines.iter_lines(path, progress)
-    return _table(numbered, delimiter) if delimiter else _json_lines(numbered)
+    if columns.holds(path):
+        yield from columns.iter_rows(path, progress)
+        return
+    with opened(path, progress, say) as (stream, bar, first):
+        suffix = plain_suffix(path)
+        delimiter = DELIMITERS.get(suffix)
+        if suffix == ".txt" and first not in ("{", "["):
+            delimiter = "\t"
+        if delimiter:
+            numbered = iter_lines(path, stream, bar)
+            yield from iter_table(path, numbered, delimiter, say)
+        elif first == "[" and suffix != ".jsonl":
+            yield from _json_list(path, stream, bar)
+        else:
+            yield from _json_lines(iter_lines(path, stream, bar))
 
 
 def _json_lines(numbered) -> Iterator[tuple]:
     """(line, record) of JSON Lines."""
     for number, raw in numbered:
         try:
-            record = _parse(raw) if raw is None or raw.strip() else None
+            record = _parse(decode(raw)) if raw is None or raw.strip() else None
         except DataError as error:
-            is_list = number == 1 and raw is not None and raw.lstrip()[:1] == b"["
-            record = DataError(AS_LINES) if is_list else error
+            record = error
+            begins = (raw or b"").strip()[:2] if number == 1 else b""
+            if begins[:1] == b"[" or begins == b"{":
+                record = DataError(A_LIST if begins[:1] == b"[" else AN_OBJECT)
         yield number, record
 
 
-def _parse(raw: bytes | None) -> dict:
-    """The JSON object of one line."""
+def _json_list(path, stream, bar) -> Iterator[tuple]:
+    """(line, record) of a JSON list; where it cannot be parsed on, it ends."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    line, more = 1, True
+    try:
+        text = decoder.decode(stream.read(CHUNK))
+        place = text.index("[") + 1
+        line += text.count("\n", 0, place)
+        while True:
+            start = BETWEEN.match(text, place).end()
+            line, place = line + text.count("\n", place, start), start
+            if text[place : place + 1] == "]":
+                if text[place + 1 :].strip() or stream.read(CHUNK).strip():
+                    yield line, DataError("more follows the list, expected its end")
+                return
+            end, why = _end_of_value(text, place)
+            if more and end in (None, len(text)) and len(text) - place <= MAX_RECORD:
+                more = bool(raw := stream.read(CHUNK))
+                text, place = text[place:] + decoder.decode(raw, final=not more), 0
+                bar()
+                continue
+            yield line, _listed(text[place:end], why)
+            if end is None:
+                return
+            line, place = line + text.count("\n", place, end), end
+    except BROKEN as error:
+        raise unreadable(path, line, error) from None
+
+
+def _end_of_value(text: str, start: int) -> tuple[int | None, str]:
+    """(where the JSON value that starts there ends, ""), or (None, why it does not)."""
+    try:
+        return SCAN(text, start)[1], ""
+    except (json.JSONDecodeError, StopIteration) as error:
+        why = getattr(error, "msg", "it ends here").removesuffix(" at")
+        return None, why
+    except (ValueError, RecursionError):
+        return None, "Python cannot hold it"
+
+
+def _listed(text: str, why: str):
+    """The record of a list's value, or a DataError."""
+    if why:
+        what = f"not JSON ({why}), the rest of the list is not read"
+        return DataError(f"{what}: expected objects, parted by commas, and a ]")
+    try:
+        return _parse(text)
+    except DataError as error:
+        return error
+
+
+def _parse(text: str) -> dict:
+    """The JSON object of a text."""
     try:
         record = json.loads(
-            decode(raw).rstrip(), object_pairs_hook=_object, parse_constant=_refuse
+            text.rstrip(), object_pairs_hook=unique, parse_constant=_refuse
         )
     except json.JSONDecodeError as error:
         why = f"{error.msg.removesuffix(' at')} at column {error.colno}"
@@ -73,92 +147,6 @@ def _parse(raw: bytes | None) -> dict:
     return record
 
 
-def _object(pairs: list) -> dict:
-    """An object; of a key that stands in it twice, Python would drop the first."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise DataError(f"the key {short(twice)} stands there twice, expected it once")
-    return found
-
-
 def _refuse(name: str):
     """Raises DataError for a constant that only Python's parser knows."""
     raise DataError(f"{name} is not JSON, {ONE_OBJECT}")
-
-
-def _table(numbered, delimiter: str) -> Iterator[tuple]:
-    """(line, record) of CSV or TSV, its fields named by the header."""
-    header = None
-    for number, fields in _rows(numbered, delimiter):
-        if header is None and fields is not None:
-            header = fields
-            if isinstance(fields, list):
-                header = [name.strip() for name in fields]
-                continue
-            yield number, fields  # a header that cannot be read
-        else:
-            yield number, _named(header, fields)
-
-
-def _named(header, fields):
-    """A record of the fields of a row; what is no row stays as it is."""
-    if not isinstance(fields, list):
-        return fields
-    if not isinstance(header, list):
-        return DataError("no names for its fields, expected a header that can be read")
-    if len(fields) != len(header):
-        names = ", ".join(header)
-        return DataError(f"{len(fields)} field(s), expected {len(header)} ({names})")
-    try:
-        return _object(list(zip(header, fields, strict=True)))
-    except DataError as error:
-        return DataError(f"in the header, {error}")
-
-
-def _rows(numbered, delimiter: str) -> Iterator[tuple]:
-    """(line, fields) of every record; None or a DataError as in `iter_records`."""
-    ahead = deque()  # lines that were read in search of a closing quote
-    while (first := _next(ahead, numbered)) is not None:
-        group = _quoted(first, ahead, numbered)
-        try:
-            fields = _split(group, delimiter)
-        except csv.Error:
-            fields = DataError(f"a quote is out of place, {QUOTING}")
-            ahead.extendleft(reversed(group[1:]))  # each may be a record of its own
-        except DataError as error:
-            fields = error
-        yield first[0], fields
-
-
-def _next(ahead: deque, numbered):
-    """The next (line, bytes); None at the end."""
-    return ahead.popleft() if ahead else next(numbered, None)
-
-
-def _quoted(first: tuple, ahead: deque, numbered) -> list[tuple]:
-    """A line, and those after it as long as a quote stays open."""
-    group, size, is_open = [first], 0, False
-    while True:
-        raw = group[-1][1] or b""
-        size, is_open = size + len(raw), is_open ^ raw.count(b'"') % 2
-        if not is_open or not raw or size > lines.MAX_RECORD or len(group) == MAX_LINES:
-            return group
-        if (more := _next(ahead, numbered)) is None:
-            return group
-        group.append(more)
-
-
-def _split(group: list[tuple], delimiter: str) -> list[str] | None:
-    """The fields of the lines of one record, None where all are blank.
-
-    Raises csv.Error for a misplaced quote, DataError for what is no text.
-    """
-    raws = [raw for _, raw in group]
-    raw = None if None in raws else b"".join(raws)
-    if raw and raw.count(b'"') % 2:
-        raise csv.Error("a quote stays open")
-    text = decode(raw).removesuffix("\n").removesuffix("\r")
-    fields = next(csv.reader([text], delimiter=delimiter, strict=True), [])
-    return fields if any(field.strip() for field in fields) else None

@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from helpers.files import ROOT
-from helpers.formatting import lines
+from helpers.formatting import columns, lines
 from helpers.formatting.chats import to_messages
 from helpers.formatting.examples import (
     ERRORS_KEPT,
@@ -26,6 +26,7 @@ from helpers.formatting.examples import (
     read_examples,
 )
 from helpers.formatting.lines import DataError
+from helpers.formatting.opening import FOREIGN, MARKS, PACKED
 from helpers.formatting.readers import iter_records
 from helpers.formatting.splits import load_splits
 
@@ -37,7 +38,7 @@ OUTCOMES = {
         (FORMATS / "README.md").read_text(encoding="utf-8")
     )
 }
-WHOLE = [name for name, (_, refused, error) in OUTCOMES.items() if not error]
+WHOLE = [name for name, (read, _, error) in OUTCOMES.items() if read == 3 and not error]
 GOOD_LINE = b'{"prompt": "a", "completion": "b"}\n'
 
 
@@ -93,10 +94,11 @@ def test_a_system_text_and_an_input_become_part_of_the_chat():
     "bad, what",
     [
         ({"prompt": "a", "completion": "b", "history": [["x", "y"]]}, "'history' is"),
-        ({"messages": [], "tools": [{"name": "f"}]}, "'tools' is"),
+        ({"prompt": "a", "completion": "b", "tools": [1]}, "'tools' is"),
+        ({"prompt": "a", "completion": "b", "images": ["x"]}, "'images' is"),
         (
             {"messages": [{"role": "user", "content": "a", "tool_calls": [1]}]},
-            "message 1: 'tool_calls' is [1]",
+            "message 1 (user) calls a tool",
         ),
         ({"instruction": " ", "output": "b"}, "'instruction' is empty"),
         ({"instruction": 3, "output": "b"}, "'instruction' is 3"),
@@ -191,7 +193,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path, suffix):
 
 def test_a_file_of_errors_keeps_the_first_ones_only(tmp_path):
     path = tmp_path / "a.jsonl"
-    path.write_bytes(b"{}\n" * 5_000 + GOOD_LINE)
+    bad = b"".join(b'{"%d": 1}\n' % number for number in range(5_000))
+    path.write_bytes(bad + GOOD_LINE)
     report, peak = traced(check_file, path)
     assert (report.read, report.refused) == (1, 5_000)
     assert len(report.errors) == ERRORS_KEPT and peak < 0.3 * 2**20
@@ -338,6 +341,12 @@ def count_lines(raw):
     return raw.count(b"\n") + (raw[-1:] not in (b"", b"\n"))
 
 
+def is_plain(raw):
+    """Whether nothing says that bytes are packed, of UTF-16 or 32, or an old Mac's."""
+    begins = (*FOREIGN, *PACKED, *(mark for mark, _ in MARKS), *columns.MARKS)
+    return not raw.startswith(begins) and b"\0" not in raw and b"\r" not in raw
+
+
 def outcome(path):
     """Return (report, how many examples the strict reader gives or None)."""
     report = check_file(path)
@@ -360,7 +369,8 @@ def test_no_traceback_and_no_line_is_lost(tmp_path_factory, rows, end, ended):
     path = tmp_path_factory.getbasetemp() / "generated.jsonl"
     path.write_bytes(raw)
     report, strict = outcome(path)
-    assert report.read + report.refused + report.blank == count_lines(raw)
+    if is_plain(raw.replace(b"\r\n", b"\n")):
+        assert report.read + report.refused + report.blank == count_lines(raw)
     assert strict in (None, report.read)
 
 
@@ -370,7 +380,8 @@ def test_any_bytes_end_in_a_report(tmp_path_factory, raw, suffix):
     path = tmp_path_factory.getbasetemp() / f"generated.{suffix}"
     path.write_bytes(raw)
     report, _ = outcome(path)
-    assert report.read + report.refused + report.blank <= count_lines(raw)
+    if is_plain(raw):
+        assert report.read + report.refused + report.blank <= count_lines(raw)
 
 
 CELL = st.text(

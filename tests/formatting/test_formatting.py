@@ -74,7 +74,9 @@ BAD_LINES = {
     "no fields": ("{}", "the fields are none, " + FIELDS),
     "other fields": (
         {"prompt": "a", "output": "b"},
-        'the fields are "prompt", "output", ' + FIELDS,
+        'the fields are "prompt", "output", '
+        + FIELDS
+        + ': --map "question=prompt,answer=completion" names other columns',
     ),
     "messages not a list": (
         {"messages": "hello"},
@@ -140,7 +142,7 @@ def test_a_folder_of_splits(tmp_path):
         "completion": [{"role": "assistant", "content": "answer 1"}],
     }
     (tmp_path / "validation.jsonl").unlink()
-    with pytest.raises(DataError, match=r"validation\.jsonl:1: cannot be read"):
+    with pytest.raises(DataError, match="no split validation .*there: test, train"):
         load_splits(tmp_path)
 
 

@@ -1,0 +1,197 @@
+"""The rows of a data set while it is read: kept in Arrow, and what they share.
+
+Of a chat a few numbers are in memory; its messages are on disk, each once.
+"""
+
+import random
+import tempfile
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+
+from helpers.formatting.examples import iter_chats, prompt_key
+from helpers.formatting.lines import DataError, short
+from helpers.formatting.sources import SPLITS, Source
+
+IN_MEMORY = 2**28  # bytes of rows; more of them stay on disk
+KEPT = []  # folders of rows that stay there until Python ends
+
+
+class Rows:
+    """What `load_splits` has read so far.
+
+    group: a column; columns: {column: field}, as in `load_splits`.
+    """
+
+    def __init__(self, group: str | None, columns, say: Callable) -> None:
+        from datasets import Features, Json, List, Value
+        from datasets.arrow_writer import ArrowWriter
+
+        self.group, self.columns, self.say = group, columns, say
+        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        self.file = Path(self.folder.name) / "rows.arrow"
+        chat = List(Json())
+        kinds = {"prompt": chat, "completion": chat, "tools": chat}
+        features = Features(kinds | {"line": Value("string")})
+        self.writer = ArrowWriter(features=features, path=str(self.file))
+        self.sources, self.has_tools = [], False
+        self.counts = dict.fromkeys(("joined", "marked", "several"), 0)
+        self.repeats, self.contradictions = [], []
+        self.seen: dict[bytes, int] = {}  # what may stand in one split only: the chat
+        # Of every chat: where it came from, its answer, its first row.
+        self.source, self.line = array("l"), array("q")
+        self.answer, self.first = array("q"), array("q", [0])
+        self.same_as = array("q")  # an earlier chat of its part, or itself
+
+    def add(self, split: str, source: Source) -> None:
+        """Reads a source to its end. Raises DataError."""
+        self.sources.append((split, source.name))
+        for line, record, chat in iter_chats(
+            source.name, source.records(self.say), self.columns
+        ):
+            number = len(self.line)
+            self.source.append(len(self.sources) - 1)
+            self.line.append(line)
+            self.same_as.append(number)
+            self._write(chat, self._where(number))
+            answer = prompt_key(chat.messages[-1:])
+            self.answer.append(int.from_bytes(answer[:7]))
+            self._share(prompt_key(chat.messages[:-1]), number, "prompt")
+            if self.group:
+                self._share(self._group(record, number), number, "group")
+
+    def tell(self, name) -> None:
+        """Says what reading changed, and which prompts stand there twice."""
+        remarks = {
+            "joined": "turns follow one of the same role, joined with a blank line",
+            "marked": "answers are marked not to be learnt, and only read",
+            "several": "chats have several answers, each of them a row",
+        }
+        for key, remark in remarks.items():
+            if count := self.counts[key]:
+                self.say(f"{name}: {count:,} {remark}")
+        found = {"another answer": self.contradictions, "the same answer": self.repeats}
+        for what, pairs in found.items():
+            if pairs:
+                first, later = map(self._where, pairs[0])
+                remark = f"{len(pairs):,} prompts stand there before, with {what}"
+                self.say(f"{name}: {remark}: {later} as {first}")
+
+    def places(self) -> dict[str, list[int]]:
+        """The rows of each split, as they were read."""
+        found = {split: [] for split in SPLITS}
+        for number, source in enumerate(self.source):
+            found[self.sources[source][0]] += self._rows(number)
+        return found
+
+    def divide(self, seed: int) -> dict[str, list[int]]:
+        """The rows in three, 80/10/10; what shares a prompt or a group together.
+
+        Raises DataError for fewer than three parts that could be told apart.
+        """
+        parts = {}
+        for number in range(len(self.line)):
+            parts.setdefault(self._root(number), []).append(number)
+        parts = list(parts.values())
+        if len(parts) < 3:
+            what = f"only {len(parts)} different prompt(s)"
+            what += f" or {self.group!r} to keep apart" * bool(self.group)
+            raise DataError(f"{self._where(parts[-1][-1])}: {what}, expected 3 or more")
+        random.Random(seed).shuffle(parts)
+        tenth = max(1, len(self.line) // 10)
+        chosen = {}
+        for split in ("validation", "test"):
+            chosen[split], parts = _take(parts, tenth)
+        chosen["train"] = parts
+        return {
+            split: [
+                row for part in chosen[split] for n in part for row in self._rows(n)
+            ]
+            for split in SPLITS
+        }
+
+    def splits(self, places: dict[str, list[int]], lines: bool):
+        """The DatasetDict of these rows."""
+        from datasets import Dataset, DatasetDict
+
+        self.writer.finalize()
+        small = self.file.stat().st_size <= IN_MEMORY
+        rows = Dataset.from_file(str(self.file), in_memory=small)
+        if not small:
+            KEPT.append(self.folder)
+        unused = ["tools"] * (not self.has_tools) + ["line"] * (not lines)
+        rows = rows.remove_columns(unused)
+        return DatasetDict({split: rows.select(n) for split, n in places.items()})
+
+    def _write(self, chat, where: str) -> None:
+        """A row for each answer that is to be learnt."""
+        for place in chat.answers:
+            prompt, completion = chat.messages[:place], chat.messages[place : place + 1]
+            row = {"prompt": prompt, "completion": completion, "tools": chat.tools}
+            self.writer.write(row | {"line": where})
+        self.first.append(self.first[-1] + len(chat.answers))
+        self.has_tools |= chat.tools is not None
+        self.counts["joined"] += chat.joined
+        self.counts["marked"] += chat.marked
+        self.counts["several"] += len(chat.answers) > 1
+
+    def _group(self, record: dict, number: int) -> bytes:
+        """The key of a chat's group. Raises DataError where it has none."""
+        value = record.get(self.group)
+        if value is None or not str(value).strip():
+            there = ", ".join(map(short, list(record)[:6]))
+            what = f"no {self.group!r} to group by (the fields are {there})"
+            raise DataError(f"{self._where(number)}: {what}, expected one in each row")
+        return b"group " + str(value).strip().encode("utf-8", "surrogatepass")
+
+    def _share(self, key: bytes, number: int, kind: str) -> None:
+        """Notes what a chat has in common with an earlier one.
+
+        Raises DataError where that one is of another split.
+        """
+        earlier = self.seen.setdefault(key, number)
+        if earlier == number:
+            return
+        (split, _), (other, _) = (
+            self.sources[self.source[n]] for n in (number, earlier)
+        )
+        if split != other:
+            word = "training" if other == "train" else other
+            thing = "prompt" if kind == "prompt" else repr(self.group)
+            raise DataError(
+                f"{self._where(number)}: this {split} {thing} is also a {word} {thing} "
+                f"({self._where(earlier)}), expected splits that share none: remove "
+                "one of the two"
+            )
+        if kind == "prompt":
+            same = self.answer[number] == self.answer[earlier]
+            (self.repeats if same else self.contradictions).append((earlier, number))
+        self.same_as[self._root(number)] = self._root(earlier)
+
+    def _root(self, number: int) -> int:
+        """The earliest chat that one shares something with, through others too."""
+        while (earlier := self.same_as[number]) != number:
+            self.same_as[number] = self.same_as[earlier]
+            number = earlier
+        return number
+
+    def _rows(self, number: int) -> range:
+        """The rows of a chat."""
+        return range(self.first[number], self.first[number + 1])
+
+    def _where(self, number: int) -> str:
+        """ "path:line" of a chat."""
+        return f"{self.sources[self.source[number]][1]}:{self.line[number]}"
+
+
+def _take(parts: list[list], room: int) -> tuple[list, list]:
+    """(the first parts that fit the room, one at least; the others)."""
+    taken, rest = [], []
+    for place, part in enumerate(parts):
+        fits = len(part) <= room and place < len(parts) - 1
+        room -= len(part) * fits
+        (taken if fits else rest).append(part)
+    if not taken:
+        smallest = min(range(len(rest)), key=lambda place: len(rest[place]))
+        taken = [rest.pop(smallest)]
+    return taken, rest
