@@ -1,7 +1,5 @@
 """The checks of lesson 04's exercises."""
 
-import torch
-
 from helpers.exercises.checking import IN_PERCENT, Exercise, acts_like, numeric
 
 BLOCK, NESTED = 128, 256  # weights a scale, scales a number of the second level
@@ -14,30 +12,15 @@ def _share(ends: float, linear: float = NF4_BYTES) -> float:
     return ends / (linear + ends)
 
 
-def _packed_weights() -> tuple:
-    """Always the same random (packed, absmax, levels, block)."""
-    generator = torch.Generator().manual_seed(0)
-    packed = torch.randint(0, 256, (32,), generator=generator).to(torch.uint8)
-    absmax = torch.rand(4, generator=generator) + 0.5
-    return packed, absmax, torch.randn(16, generator=generator).sort().values, 16
+def _precision(base=lambda c: "bfloat16" if c >= (8, 0) else "float16", adapter=None):
+    """A predicate: whether an answer chooses for every card what these choose."""
 
+    def rule(capability):
+        chosen = base(capability)
+        return chosen, adapter(chosen) if adapter else "float32"
 
-def _codes(packed: torch.Tensor, first: int = 4) -> torch.Tensor:
-    """The codes of bytes; first: by how many bits the first code is shifted."""
-    return torch.stack([packed >> first & 15, packed >> 4 - first & 15], -1).flatten()
-
-
-def _restores(codes=_codes, scales=torch.repeat_interleave, look_up: bool = True):
-    """A predicate: whether an answer makes of codes and scales what these make."""
-
-    def rule(packed, absmax, levels, block):
-        found = codes(packed)
-        return (levels[found.long()] if look_up else found) * scales(absmax, block)
-
-    def same(got, wanted):
-        return got.shape == wanted.shape and torch.allclose(got.float(), wanted)
-
-    return acts_like(rule, [_packed_weights()], same)
+    cards = [((7, 0),), ((7, 5),), ((8, 0),), ((8, 6),), ((9, 0),), ((12, 0),)]
+    return acts_like(rule, cards, lambda got, wanted: tuple(got) == wanted)
 
 
 EXERCISES = {
@@ -65,28 +48,22 @@ EXERCISES = {
         },
     ),
     "04.2": Exercise(
-        "a function of packed, absmax, levels and block",
-        right=_restores(),
-        praise="This, fused into the matrix product, is what bitsandbytes' kernels "
-        "do at every forward pass.",
-        hint="unpack the codes, look up their levels, give each its block's scale. "
-        "The result has two weights a byte.",
+        "a function of capability that returns two names",
+        right=_precision(),
+        praise="Ask for the capability, never for the name of the card: the next "
+        "card is not on any list.",
+        hint="two questions: from which capability on is bf16 multiplied, and which "
+        "precision notices small updates?",
         mistakes={
-            "the neighbours have changed places: which half of a byte comes first?": (
-                _restores(lambda packed: _codes(packed, first=0))
+            "the base is right. But what is trained must notice small updates: "
+            "which precision has the digits?": _precision(adapter=lambda base: base),
+            "an A100 has (8, 0), and it multiplies bf16: which comparison lets it "
+            "in?": _precision(lambda c: "bfloat16" if c > (8, 0) else "float16"),
+            "a T4 emulates bf16, which is slow: what else has 16 bits?": (
+                _precision(lambda c: "bfloat16")
             ),
-            "the two codes of a byte belong side by side: stack them, do not put "
-            "one half of the codes behind the other.": _restores(
-                lambda packed: torch.cat([packed >> 4, packed & 15])
-            ),
-            "these are levels between -1 and 1. What were the weights divided by?": (
-                _restores(scales=lambda absmax, block: 1)
-            ),
-            "every weight gets another scale than its neighbour. A scale holds for "
-            "a whole block in a row.": _restores(scales=torch.Tensor.repeat),
-            "a code is only the number of a level: look the level up.": (
-                _restores(look_up=False)
-            ),
+            "fp16 works everywhere, but newer cards have a format that does not "
+            "overflow.": _precision(lambda c: "float16"),
         },
     ),
     "04.3": numeric(

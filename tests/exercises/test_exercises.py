@@ -30,7 +30,7 @@ FIRST_APPENDIX = "13"
 
 
 def numbers_of(lesson):
-    """The exercises of a lesson: three; of an appendix: those that it has checks for."""
+    """Of a lesson 1 to 3, of an appendix those that it has checks for."""
     if lesson < FIRST_APPENDIX:
         return [1, 2, 3]
     known = importlib.import_module(f"helpers.exercises.lesson_{lesson}").EXERCISES
