@@ -41,6 +41,7 @@ def settings(name: str, work: Path) -> Settings:
         output=work / name,
         profile="tiny",
         overrides={"training_config": ADAPTERS[name]},
+        test=True,
         resume=True,
     )
 

@@ -1,14 +1,17 @@
 """What a training run needs beside the Trainer's own callbacks."""
 
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
+from helpers.evaluation import evaluate
 from helpers.finetune.errors import Stopped
 
 
@@ -28,6 +31,41 @@ class Clock(TrainerCallback, ExportableState):
     def state(self) -> dict:
         seconds = time.perf_counter() - self.since
         return {"args": {}, "attributes": {"seconds": seconds}}
+
+
+class Watch(TrainerCallback):
+    """At each evaluation, scores the answers to a few validation rows, by field.
+
+    Says them on stderr, epochs beside updates, and leaves them in the log history.
+    rows: of the validation split; longest: tokens that an answer may take.
+    """
+
+    def __init__(self, trainer, rows, longest: int) -> None:
+        self.trainer, self.rows, self.longest = trainer, rows, longest
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        rows, updates = len(self.trainer.train_dataset), state.max_steps
+        each = args.per_device_train_batch_size * args.world_size
+        each *= args.gradient_accumulation_steps
+        epochs = f"{updates * each / rows:.3g} epochs of {rows:,} rows"
+        self._say(state, f"{updates:,} updates of {each} rows are {epochs}")
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs) -> None:
+        if not state.is_world_process_zero:
+            return
+        parts = (self.trainer.model, self.trainer.processing_class, self.rows)
+        report = evaluate(*parts, self.longest)
+        found = {"exact_match": report.exact_match, **report.field_accuracy}
+        state.log_history[-1]["scores"] = found
+        shares = ", ".join(f"{n.replace('_', ' ')} {s:.0%}" for n, s in found.items())
+        loss = f"validation loss {(metrics or {}).get('eval_loss', float('nan')):.4f}"
+        where = f"update {state.global_step:,} of {state.max_steps:,}"
+        line = f"{where}, epoch {state.epoch:.3g}: {loss}; of {report.n} rows {shares}"
+        self._say(state, line)
+
+    def _say(self, state, line: str) -> None:
+        if state.is_world_process_zero:
+            tqdm.write(f"finetune: {line}", file=sys.stderr)
 
 
 class StopOnSignal(TrainerCallback):

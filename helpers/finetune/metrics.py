@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 import sys
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -24,15 +25,14 @@ SETTINGS = (
 SPARE = 8  # tokens: an answer may be a little longer than the longest expected one
 
 
-def longest_answer(tokenizer, splits: DatasetDict) -> int:
+def longest_answer(tokenizer, *splits) -> int:
     """Tokens that an answer may take: the longest expected one, and some to spare."""
     longest = 0
-    for name in ("validation", "test"):
-        for row in splits[name]:
-            chat = row["prompt"] + row["completion"]
-            whole = tokenizer.apply_chat_template(chat, return_dict=False)
-            prompt = prompt_ids(tokenizer, row["prompt"])
-            longest = max(longest, len(whole) - len(prompt))
+    for row in chain(*splits):
+        chat = row["prompt"] + row["completion"]
+        whole = tokenizer.apply_chat_template(chat, return_dict=False)
+        prompt = prompt_ids(tokenizer, row["prompt"])
+        longest = max(longest, len(whole) - len(prompt))
     return longest + SPARE
 
 
@@ -61,6 +61,7 @@ def describe(trainer, settings: Settings, identity: dict, scores: dict) -> dict:
     tokens = state.num_input_tokens_seen
     return {
         **scores,
+        "scored": "test" if settings.test else "validation",
         "steps": state.global_step,
         "best_step": state.best_global_step,
         "epochs": state.epoch,
@@ -108,6 +109,7 @@ def describe_adapter(
     metrics |= {
         "before": scores(*before),
         "after": scores(*after),
+        "scored": "test",
         "base": {"model": shown(profile.model), "fingerprint": fingerprint},
         "data": {"name": data, "sha256": digest(splits), "rows": rows},
     }
@@ -126,8 +128,8 @@ def digest(splits: DatasetDict) -> str:
 
 
 def history(log: list[dict]) -> list[dict]:
-    """The losses of a log history, by update step, each once."""
-    keep, found = ("step", "loss", "eval_loss"), {}
+    """Losses and scores of a log history, by update step, each once."""
+    keep, found = ("step", "loss", "eval_loss", "scores"), {}
     for entry in log:
         kept = {key: entry[key] for key in keep if key in entry}
         if len(kept) > 1:

@@ -19,11 +19,13 @@ def card(metrics: dict, licence: str | None = None) -> str:
         tags=["lora", "trl", "sft"],
         license=licence,
     )
+    split = metrics.get("scored", "test")
     four_bit = metrics["settings"].get("quantization_config") or {}
     text = ModelCard.from_template(
         head,
         str(TEMPLATE),
-        **metrics,
+        **{"scored": split, "unfinished": []} | metrics,
+        scored_rows=metrics["data"]["rows"][split],
         shares=shares(metrics["before"], metrics["after"]),
         layers=_layers(metrics["settings"]["peft_config"]["target_modules"]),
         four_bit=", ".join(f"{key}={value!r}" for key, value in four_bit.items()),
@@ -46,11 +48,20 @@ def shares(before: dict, after: dict) -> list[tuple[str, str, str, str]]:
 def summary(metrics: dict) -> str:
     """What a run prints at its end."""
     before, after = metrics["before"], metrics["after"]
+    split = metrics.get("scored", "test")
+    rows = metrics["data"]["rows"][split]
+    lines = [f"answers to {rows:,} {split} rows"]
+    if "epochs" in metrics:
+        lines[0] += f", {metrics['steps']:,} updates, {metrics['epochs']:.3g} epochs"
     losses = [f"{scores['validation_loss']:.4f}" for scores in (before, after)]
     rows = [("", "before", "after", "95 % interval"), ("validation loss", *losses, "")]
     rows += shares(before, after)
     width = max(len(row[0]) for row in rows)
-    return "\n".join(f"{a:<{width}}  {b:>8}  {c:>8}  {d}" for a, b, c, d in rows)
+    lines += [f"{a:<{width}}  {b:>8}  {c:>8}  {d}" for a, b, c, d in rows]
+    lines += [f"not finished: {reason}" for reason in metrics.get("unfinished", [])]
+    if split == "validation":
+        lines.append("the test split was left alone: --resume --test scores it")
+    return "\n".join(lines)
 
 
 def _layers(targets: str | list[str]) -> str:

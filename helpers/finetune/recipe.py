@@ -18,11 +18,14 @@ from helpers.environment import use_one_gpu
 from helpers.files import shown, write_json, write_text
 from helpers.finetune.checkpoints import finished, trainer_state
 from helpers.finetune.errors import Stopped, explained
+from helpers.finetune.learning import chance, unfinished
 from helpers.finetune.metrics import describe, digest, longest_answer, scores
 from helpers.finetune.model_card import card
 from helpers.finetune.run_folder import RunFolder
 from helpers.finetune.settings import Settings, build, complete
 from helpers.formatting import load_splits
+
+WATCHED = 20  # validation rows that are answered at each evaluation: seconds
 
 
 def run(settings: Settings) -> dict:
@@ -48,9 +51,9 @@ def run(settings: Settings) -> dict:
         splits = choose_rows(load_splits(settings.data), settings)
         identity = identify(settings, profile, splits)
         folder.check_same(identity)
-        if folder.is_complete:
+        if (known := folder.complete()) and (not settings.test or tested(known)):
             print(f"{folder.path} is complete: nothing to do")
-            return json.loads(folder.metrics.read_text(encoding="utf-8"))
+            return known
 
         trainer, identity["base"] = make_trainer(settings, profile, splits)
         trainer.add_callback(stop)
@@ -59,15 +62,23 @@ def run(settings: Settings) -> dict:
         if writes:
             folder.begin(identity)
             # B is zero: the model is still exactly the base.
-            before = folder.kept("before.json", partial(measure, trainer, splits))
+            scored = "test" if settings.test else "validation"
+            look = partial(measure, trainer, splits, scored)
+            before = folder.kept(f"before-{scored}.json", look)
         trainer.args.distributed_state.wait_for_everyone()
         train(trainer, folder, stop, settings.patience)
         if writes:
-            measured = {"before": before, "after": measure(trainer, splits)}
+            measured = {"before": before, "after": look()}
             metrics = describe(trainer, settings, identity, measured)
+            metrics["unfinished"] = unfinished(metrics, chance(splits[scored]))
             folder.publish(partial(save, trainer, metrics))
         end(trainer)
     return metrics
+
+
+def tested(metrics: dict) -> bool:
+    """Whether these metrics are of the test split."""
+    return metrics.get("scored", "test") == "test"
 
 
 def choose_rows(splits: DatasetDict, settings: Settings) -> DatasetDict:
@@ -102,7 +113,7 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     from transformers import EarlyStoppingCallback
     from trl import SFTConfig, SFTTrainer
 
-    from helpers.finetune.callbacks import Clock
+    from helpers.finetune.callbacks import Clock, Watch
     from helpers.models import (
         bypassed,
         check_template,
@@ -133,6 +144,8 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     trainer = build(SFTTrainer, "the run", parts)
     if settings.patience is not None:
         trainer.add_callback(EarlyStoppingCallback(settings.patience))
+    few = splits["validation"].select(range(min(WATCHED, len(splits["validation"]))))
+    trainer.add_callback(Watch(trainer, few, longest_answer(tokenizer, few)))
     train_in_float32(trainer.model)
     train_fast_on_cpu(trainer)
     if args.process_index == 0 and (missed := left_out(trainer.model)):
@@ -149,20 +162,21 @@ def role_orders(splits: DatasetDict) -> set[tuple[str, ...]]:
     }
 
 
-def measure(trainer, splits: DatasetDict) -> dict:
-    """Validation loss and test scores of the model as it is, by name.
+def measure(trainer, splits: DatasetDict, scored: str) -> dict:
+    """Validation loss and scores of the model as it is, by name.
 
-    Not with trainer.evaluate(): called before train() it marks the model as prepared,
-    and several processes would then train without exchanging gradients.
+    scored: the split whose rows are answered. Not with trainer.evaluate(): called
+    before train() it marks the model as prepared, and several processes would then
+    train without exchanging gradients.
     """
     from helpers.evaluation import evaluate, perplexity
 
     model, tokenizer = trainer.model, trainer.processing_class
-    batch_size = trainer.args.per_device_eval_batch_size
+    batch_size, rows = trainer.args.per_device_eval_batch_size, splits[scored]
     loss = math.log(perplexity(model, tokenizer, splits["validation"], batch_size))
-    longest = longest_answer(tokenizer, splits)
+    longest = longest_answer(tokenizer, splits["validation"], rows)
     progress = not trainer.args.disable_tqdm
-    report = evaluate(model, tokenizer, splits["test"], longest, progress=progress)
+    report = evaluate(model, tokenizer, rows, longest, progress=progress)
     return scores(loss, report)
 
 

@@ -1,7 +1,7 @@
 """A run's folder: what it belongs to, what is kept in it, and how files come into it.
 
 run.json         settings, data digest and base fingerprint, written first
-checkpoints/     while training: before.json, checkpoint-N, TensorBoard logs
+checkpoints/     while training: before-SPLIT.json, checkpoint-N, TensorBoard logs
 adapter_*, tokenizer*, README.md
 metrics.json     written last: the run is complete
 """
@@ -71,6 +71,12 @@ class RunFolder:
     def is_complete(self) -> bool:
         """Whether a run has ended and its files are in place."""
         return self.metrics.exists()
+
+    def complete(self) -> dict:
+        """What metrics.json says of a run that has ended, {} before."""
+        if not self.is_complete:
+            return {}
+        return json.loads(self.metrics.read_text(encoding="utf-8"))
 
     def newest_whole(self) -> Path | None:
         """The checkpoint to resume from; newer ones, which are not whole, are removed.

@@ -65,6 +65,7 @@ class Settings:
     patience: int | None = _flag("evaluations without progress until it stops", None)
     validation_rows: int = _flag("rows at most (default: %(default)s)", 200)
     test_rows: int = _flag("rows at most (default: %(default)s)", 400)
+    test: bool = _flag("score the test split, not validation", False)
     resume: bool = _flag("go on with the run in --output, or start it", False)
     overrides: dict[str, dict] = field(default_factory=dict)
 

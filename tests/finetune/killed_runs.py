@@ -62,6 +62,5 @@ def check(output: Path) -> None:
                 assert list(file.keys())
         elif path.name == "README.md":
             assert "Licence:" in path.read_text(encoding="utf-8")
-    kept = output / "checkpoints" / "before.json"
-    if kept.exists():
+    for kept in (output / "checkpoints").glob("before-*.json"):
         json.loads(kept.read_text(encoding="utf-8"))

@@ -50,7 +50,7 @@ def written(path: Path, text: str) -> Path:
 
 def arguments(data, output, config, *more) -> list[str]:
     """The command line of a small run on the tiny profile."""
-    rows = ["--test-rows", "6", "--validation-rows", "6"]
+    rows = ["--test", "--test-rows", "6", "--validation-rows", "6"]
     paths = ["--data", str(data), "--output", str(output), "--config", str(config)]
     return ["--profile", "tiny", *paths, *rows, *more]
 

@@ -1,0 +1,48 @@
+"""Whether a run has learnt what it could: its curve, and fields at chance."""
+
+import json
+from collections import Counter
+
+from helpers.evaluation import json_object
+
+FELL = 0.9  # of the loss before: less than that is no standstill
+KNOWN = 0.9  # an exact match from which on nobody needs more updates
+
+
+def chance(rows) -> dict[str, float]:
+    """{field: the share of rows that its commonest value alone gets right}.
+
+    rows: of a split, their answers JSON objects; {} for other answers.
+    """
+    answers = [json_object(row["completion"][-1]["content"]) or {} for row in rows]
+    fields = dict.fromkeys(name for answer in answers for name in answer)
+    values = {f: Counter(json.dumps(a[f]) for a in answers if f in a) for f in fields}
+    return {f: most.most_common(1)[0][1] / len(answers) for f, most in values.items()}
+
+
+def unfinished(metrics: dict, guessed: dict[str, float]) -> list[str]:
+    """Why a run has not finished learning, a line a reason; [] where it may have.
+
+    metrics: as `describe` makes them. guessed: what `chance` gives for the same rows.
+    """
+    before, after, steps = metrics["before"], metrics["after"], metrics["steps"]
+    entries = metrics["history"]
+    curve = {0: before["validation_loss"]}
+    curve |= {e["step"]: e["eval_loss"] for e in entries if "eval_loss" in e}
+    kept = metrics["best_step"] or steps
+    curve = {s: loss for s, loss in curve.items() if s < kept}
+    (since, earlier), now = max(curve.items()), after["validation_loss"]
+    found = []
+    if now < FELL * earlier and after["exact_match"] < KNOWN and kept == steps:
+        found.append(
+            f"validation loss still fell, from {earlier:.4f} to {now:.4f} in the last "
+            f"{steps - since} updates, and exact match is {after['exact_match']:.1%}: "
+            f"go on longer, such as max_steps: {2 * steps} in a --config file"
+        )
+    for field, share in guessed.items():
+        if (right := after.get(field, 1.0)) <= share < 1:
+            found.append(
+                f"{field} is at chance: {right:.1%} right, its commonest value alone "
+                f"gives {share:.1%}: more updates, more rows, or look at its answers"
+            )
+    return found

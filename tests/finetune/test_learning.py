@@ -1,0 +1,138 @@
+"""A run says what it has learnt: by field, on validation, and whether it is done."""
+
+import re
+
+import pytest
+from safetensors.torch import load_file
+
+from helpers.finetune.__main__ import main as finetune
+from helpers.finetune.learning import chance, unfinished
+from helpers.finetune.model_card import card, summary
+from helpers.formatting import load_splits
+from tests.finetune import small_run
+
+
+def row(answer):
+    return {"completion": [{"role": "assistant", "content": answer}]}
+
+
+def metrics(losses, exact_match=0.5, best=None, **fields):
+    """Those of a run that evaluated every 80 updates."""
+    history = [{"step": 80 * n, "eval_loss": x} for n, x in enumerate(losses) if n]
+    after = {"validation_loss": losses[-1], "exact_match": exact_match, **fields}
+    before = {"validation_loss": losses[0], **dict.fromkeys(after, 0.0)}
+    before["validation_loss"] = losses[0]
+    steps = 80 * (len(losses) - 1)
+    known = {"before": before, "after": after | {"intervals": {}}, "steps": steps}
+    return known | {"best_step": best, "history": history}
+
+
+def test_chance_is_what_the_commonest_value_gets():
+    rows = [row('{"a": 1, "b": null}')] * 3 + [row('{"a": 2, "b": null}'), row("no")]
+    assert chance(rows) == {"a": 0.6, "b": 0.8}
+    assert chance([row("free text")]) == {}
+
+
+@pytest.mark.parametrize(
+    ("losses", "options", "says"),
+    [
+        (
+            [2.0, 0.5, 0.3],
+            {},
+            "still fell, from 0.5000 to 0.3000 in the last 80 updates",
+        ),
+        ([2.0, 0.5], {}, "still fell, from 2.0000 to 0.5000 in the last 80 updates"),
+        ([2.0, 0.5, 0.48], {}, None),  # it stands still
+        ([2.0, 0.5, 0.6], {}, None),
+        ([2.0, 0.5, 0.02], {"exact_match": 0.95}, None),  # it can, nearly always
+        ([2.0, 0.5, 0.3, 0.3], {"best": 160}, None),  # stopped by validation
+    ],
+)
+def test_a_loss_that_still_falls_is_said(losses, options, says):
+    found = unfinished(metrics(losses, **options), {})
+    assert (says in found[0]) if says else found == []
+    assert not says or f"max_steps: {160 * (len(losses) - 1)} in a --config" in found[0]
+
+
+def test_a_field_at_chance_is_named():
+    known = metrics([2.0, 0.5, 0.5], order=0.25, queue=0.8, site=1.0)
+    [line] = unfinished(known, {"order": 0.25, "queue": 0.3, "site": 1.0})
+    assert line.startswith("order is at chance: 25.0% right, its commonest value alone")
+    assert unfinished(known, {"order": 0.2, "queue": 0.3}) == []
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """(folder of a run without --test, what it printed)."""
+    import contextlib
+    import io
+
+    folder = tmp_path_factory.mktemp("learning")
+    data = small_run.write_tickets(folder)
+    config = small_run.write_config(folder, **small_run.OVERRIDES)
+    call = small_run.arguments(data, folder / "out", config)
+    call.remove("--test")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        assert finetune(call) == 0
+    return folder / "out", call, said.getvalue()
+
+
+@pytest.mark.slow
+def test_validation_is_scored_by_field_while_it_trains(run):
+    folder, _, said = run
+    assert "finetune: 8 updates of 4 rows are 0.667 epochs of 48 rows" in said
+    lines = re.findall(r"finetune: update (\d) of 8, epoch ([\d.]+): (.*)", said)
+    assert [(step, epoch) for step, epoch, _ in lines] == [
+        ("4", "0.333"),
+        ("8", "0.667"),
+    ]
+    shown = r"validation loss \d\.\d{4}; of 6 rows exact match \d+%, queue \d+%, .*"
+    assert all(re.fullmatch(shown, rest) for *_, rest in lines)
+    history = [e for e in small_run.metrics(folder)["history"] if "eval_loss" in e]
+    assert [e["step"] for e in history] == [4, 8]
+    assert all({"exact_match", "queue", "order"} <= e["scores"].keys() for e in history)
+
+
+@pytest.mark.slow
+def test_the_test_split_is_left_alone_until_asked(run, monkeypatch, capsys):
+    from helpers.evaluation import scoring
+
+    folder, call, said = run
+    known = small_run.metrics(folder)
+    assert known["scored"] == "validation" and known["after"]["exact_match"] == 0
+    assert "answers to 6 validation rows, 8 updates, 0.667 epochs" in said
+    assert "the test split was left alone: --resume --test scores it" in said
+    assert "not finished: validation loss still fell" in said
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "Greedy answers to 6 validation examples" in text
+    assert "**Not finished**: validation loss still fell" in text
+    before = load_file(folder / "adapter_model.safetensors")
+    asked, evaluate = [], scoring.evaluate
+
+    def spy(model, tokenizer, examples, *args, **options):
+        asked.append([row["prompt"] for row in examples])
+        return evaluate(model, tokenizer, examples, *args, **options)
+
+    monkeypatch.setattr(scoring, "evaluate", spy)
+    monkeypatch.setattr("helpers.evaluation.evaluate", spy, raising=False)
+    assert finetune([*call, "--resume", "--test"]) == 0
+    assert "answers to 6 test rows" in capsys.readouterr().out
+    test = [row["prompt"] for row in load_splits(call[3])["test"]]
+    assert asked == [test, test]  # before and after, and no update was made
+    now = small_run.metrics(folder)
+    assert now["scored"] == "test" and now["steps"] == known["steps"]
+    assert now["after"]["validation_loss"] == known["after"]["validation_loss"]
+    weights = load_file(folder / "adapter_model.safetensors")
+    assert all((weights[key] == before[key]).all() for key in before)
+    assert finetune([*call, "--resume"]) == 0  # and that is the end of it
+    assert "is complete: nothing to do" in capsys.readouterr().out
+
+
+def test_a_card_of_earlier_metrics_speaks_of_the_test_split():
+    from tests.lessons.test_lesson_07 import METRICS
+
+    assert "test examples that training never saw" in card(METRICS)
+    assert "Not finished" not in card(METRICS) and "left alone" not in card(METRICS)
+    rows = METRICS["data"]["rows"]
+    assert summary(METRICS).startswith(f"answers to {rows['test']:,} test rows")
