@@ -40,21 +40,22 @@ if not shutil.which("nvidia-smi"):
 LONGEST = (
     "lessons/test_notebooks.py",
     "finetune/test_finetune.py",
-    "lessons/test_colab.py",
-    "lessons/test_jupyterlab.py",
-    # These fork what the first of finetune/ has started, in its process if it is free.
     "finetune/test_finetune_resume.py",
     "finetune/test_resume.py",
     "house/test_rooms.py",
-    "finetune/test_adapter_folder.py",
+    "lessons/test_colab.py",
+    "lessons/test_jupyterlab.py",
     "site/test_site_in_browser.py",
     "translations/test_localized_notebooks.py",
     "benchmarks/test_gpu.py",
     "data/test_adapters.py",
     "course/test_course.py",
+    "finetune/test_adapter_folder.py",
     "memory/test_memory_table.py",
     "rehearsal/test_rehearsal.py",
 )
+# Those whose programs are forks of one warm process (tests/warm.py), started once.
+WARM = LONGEST[1:5]
 # Marks of tests that are no part of `make test`.
 TIERS = ("rehearsal", "vllm", "llamacpp")
 
@@ -63,6 +64,21 @@ TIERS = ("rehearsal", "vllm", "llamacpp")
 def pytest_xdist_auto_num_workers() -> int:
     """A process more than cores: some wait, for a browser, a server or the network."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """As --dist loadfile says, but the modules WARM stay together, too."""
+    if config.option.dist != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "warm" if file.removeprefix("tests/") in WARM else file
+
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(config, items):
