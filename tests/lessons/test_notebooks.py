@@ -55,6 +55,8 @@ def test_03_learns_and_its_controls_fail(figures):
     for key in ("queue", "priority"):
         assert lesson[f"shuffled_{key}"] <= lesson[f"chance_{key}"] + 0.05
     assert lesson["shuffled_loss"] > 3 * lesson["true_loss_at_control"]
+    assert lesson["few_best_loss"] < lesson["few_last_loss"]
+    assert lesson["few_exact_match"] < lesson["tuned_exact_match"]
     assert lesson["reload_difference"] == 0
     assert lesson["resume_difference"] == 0
 
