@@ -21,7 +21,8 @@ README = """# A course
 [![Tests](https://example.org/badge.svg)](https://example.org)
 <!-- end of badges -->
 
-Begin with [First](notebooks/00_first.ipynb). The data have a [card](data/README.md#a),
+Begin with [First](notebooks/00_first.ipynb), see the [words](notebooks/words.md).
+The data have a [card](data/README.md#a),
 the [helpers](helpers) are code, `[not](data/README.md)` a link.
 
 ![What it learns](data/results/picture.png)
@@ -50,6 +51,12 @@ ENTRY = {
 }
 
 
+WORDS = """# Words
+
+A plot: see [00](00_first.ipynb#a-plot), [the card](../data/README.md).
+"""
+
+
 def cells():
     return [
         v4.new_markdown_cell(TITLE, id="title"),
@@ -75,6 +82,7 @@ def small_course(root):
     for folder in ("notebooks", "helpers", "data/results", "build/notebooks"):
         (root / folder).mkdir(parents=True)
     (root / "data" / "README.md").write_text("# Data\n")
+    (root / "notebooks" / "words.md").write_text(WORDS)
     (root / "data" / "results" / "picture.png").write_bytes(b64decode(PIXEL))
     ledger = root / "data" / "results" / "00_first.tiny.json"
     ledger.write_text(json.dumps(ENTRY))
@@ -138,6 +146,18 @@ def test_links_stay_on_the_site_or_lose_their_target(root, language):
     assert "](../index.md)" in source(site, 0)
     assert "](../README.md)" in source(alone, 0) and links.NOWHERE not in str(alone)
     assert say("the card") in source(alone, 0) and "data/README" not in source(alone, 0)
+
+
+def test_a_page_beside_the_lessons_is_english_in_every_language(root):
+    landing = prepared(root, "en")[0]
+    assert "](notebooks/words.md)" in landing and "\nnotebooks/words\n" in landing
+    text = (root / "work" / "src" / "notebooks" / "words.md").read_text("utf-8")
+    assert "](00_first.ipynb#a-plot), the card." in text
+    (root / "work" / "src" / "notebooks" / "words.md").unlink()
+    landing = prepared(root, "ar")[0]
+    assert "](site:../en/notebooks/words.html)" in landing
+    assert "\nnotebooks/words\n" not in landing
+    assert not (root / "work" / "src" / "notebooks" / "words.md").exists()
 
 
 def test_links_lead_to_the_public_address_once_there_is_one(root):
@@ -288,6 +308,15 @@ def test_the_setup_cell_is_folded_and_others_are_not(site, language):
     )
     assert wording.strings(language)["show"] in folded and ">import<" in folded
     assert "aria-label" not in folded.partition("</summary>")[0]
+
+
+@pytest.mark.slow
+def test_a_page_in_english_only_offers_neither_languages_nor_a_notebook(site):
+    text = (site / "en" / "notebooks" / "words.html").read_text(encoding="utf-8")
+    assert 'href="00_first.html#a-plot"' in text and 'hreflang="ar"' not in text
+    assert "lesson-buttons" not in text
+    assert not (site / "ar" / "notebooks" / "words.html").exists()
+    assert "../en/notebooks/words.html" in (site / "ar/index.html").read_text("utf-8")
 
 
 @pytest.mark.slow

@@ -85,6 +85,7 @@ def settings(task: Task, title: str) -> dict:
         "own_name": wording.own_name(task.language),
         "direction": wording.direction(task.language),
         "languages": [(code, wording.own_name(code)) for code in course.languages],
+        "english_only": [f"notebooks/{path.stem}" for path in course.aside()],
         "colab": {n: colab(task.language, n, course.address) for n in names},
     }
     found = {

@@ -32,13 +32,18 @@ class Course:
     def file(self, language: str, name: str) -> Path:
         """The file that holds a page as it is read before the site's links."""
         folder = self.root if language == "en" else self.built / language
-        return folder / (
-            f"{name}.md" if name == "README" else f"notebooks/{name}.ipynb"
-        )
+        if name == "README":
+            return folder / "README.md"
+        page = self.root / "notebooks" / f"{name}.md"
+        return page if page in self.aside() else folder / f"notebooks/{name}.ipynb"
+
+    def aside(self) -> list[Path]:
+        """The pages beside the lessons, which are in English only."""
+        return sorted((self.root / "notebooks").glob("*.md"))
 
     def pages(self) -> Pages:
         """{file: (language, page of the site without its suffix)}."""
-        found = {}
+        found = {path: ("en", f"notebooks/{path.stem}") for path in self.aside()}
         for language in self.languages:
             for name in self.names:
                 page = "index" if name == "README" else f"notebooks/{name}"
@@ -76,7 +81,8 @@ def _page(pages: Pages, here: Path, goal: Path) -> str:
     """The target of a page of the site, from another one."""
     (language, page), (from_language, from_page) = pages[goal], pages[here]
     if language == from_language:
-        return _relative(page + (".md" if page == "index" else ".ipynb"), from_page)
+        text = page == "index" or goal.match("notebooks/*.md")
+        return _relative(page + (".md" if text else ".ipynb"), from_page)
     goal = f"{language}/{page}.html"
     return "site:" + _relative(goal, f"{from_language}/{from_page}")
 

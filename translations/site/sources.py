@@ -58,6 +58,11 @@ def prepare(
         else:
             text = course.file(language, path.stem).read_text(encoding="utf-8")
         _lesson(course, pages, language, path.stem, text, words, source, downloads)
+    for path in course.aside() if language == "en" else ():
+        text = path.read_text(encoding="utf-8")
+        text, _, pictures = links.moved(course, pages, "en", path.stem, text)
+        _copy(pictures, source)
+        write(source / "notebooks" / path.name, text)
     wording.write_catalogue(language, source / "locale")
     return title
 
@@ -71,7 +76,8 @@ def _landing(
     text = IN_BADGES.sub("", text)
     text, _, pictures = links.moved(course, pages, edition.language, "README", text)
     _copy(pictures, source)
-    names = "\n".join(f"notebooks/{path.stem}" for path in lessons(course.root))
+    listed = lessons(course.root) + course.aside() * (edition.language == "en")
+    names = "\n".join(f"notebooks/{path.stem}" for path in listed)
     write(source / "index.md", f"{text}\n\n{TOCTREE}{names}\n```\n")
     return headings(text)[0]
 
