@@ -49,7 +49,8 @@ def read_figures(notebook_path) -> dict:
 
 
 def figure_lines(figures: dict) -> list[str]:
-    """One line a figure, names padded to one width."""
+    """One line a figure, names padded to one width; of a dictionary its keys."""
     width = max(map(len, figures), default=0)
     shown = {n: f"{v:.4g}" if type(v) is float else v for n, v in figures.items()}
+    shown |= {n: "; ".join(v) for n, v in figures.items() if isinstance(v, dict)}
     return [f"{name:<{width}}  {value}" for name, value in shown.items()]

@@ -18,8 +18,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "controls": ["deal_answers"],
         "likelihood": ["answer_loss", "perplexity", "text_loss"],
         "json_answer": ["json_object"],
-        "comparison": ["confusion", "difference_by_rows", "hits", "paired_difference"],
-        "plots": ["difference_plot", "heat_map", "loss_bars"],
-        "prompting": ["nearest", "starting_with", "with_examples"],
+        "comparison": [
+            "confusion",
+            "difference_by_rows",
+            "hits",
+            "on_each",
+            "paired_difference",
+        ],
+        "plots": ["heat_map"],
+        "prompting": ["nearest", "with_examples"],
     },
 )

@@ -1,6 +1,6 @@
-"""Two reports side by side: is the difference real, and which code is taken for which?
+"""Models side by side: is the difference real, and which code is taken for which?
 
-Everything here works on the rows of a Report.
+What compares reports works on their rows.
 """
 
 import numpy as np
@@ -13,6 +13,19 @@ from helpers.evaluation.scoring import Report
 # An answer that is no JSON object, lacks the field, or has no known code.
 OTHER = "other"
 SUBSETS = 200  # that are drawn for each count of rows
+
+
+def on_each(model, measure, *given, **options) -> dict:
+    """{"base" and each adapter of a PeftModel: what measure(model, ...) says of it}.
+
+    The last adapter stays chosen.
+    """
+    with model.disable_adapter():
+        found = {"base": measure(model, *given, **options)}
+    for name in model.peft_config:
+        model.set_adapter(name)
+        found[name] = measure(model, *given, **options)
+    return found
 
 
 def hits(report: Report, metric: str = "exact_match") -> np.ndarray:
@@ -38,22 +51,20 @@ def paired_difference(
 def difference_by_rows(one: Report, other: Report, counts: list[int]) -> pd.DataFrame:
     """What fewer rows would have told: a DataFrame, one row a count of rows.
 
-    counts: how many of the rows. Columns difference, low, high: of the first of them.
-    width: the mean width of the intervals of random subsets of that size; undecided:
-    the share of these intervals that include zero.
+    counts: how many of the rows. Of random subsets of that size, width: the mean width
+    of the paired intervals; undecided: the share of them that include zero; overlap:
+    the share in which the intervals of the two shares overlap.
     Raises ValueError as `paired_difference`, or where a count is not 1 to all rows.
     """
-    differences = _differences(one, other, "exact_match")
-    if bad := [n for n in counts if not 1 <= n <= len(differences)]:
-        raise ValueError(f"requires counts from 1 to {len(differences)}: got {bad[0]}")
+    size = len(_differences(one, other, "exact_match"))
+    if bad := [n for n in counts if not 1 <= n <= size]:
+        raise ValueError(f"requires counts from 1 to {size}: got {bad[0]}")
     rng, found = np.random.default_rng(0), {}
+    pair = np.stack([hits(one), hits(other)])  # (2, rows)
     for n in counts:
-        subsets = (rng.choice(differences, n, replace=False) for _ in range(SUBSETS))
-        drawn = [bootstrap_difference(subset, rng) for subset in subsets]
-        width = float(np.mean([d.high - d.low for d in drawn]))
-        undecided = float(np.mean([d.includes_zero for d in drawn]))
-        found[n] = (*bootstrap_difference(differences[:n], rng), width, undecided)
-    columns = ["difference", "low", "high", "width", "undecided"]
+        subsets = [rng.choice(pair, n, replace=False, axis=1) for _ in range(SUBSETS)]
+        found[n] = np.mean([_told(*subset, rng) for subset in subsets], axis=0)
+    columns = ["width", "undecided", "overlap"]
     table = pd.DataFrame.from_dict(found, orient="index", columns=columns)
     return table.rename_axis("rows")
 
@@ -71,6 +82,16 @@ def confusion(report: Report, field: str = "queue") -> pd.DataFrame:
         known = isinstance(got, str) and got in codes
         table.loc[wanted, got if known else OTHER] += 1
     return table.rename_axis(index="expected", columns="answered")
+
+
+def _told(one: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> tuple:
+    """(width, undecided, overlap) of two models' hits on some rows."""
+    paired = bootstrap_difference(one - other, rng)
+    (_, low, high), (_, low_2, high_2) = (
+        bootstrap_difference(share, rng) for share in (one, other)
+    )
+    overlap = max(low, low_2) <= min(high, high_2)
+    return paired.high - paired.low, paired.includes_zero, overlap
 
 
 def _differences(one: Report, other: Report, metric: str) -> np.ndarray:

@@ -32,7 +32,7 @@ def bootstrap_interval(hits, seed: int = 0) -> tuple[float, float]:
 
 
 def bootstrap_difference(differences: np.ndarray, rng: np.random.Generator):
-    """The Difference of (rows,) of -1, 0 and 1.
+    """The Difference of (rows,) of -1, 0 and 1; of 0 and 1 alone, their share.
 
     Resampling rows whose values are few is drawing how often each value comes: a
     multinomial, and many times faster.

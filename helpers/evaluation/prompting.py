@@ -1,10 +1,8 @@
-"""What can be had from a prompt: instructions, examples, retrieved ones, a first word.
+"""What can be had from a prompt: instructions, examples, retrieved ones.
 
 Everything returns chats in the messages format, as `evaluation.evaluate` takes them.
 """
 
-import copy
-import json
 import math
 import re
 from collections import Counter
@@ -44,17 +42,6 @@ def nearest(examples, messages: list[str], k: int = 3) -> list[list]:
         order = sorted(range(len(bags)), key=lambda row: -scores[row])
         found.append([examples[row] for row in reversed(order[:k])])
     return found
-
-
-def starting_with(tokenizer, text: str):
-    """A copy of a tokenizer under whose template every answer has begun with a text.
-
-    The model goes on from there: what it generates lacks that text.
-    """
-    started = copy.deepcopy(tokenizer)
-    begin = "{% if add_generation_prompt %}{{ " + json.dumps(text) + " }}{% endif %}"
-    started.chat_template = tokenizer.chat_template + begin
-    return started
 
 
 def _words(text: str) -> set[str]:

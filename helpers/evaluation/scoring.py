@@ -53,6 +53,12 @@ class Report:
         shares = pd.Series(self.metrics(), name="share")
         return shares.to_frame().join(table).rename_axis("metric")
 
+    def first(self, n: int) -> "Report":
+        """The Report of the first n rows."""
+        keys = ("expected", "answer", "prompt", "stopped")
+        columns = [[row[key] for row in self.rows[:n]] for key in keys]
+        return score(*columns[:3], stopped=None if self.stopped is None else columns[3])
+
 
 def score(
     expected: list[str], answers: list[str], prompts=None, stopped=None, seconds=0.0

@@ -373,3 +373,4 @@ def test_table_of_no_rows_is_its_heading():
 
 def test_figure_lines_align():
     assert figure_lines({"a": 1 / 3, "long": "x"}) == ["a     0.3333", "long  x"]
+    assert figure_lines({"a": {"one": {"b": 1}, "two": {}}}) == ["a  one; two"]

@@ -4,16 +4,20 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from peft import LoraConfig, get_peft_model
 
 from helpers.evaluation.comparison import (
     OTHER,
     confusion,
     difference_by_rows,
     hits,
+    on_each,
     paired_difference,
 )
 from helpers.evaluation.intervals import bootstrap_interval
 from helpers.evaluation.scoring import score
+from tests.models.tiny_model import build_model
 
 ANSWER = json.dumps({"queue": "QWZ", "order": "G4521"})
 WRONG = json.dumps({"queue": "QWZ", "order": "G4512"})
@@ -36,6 +40,26 @@ def by_resampling_rows(differences, seed=0):
     rng = np.random.default_rng(seed)
     picks = rng.integers(len(differences), size=(4000, len(differences)))
     return np.quantile(np.asarray(differences)[picks].mean(axis=1), [0.025, 0.975])
+
+
+def test_base_and_every_adapter_are_asked_and_the_last_stays_chosen():
+    base = build_model()
+    model = get_peft_model(base, LoraConfig(target_modules=["q_proj"]), "one")
+    model.add_adapter("two", LoraConfig(target_modules=["q_proj"]))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.constant_(weight, 1.0 if ".one." in name else 2.0)
+    ids = torch.arange(8)[None]
+
+    def measure(model, scale, shift=0):
+        return scale * model(ids).logits.sum().item() + shift
+
+    found = on_each(model, measure, 2, shift=1)
+    assert list(found) == ["base", "one", "two"]
+    assert len(set(found.values())) == 3
+    assert measure(model, 2, 1) == found["two"]
+    with model.disable_adapter():
+        assert measure(model, 2, 1) == found["base"]
 
 
 def test_hits_of_each_metric():
@@ -100,13 +124,17 @@ def test_few_rows_decide_less():
     assert widths[10] > 1.5 * widths[50] > 1.5 * widths[400]
     assert table["undecided"][10] > 0.3 > table["undecided"][50]
     assert table["undecided"][400] == 0
-    assert widths[400] == pytest.approx(
-        table["high"][400] - table["low"][400], abs=0.01
-    )
     whole = paired_difference(first, second)
-    assert tuple(table.loc[400, ["difference", "low", "high"]]) == pytest.approx(
-        tuple(whole), abs=0.006
-    )
+    assert widths[400] == pytest.approx(whole.high - whole.low, abs=0.01)
+
+
+def test_pairs_decide_where_single_intervals_overlap():
+    first, second = map(report, patterns(400))
+    table = difference_by_rows(first, second, [5, 50, 100, 400])
+    assert (table["undecided"] <= table["overlap"]).all()
+    assert table["undecided"][100] < table["overlap"][100] / 2
+    same = difference_by_rows(first, first, [50])
+    assert same.loc[50].tolist() == [0, 1, 1]
 
 
 @pytest.mark.parametrize("count", [0, 3])

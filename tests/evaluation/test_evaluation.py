@@ -271,6 +271,14 @@ def test_a_report_adds_up():
     assert "stopped" not in score([GOOD_TEXT], [GOOD_TEXT]).table().index
 
 
+def test_the_first_rows_are_a_report_of_their_own():
+    expected, answers = ['{"a": 1}'] * 3, ['{"a": 1}', '{"a": 2}', '{"a": 1}']
+    whole = score(expected, answers, ["p", "q", "r"], [True, False, True])
+    assert whole.first(2) == score(expected[:2], answers[:2], ["p", "q"], [True, False])
+    assert whole.first(2).exact_match == 0.5 and whole.first(9) == whole
+    assert score(expected, answers).first(1).stopped is None
+
+
 def test_text_that_is_no_json_is_scored_by_exact_match():
     report = score(["yes", "no"], ["yes ", "yes"])
     assert (report.exact_match, report.valid_json) == (0.5, 0)

@@ -1,10 +1,9 @@
-"""Few-shot chats, retrieval by shared words, and answers that are begun."""
+"""Few-shot chats, and retrieval by shared words."""
 
 import pytest
 
-from helpers.evaluation.generation import generate, prompt_ids
-from helpers.evaluation.prompting import nearest, starting_with, with_examples
-from tests.models.tiny_model import build_model, build_tokenizer, chat
+from helpers.evaluation.prompting import nearest, with_examples
+from tests.models.tiny_model import chat
 
 SHOTS = [chat("the lamp is broken", "QWZ"), chat("the parcel is late", "JXW")]
 
@@ -45,18 +44,3 @@ def test_case_and_punctuation_do_not_matter():
 def test_more_examples_than_there_are_is_refused(k):
     with pytest.raises(ValueError, match=f"k from 1 to 2: got {k}"):
         nearest(SHOTS, ["a"], k)
-
-
-def test_a_begun_answer_stands_at_the_end_of_the_prompt():
-    tokenizer = build_tokenizer()
-    before = tokenizer.chat_template
-    started = starting_with(tokenizer, '{"queue": "')
-    prompt = [{"role": "user", "content": "hi"}]
-    ids = prompt_ids(started, prompt)
-    assert ids[: len(prompt_ids(tokenizer, prompt))] == prompt_ids(tokenizer, prompt)
-    assert tokenizer.decode(ids).endswith('<|assistant|>{"queue": "')
-    assert tokenizer.chat_template == before
-    plain, begun = (
-        generate(build_model(), t, [prompt], 8) for t in (tokenizer, started)
-    )
-    assert plain != begun

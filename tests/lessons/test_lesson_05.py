@@ -1,12 +1,15 @@
 """Lesson 05: its figures are what it claims, and ROUGE misleads as it says."""
 
 import json
+import random
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-import torch
 from rouge_score.rouge_scorer import RougeScorer
 
+from helpers import evaluation
 from helpers.evaluation import score
 from tests.house import gates
 
@@ -43,30 +46,80 @@ def test_rouge_is_blind_to_white_space_and_punctuation():
 LINES = [json.dumps(FIELDS | {"order": f"G{n}"}) for n in range(100)]
 
 
+SOURCES = {cell.id: cell.source for _, cell in gates.cells(PATH)}
+
+
 def run(space, *names):
     """Executes cells of the lesson."""
-    sources = {cell.id: cell.source for _, cell in gates.cells(PATH)}
     for name in names:
-        exec(sources[name], space)
+        exec(SOURCES[name], space)
     return space
 
 
-def test_a_model_that_fails_nowhere_is_compared_all_the_same():
-    space = {"json": json, "pd": pd, "expected": LINES, "score": score}
-    space |= {"earlier": score(LINES, LINES[::-1]), "tuned": score(LINES, LINES)}
-    run(space, "rouge", "rouge-models")
-    assert list(space["both"]["exact match"])[:2] == [0, 1]
-    assert space["both"].loc["tuned, failures only"].isna().all()
-    assert space["of_failures"] is None
+def run_to_value(space, name):
+    """What a cell of the lesson shows: the value of its last line."""
+    *lines, last = SOURCES[name].splitlines()
+    exec("\n".join(lines), space)
+    return eval(last, space)
+
+
+def space_of(answers):
+    """What the cells below take from those before them."""
+    space = {"json": json, "pd": pd, "np": np, "random": random}
+    space |= {"evaluation": evaluation, "RougeScorer": RougeScorer}
+    space |= {"expected": LINES, "answers": answers}
+    return space | {"tuned": score(LINES, answers), "earlier": score(LINES, LINES)}
 
 
 @pytest.mark.parametrize("blind", ["forgiving", "strict"])
 def test_the_control_finds_a_scorer_that_does_not_look(monkeypatch, blind):
     texts = {"forgiving": (LINES, LINES), "strict": (LINES, LINES[::-1])}[blind]
     monkeypatch.setattr("helpers.evaluation.score", lambda *_: score(*texts))
-    space = {"tuned": score(LINES, LINES), "test": LINES, "torch": torch}
     with pytest.raises(AssertionError):
-        run(space, "control")
+        run(space_of(LINES), "control")
+
+
+@pytest.mark.parametrize("failures", [0, 1, 100])
+def test_a_judge_that_passes_everything_has_no_kappa(failures):
+    wrong = [json.dumps(FIELDS | {"order": "X0000"})] * failures
+    space = run(space_of(wrong + LINES[failures:]), "paired", "rouge")
+    run(space, "judge")
+    assert space["agreement"] == 1 - failures / 100
+    assert space["kappa"] == 0
+    assert space["above"] == 1
+
+
+def test_a_judge_that_sees_every_failure_has_a_kappa_of_one():
+    answers = ["no answer"] * 30 + LINES[30:]
+    space = run(space_of(answers), "paired", "rouge", "judge")
+    assert space["agreement"] == 1
+    assert space["kappa"] == pytest.approx(1)
+
+
+def test_f1_is_that_of_precision_and_recall():
+    queues = ["QWZ"] * 8 + ["JXW"] * 2
+    given = ["QWZ"] * 7 + ["JXW"] * 2 + ["none"]
+    lines = [[json.dumps({"queue": q}) for q in made] for made in (queues, given)]
+    space = {"pd": pd, "evaluation": evaluation, "earlier": score(*lines)}
+    run(space, "confusion", "f1")
+    assert list(space["codes"]) == ["JXW", "QWZ"]
+    assert space["f1"].to_dict() == pytest.approx({"JXW": 0.5, "QWZ": 14 / 15})
+    precision, recall = space["shares"]["precision"], space["shares"]["recall"]
+    wanted = 2 * precision * recall / (precision + recall)
+    assert (wanted - space["f1"]).abs().max() < 1e-12
+
+
+def test_a_ledger_without_the_real_model_shows_an_empty_table(monkeypatch, tmp_path):
+    shares = pd.DataFrame({"instruction": {"exact_match": 0.5, "queue": 0.25}})
+    space = {"json": json, "pd": pd, "Path": Path, "shares": shares}
+    monkeypatch.chdir(tmp_path)
+    table = run_to_value(space, "real")
+    assert table.isna().all(axis=None) and list(table.index) == ["instruction"]
+    folder = tmp_path / "data" / "results"
+    folder.mkdir(parents=True)
+    entry = {"figures": {"ways": {"instruction": {"queue": 0.25, "exact_match": 0}}}}
+    (folder / f"{STEM}.small.cpu.json").write_text(json.dumps(entry))
+    assert run_to_value(space, "real").loc["instruction"].tolist() == [0, 25]
 
 
 @pytest.fixture
@@ -90,16 +143,20 @@ def test_few_rows_cannot_tell_two_adapters_apart(figures):
 
 
 @pytest.mark.slow
-def test_a_prompt_elicits_the_format_and_not_the_code_book(figures):
-    assert figures["begun_valid_json"] > 0.7 and figures["begun_queue"] < 0.25
-    assert figures["best_prompt_exact_match"] < 0.1
-    assert figures["copied_queue"] > 0.2
+def test_a_prompt_or_a_grammar_does_not_give_the_code_book(figures):
+    ways = figures["ways"]
+    tuned = {"fine-tuned", "fine-tuned, schema"}
+    assert all(ways[name]["exact_match"] < 0.1 for name in ways.keys() - tuned)
+    assert all(ways[name]["exact_match"] > 0.7 for name in tuned)
+    assert all(ways[n]["valid_json"] == 1 for n in ways if n.endswith("schema"))
+    assert ways["instruction, schema"]["order"] > 0.7
+    assert figures["constrained_queue"] < 0.3 and figures["copied_queue"] > 0.2
 
 
 @pytest.mark.slow
-def test_rouge_prefers_the_wrong_answer(figures):
+def test_rouge_prefers_the_wrong_answer_and_judges_badly(figures):
     assert figures["rouge_l_prefers_wrong"] > 0.95
-    assert figures["rouge_l_of_failures"] > 0.7
+    assert figures["judge_agreement"] > 0.8 and figures["judge_kappa"] < 0.3
 
 
 @pytest.mark.slow
