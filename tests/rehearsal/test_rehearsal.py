@@ -36,7 +36,6 @@ NOISE = "a speed, on a CPU with other work"
 # Claims that a rehearsal cannot meet: {(lesson, cell): why}.
 CLAIMS = {
     ("03", "after-figure"): FEW,
-    ("03", "overfit-figure"): SHORT,
     ("03", "overfit-test"): FEW,
     ("03", "controls"): SHORT,
     ("04", "after-check"): SHORT,
