@@ -18,7 +18,8 @@ STAMP    := $(VENV)/installed-requirements.txt
 # One thread a notebook: two of them side by side are faster than one with two.
 HEADLESS := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 OFFLINE  := HF_HUB_OFFLINE=1
-# Tests run on every core, four at most: each process holds one to two GiB.
+# Tests run in a process more than cores (tests/conftest.py), in four at most: each
+# holds one to two GiB.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 STRIP    := --keep-id --extra-keys "metadata.language_info"
 
