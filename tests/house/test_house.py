@@ -14,6 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from helpers.files import ROOT
+from tests import conftest
 from tests.house import gates
 
 REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
@@ -245,6 +246,13 @@ def test_all_of_vllm_is_pinned_to_our_torch():
     assert len(vllm) > 100  # what they need is pinned too
     left_out = {"torchvision", "torchaudio", "torchcodec", "triton", "sentry-sdk"}
     assert not left_out & set(vllm)
+
+
+def test_the_modules_that_begin_first_are_there():
+    """A name that is gone would be passed over, and its module begin last."""
+    found = [name for name in conftest.LONGEST if (ROOT / "tests" / name).is_file()]
+    assert found == [*conftest.LONGEST] and len(conftest.WARM) == 4
+    assert "tests.warm" in (ROOT / "tests" / conftest.WARM[0]).read_text("utf-8")
 
 
 @needs_make
