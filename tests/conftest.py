@@ -48,9 +48,13 @@ LONGEST = (
     "site/test_site_in_browser.py",
     "translations/test_localized_notebooks.py",
     "benchmarks/test_gpu.py",
+    "models/test_families.py",
     "data/test_adapters.py",
     "course/test_course.py",
     "finetune/test_adapter_folder.py",
+    "lessons/test_without_helpers.py",
+    "merge/test_merge.py",
+    "finetune/test_learning.py",
     "memory/test_memory_table.py",
     "rehearsal/test_rehearsal.py",
 )
