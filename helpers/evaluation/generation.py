@@ -7,6 +7,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import GenerationConfig
 
+from helpers.formatting import render
 from helpers.models import answer_end, available_bytes
 
 # Rows a batch: on a CPU, and at most.
@@ -32,13 +33,16 @@ def generate_with_stops(
     batch_size: int | None = None,
     progress: bool = False,
     logits_processor=None,
+    tools=None,
 ) -> list[tuple[str, bool]]:
     """As `generate`, each answer with whether the model ended it by itself.
 
     batch_size: None lets `batch_that_fits` choose. progress: show a bar.
     logits_processor: for `model.generate`, such as that of `json_processor`.
+    tools: of each prompt, those that it may call, or None.
     """
-    ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
+    pairs = zip(prompts, tools or [None] * len(prompts), strict=True)
+    ids = [prompt_ids(tokenizer, prompt, known) for prompt, known in pairs]
     # Neighbours of about one length need little padding.
     order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
     settings = _settings(model, tokenizer, max_new_tokens)
@@ -86,11 +90,9 @@ def cache_bytes(model) -> int:
     return 2 * config.num_hidden_layers * keys * width * size
 
 
-def prompt_ids(tokenizer, messages: list[dict]) -> list[int]:
+def prompt_ids(tokenizer, messages: list[dict], tools=None) -> list[int]:
     """The token ids of a prompt, up to where the answer starts."""
-    return tokenizer.apply_chat_template(
-        messages, tokenize=True, add_generation_prompt=True, return_dict=False
-    )
+    return render(tokenizer, {"prompt": messages, "tools": tools})
 
 
 def stop_ids(model, tokenizer) -> list[int]:

@@ -11,8 +11,7 @@ import sys
 
 import torch
 
-from helpers.evaluation.generation import prompt_ids
-from helpers.formatting import to_messages
+from helpers.formatting import read_chat, render
 from helpers.models import ModelError, available_bytes
 
 
@@ -28,7 +27,7 @@ def answer_loss(model, tokenizer, examples, batch_size: int = 16) -> float:
     Raises ModelError where the template renders a prompt otherwise once it is answered,
     as Qwen 3's does where the answer begins with thoughts.
     """
-    pairs = [_answered_ids(tokenizer, to_messages(example)) for example in examples]
+    pairs = [_answered_ids(tokenizer, read_chat(example)) for example in examples]
     return _mean_nll(model, tokenizer, pairs, batch_size)
 
 
@@ -74,10 +73,11 @@ def _most_rows(model, tokens: int) -> int:
     return max(1, available_bytes() // 2 // row)
 
 
-def _answered_ids(tokenizer, chat: list[dict]) -> tuple[list[int], int]:
-    """The ids of a chat, and how many of them are its prompt."""
-    prompt = prompt_ids(tokenizer, chat[:-1])
-    ids = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False)
+def _answered_ids(tokenizer, chat) -> tuple[list[int], int]:
+    """The ids of a `formatting.read_chat`, and how many of them are its prompt."""
+    row = {"prompt": chat.messages[:-1], "completion": chat.messages[-1:]}
+    row["tools"] = chat.tools
+    prompt, ids = render(tokenizer, row), render(tokenizer, row, answered=True)
     if ids[: len(prompt)] != prompt:
         rule = "requires a chat template whose prompt stays the same once answered"
         got = tokenizer.decode(ids[: len(prompt)])

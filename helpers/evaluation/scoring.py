@@ -14,7 +14,7 @@ from helpers.evaluation.generation import generate_with_stops
 from helpers.evaluation.intervals import bootstrap_interval
 from helpers.evaluation.json_answer import json_object, same_value
 from helpers.evaluation.likelihood import perplexity
-from helpers.formatting import to_messages
+from helpers.formatting import encode, read_chat
 
 
 @dataclass
@@ -104,13 +104,18 @@ def evaluate(
     examples: what `formatting.to_messages` takes, or a split of `load_splits`.
     options: of `generate_with_stops`.
     """
-    chats = [to_messages(example) for example in examples]
-    prompts = [chat[:-1] for chat in chats]
+    chats = [read_chat(example) for example in examples]
+    prompts = [chat.messages[:-1] for chat in chats]
+    if any(chat.tools for chat in chats):
+        options["tools"] = [chat.tools for chat in chats]
     start = time.perf_counter()
     pairs = generate_with_stops(model, tokenizer, prompts, max_new_tokens, **options)
     seconds = time.perf_counter() - start
     answers, stopped = [answer for answer, _ in pairs], [stop for _, stop in pairs]
-    expected = [chat[-1]["content"] for chat in chats]
+    expected = [_expected(tokenizer, chat) for chat in chats]
+    for place, chat in enumerate(chats):
+        if "reasoning_content" in chat.messages[-1]:  # thoughts are free
+            answers[place] = answers[place].rpartition("</think>")[2]
     report = score(expected, answers, prompts, stopped, seconds)
     if with_perplexity:
         report.perplexity = perplexity(model, tokenizer, examples)
@@ -125,6 +130,17 @@ def before_after(**reports: Report) -> pd.DataFrame:
 def _mean(hits) -> float:
     """The share of hits, 0 to 1."""
     return float(np.mean(hits))
+
+
+def _expected(tokenizer, chat) -> str:
+    """The text of a chat's answer: what it says, or its tool calls as written."""
+    answer = chat.messages[-1]
+    if "tool_calls" not in answer:
+        return answer["content"]
+    row = {"prompt": chat.messages[:-1], "completion": [answer], "tools": chat.tools}
+    ids, labels = encode(tokenizer, row)
+    text = tokenizer.decode(ids[labels.count(-100) :], skip_special_tokens=True)
+    return text.rpartition("</think>")[2]
 
 
 def _score_row(prompt, expected: str, answer: str, stopped: bool | None) -> dict:

@@ -12,9 +12,10 @@ from datasets import DatasetDict
 
 from helpers.config import Profile, probe_device
 from helpers.environment import SHOWN, version
-from helpers.evaluation import Report, prompt_ids
+from helpers.evaluation import Report
 from helpers.files import shown, write_json
 from helpers.finetune.settings import Settings
+from helpers.formatting import render
 from helpers.models import left_out
 
 MIB = 2**20
@@ -29,10 +30,8 @@ def longest_answer(tokenizer, *splits) -> int:
     """Tokens that an answer may take: the longest expected one, and some to spare."""
     longest = 0
     for row in chain(*splits):
-        chat = row["prompt"] + row["completion"]
-        whole = tokenizer.apply_chat_template(chat, return_dict=False)
-        prompt = prompt_ids(tokenizer, row["prompt"])
-        longest = max(longest, len(whole) - len(prompt))
+        prompt, ids = render(tokenizer, row), render(tokenizer, row, answered=True)
+        longest = max(longest, len(ids) - len(prompt))
     return longest + SPARE
 
 

@@ -21,9 +21,9 @@ from helpers.finetune.errors import Stopped, explained
 from helpers.finetune.learning import chance, unfinished
 from helpers.finetune.metrics import describe, digest, longest_answer, scores
 from helpers.finetune.model_card import card
+from helpers.finetune.rows import read_rows, ready_tokenizer
 from helpers.finetune.run_folder import RunFolder
 from helpers.finetune.settings import Settings, build, complete
-from helpers.formatting import load_splits
 
 WATCHED = 20  # validation rows that are answered at each evaluation: seconds
 
@@ -48,7 +48,7 @@ def run(settings: Settings) -> dict:
     if profile.name == "small" and settings.model is None:
         fetch_small_model()
     with explained(folder), StopOnSignal(folder.path) as stop:
-        splits = choose_rows(load_splits(settings.data), settings)
+        splits = read_rows(settings, profile)
         identity = identify(settings, profile, splits)
         folder.check_same(identity)
         if (known := folder.complete()) and (not settings.test or tested(known)):
@@ -81,14 +81,6 @@ def tested(metrics: dict) -> bool:
     return metrics.get("scored", "test") == "test"
 
 
-def choose_rows(splits: DatasetDict, settings: Settings) -> DatasetDict:
-    """The splits, validation and test cut to as many rows as the settings allow."""
-    for name in ("validation", "test"):
-        most = min(getattr(settings, f"{name}_rows"), len(splits[name]))
-        splits[name] = splits[name].select(range(most))
-    return splits
-
-
 def identify(settings: Settings, profile: Profile, splits: DatasetDict) -> dict:
     """What a run is: of a resumed one all of it must be the same."""
     config = dict(profile.training_config)
@@ -116,11 +108,9 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     from helpers.finetune.callbacks import Clock, Watch
     from helpers.models import (
         bypassed,
-        check_template,
         fingerprint,
         left_out,
         load_model,
-        load_tokenizer,
         train_fast_on_cpu,
         train_in_float32,
     )
@@ -129,9 +119,7 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     # returns what that needs, which breaks generation with a static cache.
     config = {"router_aux_loss_coef": 0.0} | profile.training_config
     args = build(SFTConfig, "training_config", config)
-    tokenizer = load_tokenizer(profile, quantized=settings.qlora)
-    for roles in role_orders(splits):
-        check_template(tokenizer, roles)
+    tokenizer = ready_tokenizer(settings, profile, splits)
     model = load_model(profile, quantized=settings.qlora)
     base = fingerprint(model)
     lora = profile.peft_config
@@ -151,15 +139,6 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     if args.process_index == 0 and (missed := left_out(trainer.model)):
         tqdm.write(f"finetune: LoRA leaves out {missed}", file=sys.stderr)
     return trainer, base
-
-
-def role_orders(splits: DatasetDict) -> set[tuple[str, ...]]:
-    """Every order of roles that a chat has; it is what templates look at."""
-    return {
-        tuple(turn["role"] for turn in row["prompt"] + row["completion"])
-        for rows in splits.values()
-        for row in rows
-    }
 
 
 def measure(trainer, splits: DatasetDict, scored: str) -> dict:

@@ -52,16 +52,20 @@ class Settings:
 
     data: what `formatting.load_splits` takes. profile, model: as in
         `config.load_profile`.
+    map: "COLUMN=FIELD,...", names of columns that no format knows. group: as in
+        `load_splits`.
     patience: evaluations without a lower validation loss until the run stops and the
         best adapter is kept; None trains to the end.
     overrides: {section: {key: value}}, as `read_overrides` returns.
     """
 
-    data: Path = _flag("a folder of splits, or one file")
+    data: Path = _flag("a folder of splits, one file, or hub:OWNER/NAME")
     output: Path = _flag("the run's folder")
     profile: str = _flag("default: %(default)s", "auto", choices=profile_names())
     model: str | None = _flag("a folder or Hub id, not the profile's model", None)
     qlora: bool = _flag("train on the base in 4 bit", False)
+    map: str | None = _flag("columns: question=prompt,answer=completion", None)
+    group: str | None = _flag("a column: its rows of one value in one split", None)
     patience: int | None = _flag("evaluations without progress until it stops", None)
     validation_rows: int = _flag("rows at most (default: %(default)s)", 200)
     test_rows: int = _flag("rows at most (default: %(default)s)", 400)

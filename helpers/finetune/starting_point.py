@@ -62,6 +62,7 @@ def item_tickets(folder: Path) -> Path:
 def _trained(profile: Profile, name: str, data: Path, changed: dict) -> Path:
     """The adapter that this run trains; a complete run is not repeated."""
     from helpers.finetune import recipe
+    from helpers.finetune.rows import choose_rows
     from helpers.finetune.settings import Settings, complete
     from helpers.formatting import load_splits
     from helpers.models import fetch_small_model
@@ -71,7 +72,7 @@ def _trained(profile: Profile, name: str, data: Path, changed: dict) -> Path:
     few = {"validation_rows": 50, "test_rows": 50, "resume": True}
     few["overrides"] = {"training_config": changed}
     settings = Settings(data, TRAINED, profile.name, profile.model, **few)
-    splits = recipe.choose_rows(load_splits(data), settings)
+    splits = choose_rows(load_splits(data), settings)
     run = recipe.identify(settings, complete(settings), splits)
     # Weights in a folder may change under its name.
     files = sorted(Path(profile.model).glob("*.safetensors"))

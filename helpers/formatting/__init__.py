@@ -12,6 +12,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             *("iter_examples", "read_examples"),
         ],
         "splits": ["load_splits"],
-        "batches": ["collate", "encode"],
+        "batches": ["collate", "encode", "render"],
+        "lengths": ["Lengths", "count_lengths"],
+        "rendering": ["Encoder"],
     },
 )

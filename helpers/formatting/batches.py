@@ -8,14 +8,16 @@ IGNORED = -100  # the label that torch.nn.functional.cross_entropy passes over
 
 def encode(tokenizer, row: dict) -> tuple[list[int], list[int]]:
     """(ids, labels) of a row of `formatting.load_splits`; no label on the prompt."""
-
-    def chat(messages: list[dict], **options) -> list[int]:
-        options |= {"tools": row.get("tools"), "return_dict": False}
-        return tokenizer.apply_chat_template(messages, **options)
-
-    prompt = chat(row["prompt"], add_generation_prompt=True)
-    ids = chat(row["prompt"] + row["completion"])
+    prompt, ids = render(tokenizer, row), render(tokenizer, row, answered=True)
     return ids, [IGNORED] * len(prompt) + ids[len(prompt) :]
+
+
+def render(tokenizer, row: dict, answered: bool = False, tokenize: bool = True):
+    """The ids, or the text, of a row's prompt as the answer follows it; or of all."""
+    chat = row["prompt"] + row["completion"] if answered else row["prompt"]
+    options = {"add_generation_prompt": not answered, "tools": row.get("tools")}
+    options |= {"tokenize": tokenize, "return_dict": False}
+    return tokenizer.apply_chat_template(chat, **options)
 
 
 def collate(tokenizer, examples: list[tuple]) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ An example that fits several is read as the first of them. ShareGPT, prompt/comp
 and Alpaca may carry a text "system" too, all of them "tools". What else a message may
 hold, `messages` says. Other fields are left out; those that would be part of the chat
 are refused (NEVER_LEFT_OUT). A system turn is kept as it is: what a model's template
-makes of it, and whether it can be trained by, `lengths.encode_checked` tells.
+makes of it, and whether it can be trained by, `rendering.Encoder` tells.
 """
 
 import dataclasses
@@ -121,9 +121,8 @@ def _reader(example: Mapping):
     got = ", ".join(short(field) for field in list(example)[:6]) or "none"
     *most, last = (" and ".join(map(repr, needed)) for needed in FORMATS)
     expected = f"expected {', '.join(most)}, or {last}"
-    raise DataError(
-        f"the fields are {got}, {expected}" + f": {MAP}" * (len(filled) > 1)
-    )
+    way = f": {MAP}" if len(filled) > 1 else ""
+    raise FieldsError(f"the fields are {got}, {expected}{way}")
 
 
 def _messages(example: Mapping) -> tuple[list, list]:

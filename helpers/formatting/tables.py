@@ -59,7 +59,7 @@ def _delimiter(path, numbered, usual: str, say: Callable) -> tuple:
             say(f"{path}: fields are parted by {OTHERS.get(line[4], line[4])}")
             return line[4], chain(passed[:-1], numbered)
         if line:
-            counts = {d: len(next(csv.reader([line], delimiter=d))) for d in OTHERS}
+            counts = {d: _count(line, d) for d in OTHERS}
             found = max(OTHERS, key=lambda d: (counts[d], d == usual))
             if counts[found] > counts[usual]:
                 what = f"{OTHERS[found]}, not by {OTHERS[usual]}"
@@ -67,6 +67,14 @@ def _delimiter(path, numbered, usual: str, say: Callable) -> tuple:
                 usual = found
             break
     return usual, chain(passed, numbered)
+
+
+def _count(line: str, delimiter: str) -> int:
+    """How many fields a header has, parted so; 0 where that cannot be."""
+    try:
+        return len(next(csv.reader([line], delimiter=delimiter)))
+    except csv.Error:
+        return 0
 
 
 def _named(header, fields):

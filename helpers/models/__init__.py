@@ -7,7 +7,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "adapters": ["check_adapter", "claims", "load_adapter"],
         "integrity": ["ModelError", "check_checkpoint", "read_whole"],
-        "loading": ["load_model", "load_tokenizer", "quiet", "train_in_float32"],
+        "loading": [
+            *("load_model", "load_tokenizer", "quiet", "train_in_float32", "window"),
+        ],
         "room": ["available_bytes", "free"],
         "inspection": [
             "adapted_modules",
@@ -19,7 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "cpu_training": ["train_fast_on_cpu"],
         "small": ["fetch_small_model"],
-        "tokens": ["answer_end", "check_template"],
+        "tokens": ["answer_end", "check_template", "let_think"],
         "shapes": ["CONFIGS", "linear_shapes", "meta_model"],
     },
 )

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -52,6 +53,14 @@ def load_tokenizer(profile: Profile, quantized: bool = False):
     config = _load(transformers.AutoConfig, name, profile, whole=True)
     make_ready(tokenizer, config.get_text_config().vocab_size)
     return tokenizer
+
+
+def window(profile: Profile, quantized: bool = False) -> int:
+    """The most tokens that a profile's model can read at once."""
+    name = profile.qlora_model if quantized else profile.model
+    config = _load(transformers.AutoConfig, name, profile, whole=True)
+    config = config.get_text_config()
+    return getattr(config, "max_position_embeddings", None) or sys.maxsize
 
 
 def load_model(profile: Profile, quantized: bool = False):

@@ -43,6 +43,12 @@ def make_ready(tokenizer, rows: int) -> None:
     check_rows(tokenizer, rows)
 
 
+def let_think(tokenizer) -> None:
+    """Lets a template that may ask for thinking ask for it, unless told not to."""
+    thinking = NO_THINKING.replace("false", "true")
+    tokenizer.chat_template = tokenizer.chat_template.replace(NO_THINKING, thinking)
+
+
 def choose_pad(tokenizer, rows: int) -> None:
     """Sets the pad token: the tokenizer's own, or one that ends no answer, or eos."""
     known, eos = tokenizer.get_vocab(), tokenizer.eos_token

@@ -13,7 +13,8 @@ from helpers import finetune
 from helpers.config import load_profile
 from helpers.evaluation.scoring import evaluate
 from helpers.files import ROOT
-from helpers.finetune.recipe import choose_rows, identify
+from helpers.finetune.recipe import identify
+from helpers.finetune.rows import choose_rows
 from helpers.finetune.run_folder import RunFolder
 from helpers.finetune.settings import complete
 from helpers.formatting.splits import load_splits

@@ -78,12 +78,12 @@ def set_up(profile: str, work: Path) -> Copies:
     for name in ("data", "helpers", "notebooks", "README.md"):
         (work / name).symlink_to(ROOT / name)
     os.environ[environment.HEADLESS] = "rehearsal"
-    from helpers.finetune import recipe, starting_point
+    from helpers.finetune import rows, starting_point
 
     starting_point.TRAINED = work / "build" / "adapters"
-    choose = recipe.choose_rows
+    choose = rows.choose_rows
     few = {"validation_rows": SCORED, "test_rows": SCORED}
-    recipe.choose_rows = lambda rows, settings: choose(rows, replace(settings, **few))
+    rows.choose_rows = lambda all_, settings: choose(all_, replace(settings, **few))
     copies = Copies()
     shorten_training(copies, profile)
     if profile in DEVICES:

@@ -1,0 +1,93 @@
+"""The rows of a run: read, tried on the tokenizer, and held against the length limit.
+
+TRL cuts rows at `max_length` and drops those of which no answer is left, both in
+silence. Here it is said before, and refused where it would spoil the run.
+"""
+
+import os
+import sys
+
+from datasets import DatasetDict
+from tqdm import tqdm
+
+from helpers.config import Profile
+from helpers.finetune.settings import Settings
+from helpers.formatting import DataError, count_lengths, load_splits, parse_map
+
+MOST_SPOILT = 0.5  # share of training rows; above it the limit is a mistake
+
+
+def read_rows(settings: Settings, profile: Profile) -> DatasetDict:
+    """The splits that a run trains on and is scored on.
+
+    Says what was detected, how long the rows are and which of them a limit spoils; rows
+    that TRL would drop are left out. Raises DataError.
+    """
+    from helpers.models import answer_end, window
+
+    names = parse_map(settings.map) if settings.map else None
+    options = {"group": settings.group, "columns": names, "say": say}
+    splits = choose_rows(load_splits(settings.data, lines=True, **options), settings)
+    tokenizer = ready_tokenizer(settings, profile, splits)
+    most = window(profile, settings.qlora)
+    limit = profile.training_config.get("max_length") or most
+    for name, rows in splits.items():
+        found = count_lengths(tokenizer, rows, limit, {answer_end(tokenizer)})
+        read = [n if name != "train" else min(n, limit) for n in found.tokens]
+        if max(read) > most:
+            line = found.lines[read.index(max(read))]
+            what = f"{line}: {max(read):,} tokens, more than the model's window"
+            raise DataError(f"{what} of {most:,}, expected fewer: shorten the row")
+        if name == "test":
+            continue  # its rows are answered, none is cut
+        check_limit(name, found, most)
+        if found.fates or name == "train":
+            say(f"{name}: {found}")
+        dropped = {*found.fates.get("dropped", [])}
+        kept = [place for place in range(len(rows)) if place not in dropped]
+        splits[name] = rows.select(kept) if dropped else rows
+    return splits.remove_columns("line")
+
+
+def check_limit(name: str, found, window: int) -> None:
+    """Raises DataError where the limit leaves no row, or spoils most that are trained.
+
+    name: of the split; found: its `formatting.count_lengths`.
+    """
+    rows, spoilt = len(found.tokens), len(found.spoilt)
+    none_left = len(found.fates.get("dropped", [])) == rows
+    if not none_left and (name != "train" or spoilt <= MOST_SPOILT * rows):
+        return
+    counts = ", ".join(f"{len(p):,} {fate}" for fate, p in found.fates.items())
+    what = f"max_length {found.limit:,} spoils {spoilt:,} of {rows:,} {name} rows"
+    way = f"set training_config: {{max_length: {found.needed}}} in --config"
+    if found.needed > window:
+        way = f"shorten the rows, the model's window is {window:,}"
+    raise DataError(
+        f"{found.lines[found.spoilt[0]]}: {what} ({counts}), expected "
+        f"{found.needed:,} or more, which cuts no answer: {way}"
+    )
+
+
+def choose_rows(splits: DatasetDict, settings: Settings) -> DatasetDict:
+    """The splits, validation and test cut to as many rows as the settings allow."""
+    for name in ("validation", "test"):
+        most = min(getattr(settings, f"{name}_rows"), len(splits[name]))
+        splits[name] = splits[name].select(range(most))
+    return splits
+
+
+def ready_tokenizer(settings: Settings, profile: Profile, splits: DatasetDict):
+    """The tokenizer of a run; it lets answers think first where the data's do."""
+    from helpers.models import let_think, load_tokenizer
+
+    tokenizer = load_tokenizer(profile, quantized=settings.qlora)
+    if any("reasoning_content" in row[0] for row in splits["train"]["completion"]):
+        let_think(tokenizer)
+    return tokenizer
+
+
+def say(remark: str) -> None:
+    """Prints a remark on stderr, once for all processes of a run."""
+    if int(os.environ.get("RANK", 0)) == 0:
+        tqdm.write(f"finetune: {remark}", file=sys.stderr)

@@ -1,0 +1,232 @@
+"""Tool calls, thinking, parts, several answers: kept, or refused with the reason."""
+
+import json
+
+import pytest
+
+from helpers.formatting.chats import parse_map, read_chat, to_messages
+from helpers.formatting.lines import DataError
+from helpers.formatting.splits import load_splits
+
+USER = {"role": "user", "content": "Which shelf holds part 7?"}
+CALL = {"name": "shelf", "arguments": {"part": 7}}
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": "S1"}
+ANSWER = {"role": "assistant", "content": "Shelf S1"}
+TOOL = {"name": "shelf", "parameters": {"type": "object", "properties": {}}}
+
+
+def calling(**call):
+    return {"role": "assistant", "content": None, "tool_calls": [call]}
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        calling(id="c1", type="function", function=CALL),
+        calling(function=CALL | {"arguments": '{"part": 7}'}),
+        calling(**CALL),
+        {"role": "assistant", "content": "", "function_call": CALL},
+    ],
+)
+def test_calls_of_any_writing_have_one_form(turn):
+    chat = read_chat({"messages": [USER, turn, RESULT, ANSWER], "tools": [TOOL]})
+    (call,) = chat.messages[1]["tool_calls"]
+    assert call["function"] == CALL and chat.messages[1]["content"] == ""
+    assert chat.messages[2] == RESULT and chat.answers == [1, 3]
+    assert chat.tools == [{"type": "function", "function": TOOL}]
+    as_text = {"messages": [USER, turn, RESULT, ANSWER], "tools": json.dumps([TOOL])}
+    assert read_chat(as_text).tools == chat.tools
+
+
+def test_share_gpt_with_tools_is_the_same_chat():
+    turns = [
+        {"from": "human", "value": USER["content"]},
+        {"from": "function_call", "value": json.dumps(CALL)},
+        {"from": "observation", "value": "S1"},
+        {"from": "gpt", "value": "Shelf S1"},
+    ]
+    chat = read_chat({"conversations": turns, "tools": json.dumps([TOOL])})
+    assert [m["role"] for m in chat.messages] == [
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+    ]
+    assert chat.messages[1]["tool_calls"][0]["function"] == CALL
+    assert chat.tools[0]["function"] == TOOL
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "thinking", "reasoning"])
+def test_thinking_is_kept_for_templates_of_either_name(field):
+    (_, answer) = to_messages({"messages": [USER, ANSWER | {field: "It is on top."}]})
+    assert answer["reasoning_content"] == answer["thinking"] == "It is on top."
+
+
+def test_parts_of_text_are_one_text_and_others_are_refused():
+    parts = [{"type": "text", "text": "Which "}, {"type": "text", "text": "one?"}]
+    chat = to_messages({"messages": [{"role": "user", "content": parts}, ANSWER]})
+    assert chat[0]["content"] == "Which one?"
+    parts.append({"type": "image_url", "image_url": {"url": "x"}})
+    with pytest.raises(
+        DataError, match="message 1 has a part image_url, expected parts"
+    ):
+        to_messages({"messages": [{"role": "user", "content": parts}, ANSWER]})
+
+
+def test_turns_of_one_role_in_a_row_are_joined_and_counted():
+    more = {"role": "user", "content": "Quick, please."}
+    chat = read_chat({"messages": [USER, more, ANSWER, ANSWER]})
+    assert [m["role"] for m in chat.messages] == ["user", "assistant"]
+    assert chat.messages[0]["content"] == "Which shelf holds part 7?\n\nQuick, please."
+    assert (chat.joined, chat.answers) == (2, [1])
+    called = read_chat({"messages": [USER, calling(**CALL), ANSWER]})
+    assert (called.joined, called.answers) == (0, [1, 2])
+
+
+def test_an_answer_that_is_marked_is_only_read():
+    turns = [USER, ANSWER | {"weight": 0}, USER, ANSWER | {"weight": 1}]
+    chat = read_chat({"messages": turns})
+    assert (chat.answers, chat.marked) == ([3], 1)
+    assert "weight" not in chat.messages[1]
+    for mark in ({"weight": 0}, {"train": False}):
+        with pytest.raises(DataError, match="every answer is marked not to be learnt"):
+            to_messages({"messages": [USER, ANSWER | mark]})
+    with pytest.raises(DataError, match="'weight' is 0.5, expected 0"):
+        to_messages({"messages": [USER, ANSWER | {"weight": 0.5}]})
+
+
+@pytest.mark.parametrize(
+    "turns, what",
+    [
+        ([USER, RESULT, ANSWER], "message 2 is from 'tool', expected a tool call"),
+        ([USER, calling(name="f", arguments="{")], "calls 'f' with"),
+        ([USER, calling(arguments={})], "expected a function's name"),
+        ([USER | {"thinking": "x"}, ANSWER], "message 1 (user) thinks"),
+        ([USER, ANSWER | {"thinking": ["x"]}], 'the thinking is ["x"], expected'),
+    ],
+)
+def test_a_chat_that_makes_no_sense_is_refused(turns, what):
+    with pytest.raises(DataError) as error:
+        to_messages({"messages": turns})
+    assert what in str(error.value)
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_each_answer_is_a_row_and_rows_of_a_chat_stay_together(tmp_path):
+    chats = [
+        {"messages": [USER | {"content": f"Hi {i}"}, ANSWER, USER, ANSWER]}
+        for i in range(10)
+    ]
+    said = []
+    path = write(tmp_path / "a.jsonl", chats)
+    splits = load_splits(path, lines=True, say=said.append)
+    assert [len(splits[s]) for s in ("train", "validation", "test")] == [16, 2, 2]
+    assert said == [f"{path}: 10 chats have several answers, each of them a row"]
+    for rows in splits.values():
+        for one, two in zip(rows["line"][::2], rows["line"][1::2], strict=True):
+            assert one == two
+    first, second = splits["test"]
+    assert second["prompt"] == first["prompt"] + first["completion"] + [USER]
+
+
+def test_calls_and_tools_come_through_arrow_as_they_were(tmp_path):
+    """Arrow gives every object the fields of all others, filled with None."""
+    rows = [
+        {
+            "messages": [
+                USER | {"content": f"{name}?"},
+                calling(name=name, arguments=of),
+            ],
+            "tools": [{"name": name, "parameters": {"properties": of}}],
+        }
+        for name, of in (("a", {"x": 1}), ("b", {"y": [None]}), ("c", {}))
+    ]
+    splits = load_splits(write(tmp_path / "a.jsonl", rows))
+    for row in (row for part in splits.values() for row in part):
+        function = row["completion"][0]["tool_calls"][0]["function"]
+        wanted = {"a": {"x": 1}, "b": {"y": [None]}, "c": {}}[function["name"]]
+        assert function["arguments"] == wanted
+        assert read_chat(row).messages == row["prompt"] + row["completion"]
+        assert read_chat(row).tools == row["tools"]
+
+
+def test_what_stands_twice_is_said(tmp_path):
+    prompts = ["a", "b", "c", "a", "b", *"defgh"]
+    rows = [{"prompt": p, "completion": "x"} for p in prompts]
+    rows[4]["completion"] = "y"
+    path, said = write(tmp_path / "a.jsonl", rows), []
+    load_splits(path, say=said.append)
+    other, same = said
+    assert other.endswith(f"with another answer: {path}:5 as {path}:2")
+    assert same.endswith(f"with the same answer: {path}:4 as {path}:1")
+
+
+def test_a_group_stays_in_one_split(tmp_path):
+    rows = [
+        {"prompt": f"p{i}", "completion": "x", "customer": i % 10} for i in range(100)
+    ]
+    path = write(tmp_path / "a.jsonl", rows)
+    splits = load_splits(path, group="customer")
+    groups = {
+        name: {int(row["prompt"][0]["content"][1:]) % 10 for row in part}
+        for name, part in splits.items()
+    }
+    assert [len(splits[s]) for s in ("train", "validation", "test")] == [80, 10, 10]
+    assert sum(map(len, groups.values())) == 10  # none in two
+    loose = load_splits(path)["test"]
+    assert len({int(row["prompt"][0]["content"][1:]) % 10 for row in loose}) > 1
+    with pytest.raises(DataError, match=r"a\.jsonl:1: no 'form' to group by"):
+        load_splits(path, group="form")
+
+
+def test_a_group_and_a_prompt_tie_rows_together(tmp_path):
+    """1 and 2 share a customer, 2 and 3 a prompt: all three belong together."""
+    rows = [("a", 1), ("b", 1), ("b", 2), ("c", 3), ("d", 4)]
+    rows = [{"prompt": p, "completion": "x", "customer": c} for p, c in rows]
+    splits = load_splits(
+        write(tmp_path / "a.jsonl", rows), group="customer", lines=True
+    )
+    assert sorted(map(len, splits.values())) == [1, 1, 3]
+
+
+def test_a_group_in_two_given_splits_is_a_leak(tmp_path):
+    for number, split in enumerate(("train", "validation", "test")):
+        row = {"prompt": split, "completion": "x", "customer": number % 2}
+        write(tmp_path / f"{split}.jsonl", [row])
+    with pytest.raises(DataError) as error:
+        load_splits(tmp_path, group="customer")
+    what = "this test 'customer' is also a training 'customer'"
+    assert f"{tmp_path / 'test.jsonl'}:1: {what}" in str(error.value)
+    assert len(load_splits(tmp_path)["test"]) == 1
+
+
+def test_columns_of_other_names(tmp_path):
+    names = parse_map("Question = prompt, Answer=completion")
+    assert names == {"Question": "prompt", "Answer": "completion"}
+    rows = [{"Question": f"{i}", "Answer": "x", "messages": "y"} for i in range(3)]
+    path = write(tmp_path / "a.jsonl", rows)
+    splits = load_splits(path, columns=names)
+    assert splits["train"][0]["completion"][0]["content"] == "x"
+    with pytest.raises(DataError, match=r"a\.jsonl:1: the fields are .*expected 'Q'"):
+        load_splits(path, columns={"Q": "prompt", "Answer": "completion"})
+    for bad in ("prompt", "a=b", "=prompt", "a=prompt,b=prompt"):
+        with pytest.raises(DataError, match="--map names"):
+            parse_map(bad)
+
+
+def test_many_rows_stay_on_disk(tmp_path, monkeypatch):
+    path = write(
+        tmp_path / "a.jsonl", [{"prompt": f"{i}", "completion": "x"} for i in range(9)]
+    )
+    here = load_splits(path)
+    assert not here["train"].cache_files
+    monkeypatch.setattr("helpers.formatting.rows.IN_MEMORY", 0)
+    there = load_splits(path)
+    assert (
+        there["train"].cache_files
+        and there["train"].to_list() == here["train"].to_list()
+    )
