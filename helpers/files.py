@@ -66,6 +66,15 @@ def put_in_place(part: Path) -> Path:
     return folder
 
 
+def shown_model(model) -> str:
+    """As `shown`, a folder outside of the course as "local:NAME".
+
+    Its name alone may be that of another model on the Hub, such as gpt2.
+    """
+    inside = not Path(model).is_absolute() or Path(model).is_relative_to(ROOT)
+    return shown(model) if inside else f"local:{Path(model).name}"
+
+
 def shown(path) -> str:
     """A path or Hub id as others know it: relative to the course, or its last part."""
     path = Path(path)

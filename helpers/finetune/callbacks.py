@@ -4,6 +4,7 @@ import signal
 import sys
 import threading
 import time
+from math import ceil
 from pathlib import Path
 
 import torch
@@ -47,7 +48,7 @@ class Watch(TrainerCallback):
         rows, updates = len(self.trainer.train_dataset), state.max_steps
         each = args.per_device_train_batch_size * args.world_size
         each *= args.gradient_accumulation_steps
-        epochs = f"{updates * each / rows:.3g} epochs of {rows:,} rows"
+        epochs = f"{updates / ceil(rows / each):.3g} epochs of {rows:,} rows"
         self._say(state, f"{updates:,} updates of {each} rows are {epochs}")
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs) -> None:

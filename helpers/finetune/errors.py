@@ -61,4 +61,7 @@ def _explanation(error: Exception, output: Path) -> str | None:
         return f"{output} cannot be written ({error.strerror}): give another --output"
     if isinstance(error, MemoryError) or NO_MEMORY_TEXT.search(said):
         return f"too little memory ({said.splitlines()[0][:120]}): {LESS_MEMORY}"
+    if isinstance(error, ImportError) or "to be installed" in said:
+        why = " ".join(said.split())[:200]
+        return f"a setting asks for a package that is not here ({why}): install it"
     return None

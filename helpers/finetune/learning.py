@@ -39,10 +39,12 @@ def unfinished(metrics: dict, guessed: dict[str, float]) -> list[str]:
             f"{steps - since} updates, and exact match is {after['exact_match']:.1%}: "
             f"go on longer, such as max_steps: {2 * steps} in a --config file"
         )
-    for field, share in guessed.items():
-        if (right := after.get(field, 1.0)) <= share < 1:
-            found.append(
-                f"{field} is at chance: {right:.1%} right, its commonest value alone "
-                f"gives {share:.1%}: more updates, more rows, or look at its answers"
-            )
+    idle = [
+        f"{field} ({after[field]:.1%} right, its commonest value alone {share:.1%})"
+        for field, share in guessed.items()
+        if after.get(field, 1.0) <= share < 1
+    ]
+    if idle:
+        way = "more updates, more rows, or look at the answers"
+        found.append(f"no better than chance at {', '.join(idle)}: {way}")
     return found

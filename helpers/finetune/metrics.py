@@ -13,7 +13,7 @@ from datasets import DatasetDict
 from helpers.config import Profile, probe_device
 from helpers.environment import SHOWN, version
 from helpers.evaluation import Report
-from helpers.files import shown, write_json
+from helpers.files import shown, shown_model, write_json
 from helpers.finetune.settings import Settings
 from helpers.formatting import render
 from helpers.models import left_out
@@ -109,7 +109,7 @@ def describe_adapter(
         "before": scores(*before),
         "after": scores(*after),
         "scored": "test",
-        "base": {"model": shown(profile.model), "fingerprint": fingerprint},
+        "base": {"model": shown_model(profile.model), "fingerprint": fingerprint},
         "data": {"name": data, "sha256": digest(splits), "rows": rows},
     }
     write_json(file, metrics)

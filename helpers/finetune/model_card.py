@@ -4,6 +4,8 @@ from pathlib import Path
 
 from huggingface_hub import CardData, ModelCard
 
+from helpers.models import changes_base
+
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 
 
@@ -25,6 +27,7 @@ def card(metrics: dict, licence: str | None = None) -> str:
         head,
         str(TEMPLATE),
         **{"scored": split, "unfinished": []} | metrics,
+        starts_from=changes_base(metrics["settings"]["peft_config"]),
         scored_rows=metrics["data"]["rows"][split],
         shares=shares(metrics["before"], metrics["after"]),
         layers=_layers(metrics["settings"]["peft_config"]["target_modules"]),

@@ -7,6 +7,7 @@ folder gets the adapter, the tokenizer, metrics.json and a model card (README.md
 import json
 import math
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from tqdm import tqdm
 
 from helpers.config import Profile
 from helpers.environment import use_one_gpu
-from helpers.files import shown, write_json, write_text
+from helpers.files import shown_model, write_json, write_text
 from helpers.finetune.checkpoints import finished, trainer_state
-from helpers.finetune.errors import Stopped, explained
+from helpers.finetune.errors import RunError, Stopped, explained
 from helpers.finetune.learning import chance, unfinished
 from helpers.finetune.metrics import describe, digest, longest_answer, scores
 from helpers.finetune.model_card import card
@@ -49,6 +50,7 @@ def run(settings: Settings) -> dict:
         fetch_small_model()
     with explained(folder), StopOnSignal(folder.path) as stop:
         splits = read_rows(settings, profile)
+        settings, profile = recognised(settings, profile)
         identity = identify(settings, profile, splits)
         folder.check_same(identity)
         if (known := folder.complete()) and (not settings.test or tested(known)):
@@ -76,6 +78,20 @@ def run(settings: Settings) -> dict:
     return metrics
 
 
+def recognised(settings: Settings, profile: Profile) -> tuple[Settings, Profile]:
+    """Both, as for --qlora where the checkpoint itself holds weights in 4 bit."""
+    from helpers.models import four_bit
+
+    if not (own := four_bit(profile, settings.qlora)):
+        return settings, profile
+    if not settings.qlora:
+        what = f"{shown_model(profile.model)} holds weights in 4 bit"
+        tqdm.write(f"finetune: {what}: trained as with --qlora", file=sys.stderr)
+        profile = replace(profile, qlora_model=profile.model)
+    own = profile.quantization_config | own
+    return replace(settings, qlora=True), replace(profile, quantization_config=own)
+
+
 def tested(metrics: dict) -> bool:
     """Whether these metrics are of the test split."""
     return metrics.get("scored", "test") == "test"
@@ -88,7 +104,7 @@ def identify(settings: Settings, profile: Profile, splits: DatasetDict) -> dict:
     return {
         "profile": profile.name,
         "qlora": settings.qlora,
-        "model": shown(profile.qlora_model if settings.qlora else profile.model),
+        "model": shown_model(profile.qlora_model if settings.qlora else profile.model),
         "dtype": profile.dtype,
         "patience": settings.patience,
         "rows": {name: len(rows) for name, rows in splits.items()},
@@ -130,6 +146,12 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     parts |= {"processing_class": tokenizer, "callbacks": [Clock()]}
     parts |= {"train_dataset": splits["train"], "eval_dataset": splits["validation"]}
     trainer = build(SFTTrainer, "the run", parts)
+    if not hasattr(trainer.model.get_output_embeddings(), "bias"):
+        what = "peft_config: trainable_token_indices wraps a head that is the embedding"
+        raise RunError(
+            f"{what}, which TRL's loss cannot read: train its whole rows "
+            "with modules_to_save: [embed_tokens]"
+        )
     if settings.patience is not None:
         trainer.add_callback(EarlyStoppingCallback(settings.patience))
     few = splits["validation"].select(range(min(WATCHED, len(splits["validation"]))))

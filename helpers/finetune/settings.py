@@ -37,6 +37,17 @@ TAKEN = {
     "load_in_4bit": "--qlora decides",
     "load_in_8bit": "--qlora decides",
     "save_only_model": "a checkpoint must be whole to be resumed from",
+    "load_best_model_at_end": "--patience keeps the adapter of the lowest loss",
+    "metric_for_best_model": "--patience goes by the validation loss",
+    "greater_is_better": "--patience goes by the validation loss",
+    "include_num_input_tokens_seen": "they are always counted",
+    "restore_callback_states_from_checkpoint": "--resume needs them",
+}
+# Of two keys that exclude each other the user's counts: {key: (the other, unset)}.
+PAIRS = {
+    "num_train_epochs": ("max_steps", -1),
+    "bf16": ("fp16", False),
+    "fp16": ("bf16", False),
 }
 ROUND = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")  # YAML 1.1 reads 1e-3 as a text
 
@@ -119,8 +130,21 @@ def complete(settings: Settings) -> Profile:
     _check_keys(settings.overrides)
     changed = settings.overrides
     merged = {n: getattr(profile, n) | changed.get(n, {}) for n in SECTIONS}
+    merged["training_config"] |= _unset(changed.get("training_config", {}))
     merged["training_config"] |= _run_keys(settings, merged["training_config"])
     return dataclasses.replace(profile, **merged)
+
+
+def _unset(given: dict) -> dict:
+    """What a user's keys of PAIRS turn off. Raises RunError for both of a pair."""
+    found = {}
+    for key, (other, unset) in PAIRS.items():
+        if given.get(key):
+            if given.get(other, unset) != unset:
+                what = f"training_config: {key} and {other} exclude each other"
+                raise RunError(f"{what}: give one of them")
+            found[other] = unset
+    return found
 
 
 def build(factory: Callable, section: str, values: dict):
@@ -138,7 +162,7 @@ def _run_keys(settings: Settings, config: dict) -> dict:
         "output_dir": str(Path(settings.output).resolve() / "checkpoints"),
         "include_num_input_tokens_seen": "non_padding",  # counted on across resumes
         "restore_callback_states_from_checkpoint": True,
-        "ddp_find_unused_parameters": False,
+        "ddp_find_unused_parameters": config.get("ddp_find_unused_parameters", False),
     }
     if config["save_strategy"] not in ("steps", "epoch"):
         got = config["save_strategy"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helpers import UserError
 from helpers.config import Profile
-from helpers.files import ROOT, shown, write_text
+from helpers.files import ROOT, shown, shown_model, write_text
 from helpers.models import check_adapter
 
 CONFIG = "adapter_config.json"
@@ -87,7 +87,8 @@ def _fits(folder: Path, profile: Profile) -> bool:
     """Whether a folder's adapter names the profile's model. Raises AdapterError."""
     base = _base(folder)
     # helpers.finetune names a folder outside of the course by its last part.
-    return _place(base) == _place(profile.model) or base == shown(profile.model)
+    names = (shown_model(profile.model), shown(profile.model))
+    return _place(base) == _place(profile.model) or base in names
 
 
 def _base(folder: Path) -> str:

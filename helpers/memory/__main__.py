@@ -1,12 +1,13 @@
 """The predicted memory of a training run, printed.
 
 python -m helpers.memory --model Llama-3.1-8B --method qlora --batch 4 --length 2048
+python -m helpers.memory --model Llama-3.1-8B --length 512 --gib 14.6
 """
 
 import sys
 
 from helpers import Parser, run_command
-from helpers.memory.prediction import predict
+from helpers.memory.prediction import largest_batch, predict
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -15,8 +16,9 @@ def main(argv: list[str] | None = None) -> None:
     add = parser.add_argument
     add("--model", required=True, help="Phi-3-mini, Llama-3.1-8B, a folder or a file")
     add("--method", default="qlora", help="full, lora or qlora (qlora)")
-    add("--batch", type=int, default=4, help="rows of a micro-batch (4)")
+    add("--batch", type=int, help="rows of a micro-batch (4; with --gib the largest)")
     add("--length", type=int, default=2048, help="tokens a row (2048)")
+    add("--gib", type=float, help="memory of a GPU: names the largest batch that fits")
     add("--rank", type=int, default=16, help="of the adapter (16)")
     add("--dtype", default="bfloat16", help="float32, float16 or bfloat16 (bfloat16)")
     add("--no-double-quant", dest="double_quant", action="store_false")
@@ -24,7 +26,13 @@ def main(argv: list[str] | None = None) -> None:
     add("--padded", action="store_true", help="rows hold padding, or are packed")
     add("--plain-loss", dest="chunked_loss", action="store_false")
     choices = vars(parser.parse_args(argv))
-    print(predict(choices.pop("model"), **choices))
+    model, gib, batch = (choices.pop(name) for name in ("model", "gib", "batch"))
+    rows, line = 4, ""
+    if gib is not None:
+        rows, line = largest_batch(model, gib=gib, **choices)
+    print(predict(model, batch=(rows or 1) if batch is None else batch, **choices))
+    if line:
+        print(line)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,13 @@ import yaml
 from helpers import UserError
 from helpers.config import GIB, read_profiles
 from helpers.evaluation import batch_that_fits, cache_bytes
-from helpers.memory.prediction import check_choice, predict
+from helpers.memory.prediction import CONTEXT, check_choice, predict
 from helpers.models import CONFIGS, linear_shapes, meta_model
 
 LESSONS = Path(__file__).with_name("lessons.yaml")
 # Tokens of the course's data: the longest row, a row on average with its padding, the
 # longest prompt, an answer at most. Rows of an epoch.
 ROW, MEAN, PROMPT, ANSWER, EPOCH = 160, 110, 100, 56, 2000
-CONTEXT = int(0.6 * GIB)  # CUDA's own in a process, and what the allocator cannot use
 # The shares of a card's peaks that training and reading weights are taken to reach; the
 # seconds that Python needs at least to start the kernels of one decode step.
 OF_FLOPS, OF_BANDWIDTH, LAUNCH = 0.30, 0.60, 0.03

@@ -16,6 +16,8 @@ from helpers.config import GIB, read_profiles
 METHODS = ("full", "lora", "qlora")
 WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes a value
 MIB = 2**20
+MOST_ROWS = 2**16  # of a micro-batch, where more memory than that is asked about
+CONTEXT = int(0.6 * GIB)  # CUDA's own in a process, and what the allocator cannot use
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,8 +64,9 @@ class Prediction:
         return "".join(f"<div>{line}</div>" for line in lines)
 
     def _rows(self) -> list[tuple[str, str]]:
-        """(part, size as text), the total last."""
-        return [(p, size(n)) for p, n in (self.parts | {"total": self.total}).items()]
+        """(part, size as text), the total last; all in the unit of the total."""
+        sizes = (self.parts | {"total": self.total}).items()
+        return [(part, size(count, of=self.total)) for part, count in sizes]
 
 
 def free_gib() -> dict[str, float]:
@@ -72,11 +75,40 @@ def free_gib() -> dict[str, float]:
     return {name: need["free_gib"] for name, need in needs.items() if need}
 
 
-def size(count: int) -> str:
-    """Bytes as text: in GiB, small ones in MiB."""
-    if count >= GIB / 10:
-        return f"{count / GIB:,.2f} GiB"
+def size(count: int, of: int | None = None) -> str:
+    """Bytes as text: in GiB, small ones in MiB. of: a sum, in whose unit to say it."""
+    if (count if of is None else of) >= GIB / 10:
+        return f"{count / GIB:,.2f} GiB" if count >= 0.005 * GIB else "under 0.01 GiB"
     return f"{count / MIB:,.2f} MiB"
+
+
+def largest_batch(
+    config, method: str, length: int, gib: float, **choices
+) -> tuple[int, str]:
+    """(rows of the largest micro-batch that fits a GPU of so many GiB, in one line).
+
+    0 rows where not even one fits. choices: as for `predict`. Beside the total, CUDA
+    takes CONTEXT. Raises UserError.
+    """
+    if not gib > 0:
+        raise UserError(f"the memory of a GPU must be above 0 GiB, got {gib}")
+
+    def needs(rows: int) -> float:
+        total = predict(config, method, rows, length, **choices).total
+        return (total + CONTEXT) / GIB
+
+    low, high = 0, 1
+    while high <= MOST_ROWS and needs(high) <= gib:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if needs(middle) <= gib else (low, middle)
+    cuda = f"{CONTEXT / GIB:.1f} GiB of them for CUDA itself"
+    more = f"{high:,} rows take {needs(high):.2f} GiB, {cuda}"
+    if low:
+        return low, f"{gib:g} GiB: {low:,} rows fit ({needs(low):.2f} GiB), {more}"
+    way = "try --method qlora, --checkpointing, or fewer tokens"
+    return 0, f"{gib:g} GiB: not even one row fits: {more}: {way}"
 
 
 def predict(

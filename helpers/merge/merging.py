@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from helpers.config import Profile, load_profile
 from helpers.evaluation import generate, prompt_ids, stop_ids
-from helpers.files import ROOT, put_in_place, shown, write_json
+from helpers.files import ROOT, put_in_place, shown, shown_model, write_json
 from helpers.formatting import load_splits
 from helpers.merge.proof import MergeError, ask, check, compare
 from helpers.models import (
@@ -83,7 +83,7 @@ def merge(adapter, profile, four_bit: bool, dtype: str, chats: list, part) -> di
         "dtype": dtype,
         "trained_in": "4 bit" if four_bit else profile.dtype,
         "adapter": shown(adapter.resolve()),
-        "base": {"model": shown(profile.model), "fingerprint": base},
+        "base": {"model": shown_model(profile.model), "fingerprint": base},
     }
 
 
@@ -96,8 +96,9 @@ def base_profile(known: dict, config: dict, dtype, model) -> Profile:
     if dtype not in (None, *DTYPES):
         raise MergeError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     name = known["base"].get("model") or config.get("base_model_name_or_path")
-    if not (model or name):
-        raise MergeError("the adapter names no base: give it as --model")
+    if not model and (not name or name.startswith("local:")):
+        what = f"the base is not named by a place, but {name!r}"
+        raise MergeError(f"{what}: give its folder or Hub id as --model")
     profile = load_profile("auto", model or name)
     changed = {"dtype": trained or dtype, "attn_implementation": "sdpa"}
     if four_bit := known["settings"].get("quantization_config"):

@@ -1,14 +1,31 @@
 """The tokenizer and model of a profile; what of it is adapted; its shape."""
 
+import logging
+
 import lazy_loader
+
+# It asks, as of an error, for the package `kernels`, which would download code.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "adapters": ["check_adapter", "claims", "load_adapter"],
+        "adapters": [
+            "changes_base",
+            "check_adapter",
+            "claims",
+            "load_adapter",
+        ],
         "integrity": ["ModelError", "check_checkpoint", "read_whole"],
         "loading": [
-            *("load_model", "load_tokenizer", "quiet", "train_in_float32", "window"),
+            *(
+                "four_bit",
+                "load_model",
+                "load_tokenizer",
+                "quiet",
+                "train_in_float32",
+                "window",
+            ),
         ],
         "room": ["available_bytes", "free"],
         "inspection": [

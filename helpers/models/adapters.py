@@ -19,6 +19,8 @@ from helpers.models.integrity import ModelError
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # What decides by how much B(Ax) is multiplied.
 SCALE = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora")
+# Initialisations that take the adapter's start out of the base (PEFT 0.21.2).
+FROM_BASE = ("pissa", "olora", "corda", "loftq", "mica")
 PREFIX = "save the model without its wrapper (accelerate's unwrap_model)"
 
 
@@ -80,6 +82,15 @@ def load_adapter(
         return model
     options = {"adapter_name": name, "is_trainable": trainable}
     return PeftModel.from_pretrained(model, str(folder), **options)
+
+
+def changes_base(settings: dict) -> str:
+    """The initialisation of a LoRA configuration that changes its base, "" for none.
+
+    Such matrices mean something only to PEFT, which changes the base again.
+    """
+    kind = str(settings.get("init_lora_weights", True))
+    return kind if kind.startswith(FROM_BASE) else ""
 
 
 def claims(folder: Path) -> dict:

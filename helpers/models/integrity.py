@@ -11,6 +11,8 @@ from helpers.files import ROOT, sha256
 
 FETCHED = ROOT / "build" / "models"  # what `helpers.models.small` fetches
 
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+
 
 class ModelError(UserError):
     """A model that cannot be loaded. One line: what is wrong, where, the remedy."""
@@ -26,6 +28,10 @@ def check_checkpoint(folder: str | Path) -> None:
     if not folder.is_dir():
         raise ModelError(f"no model folder at {_place(folder)}: {remedy(folder)}")
     if not any(folder.glob("*.safetensors")):
+        if any(f.suffix in PICKLES for f in folder.iterdir()):
+            what = f"{_place(folder)} holds its weights as pickles, which may run code"
+            way = "load it where you trust it, then save_pretrained writes safetensors"
+            raise ModelError(f"{what}, and no safetensors: {way}")
         raise ModelError(f"no safetensors file in {_place(folder)}: {remedy(folder)}")
     for file in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
         try:

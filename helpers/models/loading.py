@@ -18,6 +18,9 @@ from helpers.models.tokens import make_ready
 # transformers would load the base, put the adapter on it, and LoRA replace that one.
 ADAPTER = "is an adapter, and a model is needed: give its base, or merge it first, with"
 ADAPTER += " `python -m helpers.merge`"
+# What a tokenizer is read from; without it transformers asks for sentencepiece.
+TOKENIZER = {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"}
+TOKENIZER |= {"spiece.model", "sentencepiece.bpe.model", "tekken.json"}
 
 
 def quiet() -> None:
@@ -26,7 +29,6 @@ def quiet() -> None:
     Call it before importing peft, trl or bitsandbytes.
     """
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-    # It asks for the package `kernels`, which would download code; nothing needs it.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # It says, in red, that merged weights in float32 become float32.
     logging.getLogger("transformers.integrations.bitsandbytes").setLevel(logging.ERROR)
@@ -49,6 +51,10 @@ def load_tokenizer(profile: Profile, quantized: bool = False):
     for tokens that the model's embedding does not hold.
     """
     name = profile.qlora_model if quantized else profile.model
+    files = {file.name for file in Path(name).glob("*")}  # none for a Hub id
+    if "config.json" in files and not files & TOKENIZER:
+        what = f"{name} holds no tokenizer"
+        raise ModelError(f"{what}: save that of its base beside it (save_pretrained)")
     tokenizer = _load(transformers.AutoTokenizer, name, profile)
     config = _load(transformers.AutoConfig, name, profile, whole=True)
     make_ready(tokenizer, config.get_text_config().vocab_size)
@@ -61,6 +67,19 @@ def window(profile: Profile, quantized: bool = False) -> int:
     config = _load(transformers.AutoConfig, name, profile, whole=True)
     config = config.get_text_config()
     return getattr(config, "max_position_embeddings", None) or sys.maxsize
+
+
+def four_bit(profile: Profile, quantized: bool = False) -> dict:
+    """How a checkpoint that holds 4-bit weights quantised them; {} for any other.
+
+    In the keys of the profile's quantization_config.
+    """
+    name = profile.qlora_model if quantized else profile.model
+    config = _load(transformers.AutoConfig, name, profile, whole=True)
+    own = getattr(config, "quantization_config", None) or {}
+    own = own if isinstance(own, dict) else own.to_dict()
+    keys = profile.quantization_config if own.get("load_in_4bit") else ()
+    return {key: own[key] for key in keys if key in own}
 
 
 def load_model(profile: Profile, quantized: bool = False):
@@ -90,7 +109,7 @@ def load_model(profile: Profile, quantized: bool = False):
     if info["missing_keys"]:
         what = f"{name} lacks the weight {min(info['missing_keys'])!r}"
         raise ModelError(f"{what}: {remedy(Path(name))}")
-    if quantized:
+    if quantized or getattr(model, "is_loaded_in_4bit", False):
         keep_4bit_layout(model)
     return model
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from transformers import AutoConfig
 
 from helpers.files import ROOT
-from helpers.models import ModelError, check_adapter
+from helpers.models import ModelError, changes_base, check_adapter
 from helpers.serving.process import (
     HOST,
     Server,
@@ -105,6 +105,9 @@ def adapter_rank(name: str, folder: Path, config=None) -> int:
     """
     try:
         found = check_adapter(folder, config)
+        if kind := changes_base(found):
+            what = f"its matrices belong to a base without them ({kind})"
+            raise ModelError(f"{what}: merge it with `python -m helpers.merge`")
         return max([found["r"], *found.get("rank_pattern", {}).values()])
     except ModelError as error:
         what = f"got {folder.name!r} for {name!r}: {error}"

@@ -57,7 +57,7 @@ def test_a_loss_that_still_falls_is_said(losses, options, says):
 def test_a_field_at_chance_is_named():
     known = metrics([2.0, 0.5, 0.5], order=0.25, queue=0.8, site=1.0)
     [line] = unfinished(known, {"order": 0.25, "queue": 0.3, "site": 1.0})
-    assert line.startswith("order is at chance: 25.0% right, its commonest value alone")
+    assert "at order (25.0% right, its commonest value alone 25.0%): more" in line
     assert unfinished(known, {"order": 0.2, "queue": 0.3}) == []
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -14,8 +16,10 @@ from helpers.files import ROOT
 from helpers.memory import controls
 from helpers.memory.__main__ import main
 from helpers.memory.lessons import ROW, config_name
-from helpers.memory.prediction import METHODS, Prediction, predict
+from helpers.memory.prediction import CONTEXT, METHODS, Prediction, predict
 from tests.benchmarks import memory as benchmark_memory
+
+TINY = str(ROOT / "data" / "checkpoints" / "tiny-llama")
 
 
 @pytest.mark.parametrize(
@@ -58,6 +62,48 @@ def test_text_and_html_hold_every_part():
             assert part in text
     hostile = dataclasses.replace(prediction, title="<script>")
     assert "<script>" not in hostile._repr_html_()
+
+
+def test_a_table_has_one_unit():
+    for model, length, unit in (("Llama-3.1-8B", 512, "GiB"), (TINY, 64, "MiB")):
+        rows = repr(predict(model, "qlora", 1, length)).splitlines()[2:-1]
+        assert {row.split()[-1] for row in rows} == {unit}
+    assert memory.size(3, of=GIB) == "under 0.01 GiB" and memory.size(3) == "0.00 MiB"
+
+
+@pytest.mark.parametrize("gib", [10.0, 14.6, 22.0])
+def test_the_largest_batch_fits_and_one_row_more_does_not(gib):
+    rows, line = memory.largest_batch("Llama-3.1-8B", "qlora", 512, gib)
+    one, more = (predict("Llama-3.1-8B", "qlora", n, 512) for n in (rows, rows + 1))
+    assert one.total + CONTEXT <= gib * GIB < more.total + CONTEXT
+    assert f"{gib:g} GiB: {rows} rows fit" in line and f"{rows + 1} rows take" in line
+
+
+def test_where_no_row_fits_it_says_what_would_help():
+    rows, line = memory.largest_batch("Llama-3.1-8B", "lora", 512, 14.6)
+    assert rows == 0 and line.startswith("14.6 GiB: not even one row fits: 1 rows take")
+    assert "--method qlora" in line
+    with pytest.raises(UserError, match="above 0 GiB, got -1"):
+        memory.largest_batch("Llama-3.1-8B", "lora", 512, -1)
+
+
+def test_the_command_names_the_largest_batch(capsys):
+    main(["--model", "Llama-3.1-8B", "--length", "512", "--gib", "14.6"])
+    rows, line = memory.largest_batch("Llama-3.1-8B", "qlora", 512, 14.6)
+    said = capsys.readouterr().out
+    assert line in said and f"qlora, {rows} x 512 tokens" in said
+    main(["--model", TINY, "--length", "64"])
+    said = capsys.readouterr().out
+    assert "4 x 64 tokens" in said and "rows fit" not in said
+
+
+def test_nothing_is_said_of_a_kernel_that_nobody_needs():
+    """bitsandbytes warns of it on CPUs with AVX512-BF16, as of an error."""
+    code = "import helpers.models, bitsandbytes.backends.cpu.ops as ops;"
+    code += "ops.logger.warning('Failed to load CPU gemm_4bit_forward')"
+    call = [sys.executable, "-c", code]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
 
 
 BAD = {

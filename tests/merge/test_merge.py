@@ -117,6 +117,14 @@ def test_another_base_is_refused(adapter, refused):
     )
 
 
+def test_a_base_that_is_named_by_no_place_is_asked_for(adapter, refused):
+    metrics = json.loads((adapter / "metrics.json").read_text())
+    metrics["base"]["model"] = "local:gpt2"
+    write_json(adapter / "metrics.json", metrics)
+    line = refused("--adapter", adapter, "--rows", "1")
+    assert "'local:gpt2': give its folder or Hub id as --model" in line
+
+
 PROOF = {"dtype": "float32", "trained_in": "float32", "largest_difference": 1e-4}
 PROOF |= {"largest_logit": 20.0, "share_of_the_effect": 1e-5}
 PROOF |= {"equal_answers": 8, "answers": 8}

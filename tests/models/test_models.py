@@ -397,3 +397,13 @@ def test_the_shipped_checkpoints_load(name):
     kinds = models.adapted_modules(with_lora(model))
     assert ("qkv_proj" in kinds) == (name == "tiny-phi3")
     assert ("q_proj" in kinds) == (name == "tiny-llama")
+
+
+def test_pickles_and_a_missing_tokenizer_are_said(copy):
+    (copy / "tokenizer.json").unlink()
+    message = refused(models.load_tokenizer, profile_of(copy))
+    assert "holds no tokenizer: save that of its base beside it" in message
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+    message = refused(check_checkpoint, copy)
+    assert "holds its weights as pickles, which may run code" in message
+    assert message.endswith("then save_pretrained writes safetensors")

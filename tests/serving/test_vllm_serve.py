@@ -125,6 +125,13 @@ def wrap(folder):
     save_file({f"module.{key}": weights[key] for key in weights}, path)
 
 
+def start_from_base(folder):
+    """As PiSSA: vLLM would add its matrices to a base that still holds them."""
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text()) | {"init_lora_weights": "pissa"}
+    path.write_text(json.dumps(config))
+
+
 UNREADABLE = ".*adapter_config.json cannot be read"
 BROKEN = {
     "no folder": (shutil.rmtree, UNREADABLE),
@@ -135,6 +142,7 @@ BROKEN = {
     ),
     "cut weights": (cut, ".*is missing or damaged"),
     "another model's keys": (wrap, ".*32 of its keys match no module"),
+    "another start": (start_from_base, ".*a base without them .pissa.: merge it"),
     "no rank": (lambda f: (f / "adapter_config.json").write_text("{}"), ".*LoRA"),
     "no JSON": (lambda f: (f / "adapter_config.json").write_text("x"), UNREADABLE),
 }

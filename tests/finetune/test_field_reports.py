@@ -1,0 +1,128 @@
+"""What people reported of this very job elsewhere: each ends as it should here."""
+
+import dataclasses
+import importlib.util
+
+import pytest
+
+from helpers.config import load_profile
+from helpers.files import ROOT, shown_model
+from helpers.finetune import RunError, Settings
+from helpers.finetune.__main__ import main as finetune
+from helpers.finetune.errors import explained
+from helpers.finetune.model_card import card
+from helpers.finetune.recipe import recognised
+from helpers.finetune.run_folder import RunFolder
+from helpers.finetune.settings import complete
+from helpers.models import four_bit, load_model, load_tokenizer
+from tests.finetune import small_run
+
+ADAPTER = ROOT / "data" / "checkpoints" / "tickets-lora"
+
+
+def settings(**training_config):
+    overrides = {"training_config": training_config}
+    return Settings("d", "o", profile="tiny", overrides=overrides)
+
+
+def refusal(tmp_path, capsys, config, *more):
+    """The one line that the command ends with."""
+    data = small_run.write_tickets(tmp_path)
+    file = small_run.write_config(tmp_path, **config)
+    assert finetune(small_run.arguments(data, tmp_path / "out", file, *more)) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return said.splitlines()[-1]
+
+
+def test_an_adapter_as_model_is_refused(tmp_path, capsys):
+    line = refusal(tmp_path, capsys, {}, "--model", str(ADAPTER))
+    assert f"{ADAPTER} is an adapter, and a model is needed: give its base" in line
+
+
+@pytest.mark.parametrize("key", ["load_best_model_at_end", "greater_is_better"])
+def test_the_best_adapter_is_kept_by_patience_alone(key):
+    with pytest.raises(RunError, match=f"'{key}' cannot be set: --patience"):
+        complete(settings(**{key: True}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "other", "unset"),
+    [
+        ("num_train_epochs", 3, "max_steps", -1),
+        ("bf16", True, "fp16", False),
+    ],
+)
+def test_of_two_keys_the_users_counts(key, value, other, unset):
+    config = complete(settings(**{key: value})).training_config
+    assert config[key] == value and config[other] == unset
+    assert complete(settings(max_steps=7)).training_config["max_steps"] == 7
+    with pytest.raises(RunError, match=f"{key} and {other} exclude each other"):
+        complete(settings(**{key: value, other: value}))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("XCallback requires x to be installed. Run `pip install x`."),
+        ImportError("Using x requires x: pip install x"),
+    ],
+)
+def test_a_package_that_is_missing_is_named(tmp_path, error):
+    with pytest.raises(RunError, match="a package that is not here .*pip install x"):
+        with explained(RunFolder(tmp_path)):
+            raise error
+    with pytest.raises(RuntimeError, match="other"):  # the control: passed on
+        with explained(RunFolder(tmp_path)):
+            raise RuntimeError("other")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is not None, reason="is here")
+def test_an_integration_that_is_missing_is_named(tmp_path, capsys):
+    steps = small_run.STEPS | {"report_to": "wandb"}
+    line = refusal(tmp_path, capsys, {"training_config": steps})
+    assert "WandbCallback requires wandb to be installed" in line
+
+
+@pytest.mark.slow
+def test_a_head_that_trl_cannot_read_is_refused(tmp_path, capsys):
+    config = {"peft_config": {"trainable_token_indices": [5, 6]}}
+    line = refusal(tmp_path, capsys, config | {"training_config": small_run.STEPS})
+    assert "trainable_token_indices wraps a head that is the embedding" in line
+
+
+def test_a_checkpoint_in_4_bit_is_recognised(tmp_path, capsys):
+    profile = load_profile("tiny")
+    assert four_bit(profile) == {}
+    asked = dataclasses.replace(settings(), qlora=False)
+    assert recognised(asked, profile) == (asked, profile)
+    saved = tmp_path / "mine"
+    load_model(profile, quantized=True).save_pretrained(saved)
+    load_tokenizer(profile, quantized=True).save_pretrained(saved)
+    mine = load_profile("tiny", str(saved))
+    mine.quantization_config["bnb_4bit_quant_type"] = "fp4"
+    now, found = recognised(asked, mine)
+    assert now.qlora and found.quantization_config["bnb_4bit_quant_type"] == "nf4"
+    assert "local:mine holds weights in 4 bit: trained as" in capsys.readouterr().err
+    model = load_model(mine)  # without being asked to
+    layers = [m for m in model.modules() if type(m).__name__ == "Linear4bit"]
+    assert layers and not any(m.support_avx512bf16_for_cpu for m in layers)
+
+
+def test_a_base_elsewhere_has_no_name_of_the_hub(tmp_path):
+    assert shown_model(tmp_path / "gpt2") == "local:gpt2"
+    assert shown_model("owner/gpt2") == "owner/gpt2"
+    assert shown_model(ROOT / "data" / "checkpoints" / "tiny-phi3").startswith("data/")
+
+
+def test_the_card_says_what_a_base_and_its_start_mean():
+    from tests.lessons.test_lesson_07 import METRICS
+
+    plain = card(METRICS)
+    assert "stands for a folder" not in plain and "taken out of the base" not in plain
+    peft = METRICS["settings"]["peft_config"] | {"init_lora_weights": "pissa_niter_4"}
+    changed = {"settings": METRICS["settings"] | {"peft_config": peft}}
+    text = card(METRICS | changed | {"base": METRICS["base"] | {"model": "local:gpt2"}})
+    assert "`local:gpt2` stands for a folder of whoever trained it" in text
+    assert "taken out of the base (`init_lora_weights: pissa_niter_4`)" in text
