@@ -110,8 +110,8 @@ def test_f1_is_that_of_precision_and_recall():
 
 
 def test_a_ledger_without_the_real_model_shows_an_empty_table(monkeypatch, tmp_path):
-    shares = pd.DataFrame({"instruction": {"exact_match": 0.5, "queue": 0.25}})
-    space = {"json": json, "pd": pd, "Path": Path, "shares": shares}
+    scores = pd.DataFrame({"instruction": {"exact_match": 0.5, "queue": 0.25}})
+    space = {"json": json, "pd": pd, "Path": Path, "scores": scores}
     monkeypatch.chdir(tmp_path)
     table = run_to_value(space, "real")
     assert table.isna().all(axis=None) and list(table.index) == ["instruction"]
