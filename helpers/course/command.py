@@ -129,7 +129,7 @@ def parse(argv) -> argparse.Namespace:
 
 def lessons_at_a_time(profile: str) -> int:
     """Two where cores and memory allow it and no lesson needs a GPU of its own."""
-    needed = {"tiny": 0, "small": 10 * 2**30}.get(profile)  # free bytes
+    needed = {"tiny": 0, "small": 16 * 2**30}.get(profile)  # free bytes
     if needed is None or psutil.virtual_memory().available < needed:
         return 1
     return min(2, os.cpu_count() or 1)

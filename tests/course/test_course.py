@@ -260,8 +260,8 @@ def test_wrong_request_is_one_line_and_exit_code_2(
     [
         ("tiny", 4, 1, 2),
         ("tiny", 1, 64, 1),
-        ("small", 4, 11, 2),
-        ("small", 4, 9, 1),  # each takes four
+        ("small", 4, 17, 2),
+        ("small", 4, 15, 1),  # a lesson takes up to eight
         ("gpu-24gb", 4, 64, 1),
     ],
 )
