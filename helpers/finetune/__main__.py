@@ -5,8 +5,12 @@
     python -m helpers.finetune --data data/tickets --output out --resume
 
 data: a folder with train, validation and test, or one file that is split 80/10/10, in
-any format of `helpers.formatting`. Several processes: `torchrun --nproc_per_node 2 -m
-helpers.finetune ...`; the first one writes.
+any format of `helpers.formatting`, or hub:OWNER/NAME. --map "q=prompt,a=completion"
+names other columns, --group customer keeps a customer's rows in one split. Of a chat
+with several answers each is trained, after all that stands before it. Rows that
+max_length would cut or drop are named before the training.
+Several processes: `torchrun --nproc_per_node 2 -m helpers.finetune ...`; the first one
+writes.
 
 Exit codes: 0 done; 2 a mistake of the user or of the machine, one line on stderr;
 143 SIGTERM and 130 Ctrl-C, saved so that --resume goes on with the next update.

@@ -70,7 +70,9 @@ class Settings:
     overrides: {section: {key: value}}, as `read_overrides` returns.
     """
 
-    data: Path = _flag("a folder of splits, one file, or hub:OWNER/NAME")
+    data: Path = _flag(
+        "a folder of splits, one file, or hub:OWNER/NAME; every answer of a chat counts"
+    )
     output: Path = _flag("the run's folder")
     profile: str = _flag("default: %(default)s", "auto", choices=profile_names())
     model: str | None = _flag("a folder or Hub id, not the profile's model", None)

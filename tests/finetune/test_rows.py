@@ -1,0 +1,126 @@
+"""Which rows a run trains on: no row and no token is lost without a word."""
+
+import json
+
+import pytest
+
+from helpers.finetune import Settings
+from helpers.finetune.rows import read_rows, ready_tokenizer
+from helpers.finetune.settings import complete, parse
+from helpers.formatting import DataError
+
+LONG = "0 1 " * 200  # 400 tokens or so, which no limit below 400 lets through
+
+
+def rows(*pairs):
+    return [{"prompt": p, "completion": c} for p, c in pairs]
+
+
+def write(folder, **splits):
+    """A folder of splits; a split that is not given has two short rows."""
+    folder.mkdir(exist_ok=True)
+    for name in ("train", "validation", "test"):
+        short = rows((f"{name} a", "b"), (f"{name} c", "d"))
+        text = "".join(json.dumps(row) + "\n" for row in splits.get(name, short))
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
+def read(data, max_length=128, **more):
+    """The splits of a run on the tiny profile."""
+    overrides = {"training_config": {"max_length": max_length}}
+    settings = Settings(data, "out", profile="tiny", overrides=overrides, **more)
+    return read_rows(settings, complete(settings))
+
+
+def refused(data, **more):
+    with pytest.raises(DataError) as error:
+        read(data, **more)
+    return str(error.value)
+
+
+def test_rows_that_trl_would_drop_are_named_and_not_counted(tmp_path, capsys):
+    pairs = [(f"p{i}", "x") for i in range(5)] + [("q " + LONG, "x"), ("r", LONG)]
+    splits = read(write(tmp_path / "d", train=rows(*pairs)))
+    assert len(splits["train"]) == 6 and "line" not in splits["train"].column_names
+    said = capsys.readouterr().err
+    file = tmp_path / "d" / "train.jsonl"
+    assert "1 dropped (no token of the answer is left" in said and f"{file}:6\n" in said
+    assert f"1 words lost (the answer breaks off): {file}:7" in said
+    assert "the smallest that cuts no answer: " in said
+    assert "nothing is cut" not in said
+
+
+def test_a_run_without_a_loss_says_so_too(tmp_path, capsys):
+    read(write(tmp_path / "d"))
+    assert "train: max_length 128 of 2 rows: nothing is cut" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "split, pairs, what",
+    [
+        ("train", [("a", LONG), ("b", LONG), ("c", "x")], "2 of 3 train rows (2 words"),
+        ("train", [("a " + LONG, "x")], "1 of 1 train rows (1 dropped"),
+        ("validation", [("a " + LONG, "x")], "1 of 1 validation rows (1 dropped"),
+    ],
+)
+def test_a_limit_that_spoils_the_run_is_refused(tmp_path, split, pairs, what):
+    data = write(tmp_path / "d", **{split: rows(*pairs)})
+    line = refused(data)
+    assert line.startswith(f"{data / split}.jsonl:1: max_length 128 spoils {what}")
+    needed = int(line.rpartition("max_length: ")[2].partition("}")[0])
+    kept = read(data, max_length=needed)
+    assert len(kept[split]) == len(pairs)
+    assert "spoils" in refused(data, max_length=needed // 2)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_more_than_the_models_window_is_refused(tmp_path, split):
+    data = write(tmp_path / "d", **{split: rows(("a " + LONG * 4, "x"))})
+    line = refused(data, max_length=4096)
+    assert line.startswith(f"{data / split}.jsonl:1: ")
+    assert "more than the model's window of 1,024" in line
+
+
+def test_columns_and_groups_by_flag(tmp_path):
+    table = tmp_path / "a.csv"
+    lines = [f"{i % 5};question {i};answer" for i in range(20)]
+    table.write_text("\n".join(["customer;q;a", *lines]), encoding="utf-8")
+    flags = ["--map", "q=prompt,a=completion", "--group", "customer"]
+    base = ["--data", str(table), "--output", "o", "--profile", "tiny"]
+    settings = parse([*base, *flags], "")
+    splits = read_rows(settings, complete(settings))
+    found = [
+        {int(row["prompt"][0]["content"].split()[1]) % 5 for row in part}
+        for part in splits.values()
+    ]
+    assert sum(map(len, found)) == 5
+    with pytest.raises(DataError, match='"customer", "q", "a", expected .*--map'):
+        settings = parse(base, "")
+        read_rows(settings, complete(settings))
+
+
+def test_what_the_template_leaves_out_is_refused_before_the_model_loads(tmp_path):
+    call = {"name": "shelf", "arguments": {}}
+    turns = [{"role": "user", "content": "a"}]
+    turns.append({"role": "assistant", "content": "", "tool_calls": [call]})
+    data = write(tmp_path / "d", test=[{"messages": turns}])
+    assert "test.jsonl:1: the chat template of " in (line := refused(data))
+    assert "leaves out the call of 'shelf' in message 2" in line
+
+
+def test_answers_that_think_let_the_template_think(tmp_path, monkeypatch):
+    from helpers import models
+
+    asked = []
+    monkeypatch.setattr(models, "let_think", asked.append)
+    turns = [{"role": "user", "content": "a"}]
+    turns.append({"role": "assistant", "content": "b", "thinking": "c"})
+    thinking = [{"prompt": turns[:1], "completion": turns[1:]}]
+    settings = Settings(tmp_path, "o", profile="tiny")
+    from helpers.formatting import load_splits
+
+    for train, times in ((None, 0), (thinking, 1)):
+        splits = load_splits(write(tmp_path, **({"train": train} if train else {})))
+        ready_tokenizer(settings, complete(settings), splits)
+        assert len(asked) == times
