@@ -121,7 +121,7 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     from transformers import EarlyStoppingCallback
     from trl import SFTConfig, SFTTrainer
 
-    from helpers.finetune.callbacks import Clock, Watch
+    from helpers.finetune.callbacks import Clock
     from helpers.models import (
         bypassed,
         fingerprint,
@@ -146,21 +146,34 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     parts |= {"processing_class": tokenizer, "callbacks": [Clock()]}
     parts |= {"train_dataset": splits["train"], "eval_dataset": splits["validation"]}
     trainer = build(SFTTrainer, "the run", parts)
-    if not hasattr(trainer.model.get_output_embeddings(), "bias"):
-        what = "peft_config: trainable_token_indices wraps a head that is the embedding"
-        raise RunError(
-            f"{what}, which TRL's loss cannot read: train its whole rows "
-            "with modules_to_save: [embed_tokens]"
-        )
+    check_head(trainer.model)
     if settings.patience is not None:
         trainer.add_callback(EarlyStoppingCallback(settings.patience))
-    few = splits["validation"].select(range(min(WATCHED, len(splits["validation"]))))
-    trainer.add_callback(Watch(trainer, few, longest_answer(tokenizer, few)))
+    watch(trainer, splits["validation"])
     train_in_float32(trainer.model)
     train_fast_on_cpu(trainer)
     if args.process_index == 0 and (missed := left_out(trainer.model)):
         tqdm.write(f"finetune: LoRA leaves out {missed}", file=sys.stderr)
     return trainer, base
+
+
+def check_head(model) -> None:
+    """Raises RunError for an output head that the loss of TRL 1.16 cannot read."""
+    if not hasattr(model.get_output_embeddings(), "bias"):
+        what = "peft_config: trainable_token_indices wraps a head that is the embedding"
+        raise RunError(
+            f"{what}, which TRL's loss cannot read: train its whole rows "
+            "with modules_to_save: [embed_tokens]"
+        )
+
+
+def watch(trainer, rows) -> None:
+    """Lets the trainer score a few validation rows at each evaluation, and say so."""
+    from helpers.finetune.callbacks import Watch
+
+    few = rows.select(range(min(WATCHED, len(rows))))
+    longest = longest_answer(trainer.processing_class, few)
+    trainer.add_callback(Watch(trainer, few, longest))
 
 
 def measure(trainer, splits: DatasetDict, scored: str) -> dict:

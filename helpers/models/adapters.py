@@ -69,9 +69,11 @@ def load_adapter(
         base = model.get_base_model()
     wanted = known["base"].get("fingerprint")
     if wanted and (found := fingerprint(model)) != wanted:
+        trained = known["settings"]
+        precision = "4 bit" if trained.get("qlora") else trained.get("dtype")
+        needs = f"needs {known['base'].get('model')} in {precision}"
         raise ModelError(
-            f"the adapter in {folder} needs {known['base'].get('model')} in "
-            f"{known['settings'].get('dtype')} with the fingerprint {wanted[:8]}, got "
+            f"the adapter in {folder} {needs} with the fingerprint {wanted[:8]}, got "
             f"{base.dtype} and {found[:8]}: load the base that it was trained on, "
             "unmerged, in that precision"
         )

@@ -63,8 +63,8 @@ def refused(capsys):
 
 
 def refusal(stderr):
-    """The one line that says why; beside it there are progress bars at most."""
-    [line] = [li for li in stderr.splitlines() if li.startswith("finetune: ")]
+    """The line that says why; before it stands what was read, and progress bars."""
+    [*_, line] = [li for li in stderr.splitlines() if li.startswith("finetune: ")]
     return line
 
 

@@ -198,12 +198,18 @@ def test_without_metrics_the_card_is_asked(copy):
         load_adapter(build_model(), copy)
 
 
-def test_another_base_or_precision_is_refused(saved):
+def test_another_base_or_precision_is_refused(saved, tmp_path):
     needs = "needs tiny in float32 with the fingerprint"
     with pytest.raises(ModelError, match=f"{needs} .*, got torch.float32 and"):
         load_adapter(build_model(seed=1), saved)
     with pytest.raises(ModelError, match=f"{needs} .*, got torch.bfloat16 and"):
         load_adapter(build_model().bfloat16(), saved)
+    metrics = json.loads((saved / "metrics.json").read_text())
+    metrics["settings"]["qlora"] = True
+    shutil.copytree(saved, tmp_path / "qlora")
+    write_json(tmp_path / "qlora" / "metrics.json", metrics)
+    with pytest.raises(ModelError, match="needs tiny in 4 bit with the fingerprint"):
+        load_adapter(build_model(seed=1), tmp_path / "qlora")
     merged = load_adapter(build_model(), saved).merge_and_unload()
     with pytest.raises(ModelError, match="unmerged, in that precision"):
         load_adapter(merged, saved)
