@@ -6,7 +6,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "lines": ["DataError"],
-        "chats": ["parse_map", "read_chat", "to_messages"],
+        "chats": ["read_chat", "to_messages"],
+        "naming": ["parse_map"],
         "examples": [
             *("check_file", "find_contradictions", "find_repeats"),
             *("iter_examples", "read_examples"),

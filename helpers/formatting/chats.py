@@ -19,20 +19,15 @@ from collections.abc import Mapping
 
 from helpers.formatting.lines import DataError, short
 from helpers.formatting.messages import (
-    check_fields,
+    PLAIN,
     check_left_out,
     is_learnt,
     parsed,
     read_message,
     read_tools,
 )
+from helpers.formatting.share_gpt import share_gpt_turns
 
-SPEAKERS = {
-    **{"system": "system", "human": "user", "user": "user"},
-    **{"gpt": "assistant", "assistant": "assistant", "function_call": "assistant"},
-    **{"tool": "tool", "observation": "tool"},
-}
-PLAIN = {"role", "content"}
 MAP = '--map "question=prompt,answer=completion" names other columns'
 ONLY_TEXT = (
     "the text is in one piece, 'text', and nothing says what of it is the answer, "
@@ -83,31 +78,6 @@ def read_chat(example: dict) -> Chat:
     return chat
 
 
-def rename(record: dict, names: Mapping[str, str]) -> dict:
-    """The fields of a record that are named {column: field}, and no others.
-
-    Raises DataError where a column is missing.
-    """
-    for column in names:
-        if column not in record:
-            there = ", ".join(map(short, list(record)[:6])) or "none"
-            raise DataError(f"the fields are {there}, expected {column!r}")
-    return {field: record[column] for column, field in names.items()}
-
-
-def parse_map(text: str) -> dict[str, str]:
-    """{column: field} of "question=prompt,answer=completion". Raises DataError."""
-    pairs = [part.rpartition("=") for part in text.split(",")]
-    names = {column.strip(): field.strip() for column, _, field in pairs}
-    for column, field in names.items():
-        if not column or field not in KNOWN:
-            what = f"--map names {short(f'{column}={field}')}"
-            raise DataError(f"{what}, expected COLUMN=FIELD: {', '.join(KNOWN)}")
-    if len({*names.values()}) < len(pairs):
-        raise DataError(f"--map names a field or column twice in {short(text)}")
-    return names
-
-
 def _reader(example: Mapping):
     """The function that reads the format of an example, known by its fields."""
     # Arrow tables (datasets, Parquet) fill fields that an example lacks with None.
@@ -134,24 +104,8 @@ def _messages(example: Mapping) -> tuple[list, list]:
 
 
 def _share_gpt(example: Mapping) -> tuple[list, list]:
-    """ShareGPT: human asks, gpt answers; LLaMA-Factory's function_call, observation."""
-    turns = parsed(example["conversations"])
-    if not isinstance(turns, list):
-        what = f"'conversations' is {short(turns)}"
-        raise DataError(f"{what}, expected a list of turns")
-    chat = []
-    for index, turn in enumerate(turns, start=1):
-        name = f"turn {index}"
-        check_fields(turn, name, ("from", "value"))
-        speaker, value = turn["from"], turn["value"]
-        if not isinstance(speaker, str):
-            raise DataError(f"{name} has 'from' = {short(speaker)}, expected a string")
-        if speaker not in SPEAKERS:
-            known = ", ".join(SPEAKERS)
-            raise DataError(f"{name} is from {short(speaker)}, expected {known}")
-        said = "tool_calls" if speaker == "function_call" else "content"
-        chat.append({**turn, "role": SPEAKERS[speaker], said: value})
-    return _system(example), chat
+    """ShareGPT: human asks, gpt answers."""
+    return _system(example), share_gpt_turns(example["conversations"])
 
 
 def _pair(example: Mapping) -> tuple[list, list]:

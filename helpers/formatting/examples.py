@@ -2,7 +2,7 @@
 
 `readers` takes files apart, `chats` turns an example of any known format into messages;
 both meet here. columns: {column: field} of files whose columns have other names, as
-`chats.parse_map` makes it of a text; no other column is read then.
+`naming.parse_map` makes it of a text; no other column is read then.
 """
 
 import hashlib
@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.formatting.chats import Chat, FieldsError, read_chat, rename
+from helpers.formatting.chats import Chat, FieldsError, read_chat
 from helpers.formatting.lines import DataError
+from helpers.formatting.naming import rename
 from helpers.formatting.readers import iter_records
 
 NO_EXAMPLE = "no example, expected one JSON object a line, or a header and one row"

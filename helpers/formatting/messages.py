@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from helpers.formatting.lines import DataError, short
 
 ROLES = ("system", "user", "assistant", "tool")
+PLAIN = {"role", "content"}
 SAME = {"developer": "system", "function": "tool"}  # names that OpenAI also has
 THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 MARKS = ("weight", "train")  # of an assistant's message: 0 or false, not to be learnt
@@ -24,6 +25,11 @@ def read_message(message, name: str) -> dict:
     tool_calls, tool_call_id, name (of a tool). name: what an error calls it.
     Raises DataError, without path and line.
     """
+    if isinstance(message, Mapping) and message.keys() == PLAIN:  # as most are
+        role, content = message["role"], message["content"]
+        plain = role in ROLES[:3] and isinstance(content, str) and content.isascii()
+        if plain and content.strip():
+            return {"role": role, "content": content}
     if isinstance(message, Mapping) and not isinstance(message.get("role", ""), str):
         value = short(message["role"])
         raise DataError(f"{name} has 'role' = {value}, expected a string")

@@ -33,6 +33,8 @@ def iter_table(path, numbered, delimiter: str, say: Callable) -> Iterator[tuple]
             header = fields
             if isinstance(fields, list):
                 header = [name.strip() for name in fields]
+                while header and not header[-1]:  # as Excel writes empty columns
+                    header.pop()
                 continue
             yield number, fields  # a header that cannot be read
         else:
@@ -83,6 +85,8 @@ def _named(header, fields):
         return fields
     if not isinstance(header, list):
         return DataError("no names for its fields, expected a header that can be read")
+    if not any(field.strip() for field in fields[len(header) :]):
+        fields = fields[: len(header)]
     if len(fields) != len(header):
         names = ", ".join(header)
         return DataError(f"{len(fields)} field(s), expected {len(header)} ({names})")

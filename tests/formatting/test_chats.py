@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from helpers.formatting.chats import parse_map, read_chat, to_messages
+from helpers.formatting.chats import read_chat, to_messages
 from helpers.formatting.lines import DataError
+from helpers.formatting.naming import parse_map
 from helpers.formatting.splits import load_splits
 
 USER = {"role": "user", "content": "Which shelf holds part 7?"}
@@ -54,6 +55,25 @@ def test_share_gpt_with_tools_is_the_same_chat():
     ]
     assert chat.messages[1]["tool_calls"][0]["function"] == CALL
     assert chat.tools[0]["function"] == TOOL
+
+
+def test_calls_that_stand_in_a_text_are_calls():
+    """As in Hermes's data; what is no JSON stays a text, and its answer is refused."""
+    call = f"Let me see.<tool_call>\n{json.dumps(CALL)}\n</tool_call>"
+    turns = [
+        {"from": "human", "value": USER["content"]},
+        {"from": "gpt", "value": call},
+        {"from": "tool", "value": "<tool_response>\nS1\n</tool_response>"},
+        {"from": "gpt", "value": "Shelf S1"},
+    ]
+    chat = read_chat({"conversations": turns}).messages
+    assert chat[1]["content"] == "Let me see." and chat[2]["content"] == "S1"
+    assert chat[1]["tool_calls"][0]["function"] == CALL
+    turns[1]["value"] = call.replace('"', "'")
+    with pytest.raises(
+        DataError, match="message 3 is from 'tool', expected a tool call"
+    ):
+        read_chat({"conversations": turns})
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "thinking", "reasoning"])

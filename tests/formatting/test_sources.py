@@ -75,6 +75,14 @@ def test_a_text_is_read_and_what_was_detected_is_said(tmp_path, capsys, name):
     assert note in "".join(report.notes) and note in str(report)
 
 
+def test_empty_columns_of_a_spreadsheet_are_none(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("prompt;completion;;\na;b;;\nc;d;;x\n")
+    report = check_file(path)
+    assert (report.read, report.refused) == (1, 1)
+    assert report.errors == [f"{path}:3: 4 field(s), expected 2 (prompt, completion)"]
+
+
 def test_lines_that_end_as_on_old_macs(tmp_path, capsys):
     path = tmp_path / "mac.csv"
     path.write_bytes(b"prompt,completion\ra,b\rc,d\r")

@@ -1,0 +1,31 @@
+"""Columns of other names than the formats have: `--map "question=prompt,..."`."""
+
+from collections.abc import Mapping
+
+from helpers.formatting.chats import KNOWN
+from helpers.formatting.lines import DataError, short
+
+
+def rename(record: dict, names: Mapping[str, str]) -> dict:
+    """The fields of a record that are named {column: field}, and no others.
+
+    Raises DataError where a column is missing.
+    """
+    for column in names:
+        if column not in record:
+            there = ", ".join(map(short, list(record)[:6])) or "none"
+            raise DataError(f"the fields are {there}, expected {column!r}")
+    return {field: record[column] for column, field in names.items()}
+
+
+def parse_map(text: str) -> dict[str, str]:
+    """{column: field} of "question=prompt,answer=completion". Raises DataError."""
+    pairs = [part.rpartition("=") for part in text.split(",")]
+    names = {column.strip(): field.strip() for column, _, field in pairs}
+    for column, field in names.items():
+        if not column or field not in KNOWN:
+            what = f"--map names {short(f'{column}={field}')}"
+            raise DataError(f"{what}, expected COLUMN=FIELD: {', '.join(KNOWN)}")
+    if len({*names.values()}) < len(pairs):
+        raise DataError(f"--map names a field or column twice in {short(text)}")
+    return names
