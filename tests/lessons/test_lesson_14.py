@@ -123,5 +123,10 @@ def test_nf4_by_hand(figures):
 
 
 @pytest.mark.slow
+def test_a_small_change_is_rounded_away(figures):
+    assert figures["left_of_one_percent"] < 0.05
+
+
+@pytest.mark.slow
 def test_blocks_contain_outliers(figures):
     assert figures["real_error"] < 0.10 < figures["real_error_4096"]
