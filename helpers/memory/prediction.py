@@ -104,11 +104,12 @@ def largest_batch(
         middle = (low + high) // 2
         low, high = (middle, high) if needs(middle) <= gib else (low, middle)
     cuda = f"{CONTEXT / GIB:.1f} GiB of them for CUDA itself"
-    more = f"{high:,} rows take {needs(high):.2f} GiB, {cuda}"
+    more = f"{needs(high):.2f} GiB, {cuda}"
     if low:
+        more = f"{high:,} rows take {more}"
         return low, f"{gib:g} GiB: {low:,} rows fit ({needs(low):.2f} GiB), {more}"
     way = "try --method qlora, --checkpointing, or fewer tokens"
-    return 0, f"{gib:g} GiB: not even one row fits: {more}: {way}"
+    return 0, f"{gib:g} GiB: not even one row fits, which takes {more}: {way}"
 
 
 def predict(

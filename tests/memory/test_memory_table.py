@@ -81,7 +81,7 @@ def test_the_largest_batch_fits_and_one_row_more_does_not(gib):
 
 def test_where_no_row_fits_it_says_what_would_help():
     rows, line = memory.largest_batch("Llama-3.1-8B", "lora", 512, 14.6)
-    assert rows == 0 and line.startswith("14.6 GiB: not even one row fits: 1 rows take")
+    assert rows == 0 and line.startswith("14.6 GiB: not even one row fits, which takes")
     assert "--method qlora" in line
     with pytest.raises(UserError, match="above 0 GiB, got -1"):
         memory.largest_batch("Llama-3.1-8B", "lora", 512, -1)
