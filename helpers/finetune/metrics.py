@@ -35,6 +35,11 @@ def longest_answer(tokenizer, *splits) -> int:
     return longest + SPARE
 
 
+def data_name(data: Path) -> str:
+    """What the card calls the data: a path as others know it, a Hub name as it is."""
+    return str(data) if str(data).startswith("hub:") else shown(Path(data).resolve())
+
+
 def scores(validation_loss: float, report: Report) -> dict:
     """{name: value} of one model: its loss in nats a token, shares from 0 to 1.
 
@@ -75,7 +80,7 @@ def describe(trainer, settings: Settings, identity: dict, scores: dict) -> dict:
         "versions": versions(),
         "base": {"model": identity["model"], "fingerprint": identity["base"]},
         "data": {
-            "name": shown(Path(settings.data).resolve()),
+            "name": data_name(settings.data),
             "sha256": identity["data_sha256"],
             "rows": identity["rows"],
         },

@@ -40,6 +40,10 @@ def read_rows(settings: Settings, profile: Profile) -> DatasetDict:
             raise DataError(f"{what} of {most:,}, expected fewer: shorten the row")
         if name == "test":
             continue  # its rows are answered, none is cut
+        if profile.training_config.get("truncation_mode") == "keep_end" and found.fates:
+            what = "truncation_mode: keep_end would cut the beginning of prompts"
+            way = f"set max_length: {max(found.tokens)}, or keep_start"
+            raise DataError(f"{settings.data}:1: {what}, expected whole ones: {way}")
         check_limit(name, found, most)
         if found.fates or name == "train":
             say(f"{name}: {found}")

@@ -13,7 +13,7 @@ from helpers.formatting.examples import iter_chats, prompt_key
 from helpers.formatting.lines import DataError, short
 from helpers.formatting.sources import SPLITS, Source
 
-IN_MEMORY = 2**28  # bytes of rows; more of them stay on disk
+IN_MEMORY = 2**24  # bytes of rows; more of them stay on disk
 KEPT = []  # folders of rows that stay there until Python ends
 
 

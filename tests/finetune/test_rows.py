@@ -1,10 +1,12 @@
 """Which rows a run trains on: no row and no token is lost without a word."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from helpers.finetune import Settings
+from helpers.finetune.metrics import data_name
 from helpers.finetune.rows import read_rows, ready_tokenizer
 from helpers.finetune.settings import complete, parse
 from helpers.formatting import DataError
@@ -28,8 +30,8 @@ def write(folder, **splits):
 
 def read(data, max_length=128, **more):
     """The splits of a run on the tiny profile."""
-    overrides = {"training_config": {"max_length": max_length}}
-    settings = Settings(data, "out", profile="tiny", overrides=overrides, **more)
+    overrides = {"training_config": {"max_length": max_length} | more}
+    settings = Settings(data, "out", profile="tiny", overrides=overrides)
     return read_rows(settings, complete(settings))
 
 
@@ -72,6 +74,17 @@ def test_a_limit_that_spoils_the_run_is_refused(tmp_path, split, pairs, what):
     kept = read(data, max_length=needed)
     assert len(kept[split]) == len(pairs)
     assert "spoils" in refused(data, max_length=needed // 2)
+
+
+def test_a_limit_that_cuts_the_beginning_is_refused(tmp_path):
+    data = write(tmp_path / "d", train=rows(("a " + LONG, "x"), ("b", "x"), ("c", "x")))
+    assert "keep_end would cut" in refused(data, truncation_mode="keep_end")
+    assert len(read(data)["train"]) == 2
+
+
+def test_a_name_on_the_hub_is_the_cards_name(tmp_path):
+    assert data_name(Path("hub:shop/tickets@v1#train")) == "hub:shop/tickets@v1#train"
+    assert data_name(tmp_path) == tmp_path.name
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
