@@ -1,6 +1,5 @@
 """Lesson 06: its own functions are right, and its figures are what it claims."""
 
-
 import pandas as pd
 import pytest
 
