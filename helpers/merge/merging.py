@@ -59,6 +59,8 @@ def merge_adapter(
         proof = merge(adapter, profile, four_bit, dtype or profile.dtype, chats, part)
         check(proof)
         write_json(part / "merge.json", proof)
+        for file in part.iterdir():
+            file.chmod(0o644)  # safetensors writes files that only their owner can read
         put_in_place(part)
     except OSError as error:
         raise MergeError(f"{output} cannot be written: {error}") from error
@@ -142,6 +144,7 @@ def unpacked(profile: Profile, adapter: Path, dtype: str):
 
     model = load_model(profile, quantized=True)
     model = model.dequantize(dtype=getattr(torch, dtype))
+    model._weight_conversions = None  # of a 4-bit checkpoint: saving would undo them
     return PeftModel.from_pretrained(model, str(adapter))
 
 

@@ -35,6 +35,8 @@ def quiet() -> None:
     transformers.utils.logging.disable_progress_bar()
     deprecated = r".*(is_)?gradient_checkpointing.*deprecated"
     warnings.filterwarnings("ignore", deprecated, FutureWarning)
+    # Of a 4-bit checkpoint: its own settings, which `four_bit` reads, are used.
+    warnings.filterwarnings("ignore", "You passed `quantization_config`", UserWarning)
 
 
 def load_tokenizer(profile: Profile, quantized: bool = False):

@@ -5,13 +5,15 @@ import shutil
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
+from helpers.config import load_profile
 from helpers.files import ROOT, write_json
 from helpers.merge import merging
 from helpers.merge.__main__ import main as merge
 from helpers.merge.proof import check
-from helpers.models import ModelError
+from helpers.models import ModelError, fingerprint, load_model
 
 # PEFT 0.21.2 still asks transformers by the old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
@@ -73,6 +75,29 @@ def test_another_precision_is_measured(tmp_path):
     assert 1e-3 < proof["share_of_the_effect"] < 0.25
     weights = load_file(output / "model.safetensors")
     assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
+
+
+@pytest.mark.slow
+def test_an_adapter_of_a_4_bit_base_is_merged_into_those_weights(tmp_path):
+    profile = load_profile("tiny")
+    base = load_model(profile, quantized=True)
+    known = {"base": {"model": profile.qlora_model, "fingerprint": fingerprint(base)}}
+    known["settings"] = {"qlora": True, "dtype": "float32"}
+    known["settings"]["quantization_config"] = profile.quantization_config
+    config = {"r": 4, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+    model = get_peft_model(base, LoraConfig(**config))
+    torch.manual_seed(1)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.02)
+    model.save_pretrained(tmp_path / "adapter")
+    write_json(tmp_path / "adapter" / "metrics.json", known)
+    proof = merging.merge_adapter(tmp_path / "adapter", tmp_path / "merged", rows=2)
+    assert proof["trained_in"] == "4 bit" and proof["dtype"] == "float32"
+    assert proof["share_of_the_effect"] < 0.01 and proof["equal_answers"] == 2
+    config = json.loads((tmp_path / "merged" / "config.json").read_text())
+    assert "quantization_config" not in config
+    assert (tmp_path / "merged" / "model.safetensors").stat().st_mode & 0o044
 
 
 @pytest.mark.slow
