@@ -94,7 +94,7 @@ def test_a_signal_saves_and_stops(lora, tmp_path, number, capsys):
     done = program.wait()
     stderr = done.stderr
     assert done.returncode == 128 + number
-    [line] = [li for li in stderr.splitlines() if li.startswith("finetune: ")]
+    line = [li for li in stderr.splitlines() if li.startswith("finetune: ")][-1]
     saved = last_checkpoint(output / "checkpoints")
     step = int(saved.name.partition("-")[2])
     assert 2 <= step < 8

@@ -3,6 +3,7 @@
 What a family's checkpoint says stands in families.yaml, and what is expected of it.
 """
 
+import json
 import logging
 import re
 import warnings
@@ -21,6 +22,9 @@ from helpers.evaluation.generation import (
 )
 from helpers.evaluation.likelihood import perplexity
 from helpers.files import ROOT
+from helpers.finetune import Settings
+from helpers.finetune.rows import read_rows
+from helpers.formatting import DataError
 from helpers.formatting.batches import encode
 from helpers.models import ModelError, load_tokenizer
 from helpers.models.inspection import (
@@ -213,10 +217,12 @@ def test_finetune_says_what_lora_leaves_out(tmp_path, capsys):
 
 
 def test_finetune_refuses_chats_that_a_template_cannot_render(tmp_path):
-    family = build("Gemma 2", tmp_path)
-    family.chats.append([SYSTEM, *CHATS[0]])
-    with pytest.raises(ModelError, match=r"refuses \(System role not supported\) in a"):
-        family.trainer  # noqa: B018
+    family, data = build("Gemma 2", tmp_path), tmp_path / "chats.jsonl"
+    chats = [*CHATS] * 3 + [[SYSTEM, *CHATS[0]]]
+    data.write_text("".join(json.dumps({"messages": c}) + "\n" for c in chats))
+    refused = rf"chats\.jsonl:{len(chats)}: .*System role not supported"
+    with pytest.raises(DataError, match=refused):
+        read_rows(Settings(data, tmp_path / "out"), family.profile)
 
 
 def test_answers_that_begin_with_thoughts_are_refused_where_prompts_end_them(tmp_path):
