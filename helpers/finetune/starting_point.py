@@ -5,6 +5,8 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
+from filelock import FileLock
+
 from helpers import UserError
 from helpers.config import Profile
 from helpers.files import ROOT, shown, shown_model, write_text
@@ -79,7 +81,10 @@ def _trained(profile: Profile, name: str, data: Path, changed: dict) -> Path:
     run["files"] = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     key = sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:8]
     path = TRAINED / Path(profile.model).name / f"{name}-{key}"
-    recipe.run(dataclasses.replace(settings, output=path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Lessons side by side may want the same adapter: one trains it, the other waits.
+    with FileLock(f"{path}.lock"):
+        recipe.run(dataclasses.replace(settings, output=path))
     return path
 
 

@@ -5,7 +5,9 @@ import gc
 import json
 import re
 import shutil
+import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -111,6 +113,27 @@ def test_another_profile_trains_its_adapter(runs, tmp_path):
     assert (settings.profile, settings.model) == ("gpu-16gb", "some/model")
     assert settings.overrides == {"training_config": {"max_steps": 20}}
     assert settings.resume and settings.test_rows == settings.validation_rows == 50
+
+
+def test_lessons_side_by_side_train_an_adapter_one_after_the_other(
+    runs, tmp_path, monkeypatch
+):
+    data, inside, most = small_run.write_tickets(tmp_path), [], []
+
+    def run(settings):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.2)
+        settings.output.mkdir(parents=True, exist_ok=True)
+        adapter(settings.output, shown(settings.model))
+        inside.pop()
+
+    monkeypatch.setattr("helpers.finetune.recipe.run", run)
+    hub = load_profile("gpu-16gb", "some/model")
+    with ThreadPoolExecutor() as lessons:
+        asked = [lessons.submit(adapter_folder, hub, "auto", "a", data) for _ in "ab"]
+    assert len({lesson.result() for lesson in asked}) == 1
+    assert most == [1, 1]
 
 
 def test_what_changes_an_adapter_changes_its_folder(runs, tmp_path, monkeypatch):
