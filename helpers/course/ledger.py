@@ -27,8 +27,9 @@ from helpers.environment import SHOWN, version
 from helpers.files import ROOT, write_json, write_text
 
 RESULTS = ROOT / "data" / "results"
-# The cell whose figure is kept as a picture, and the picture's name.
+# The cell whose figure is kept as a picture, and the picture's name: of a real model.
 PICTURES = {("03_finetune_with_lora", "after-figure"): "before_after.png"}
+PICTURED = "small"
 BEGIN, END = "<!-- results: make pages -->", "<!-- end of results -->"
 PREDICTED = "predicted.json"
 RESULTS_TABLE = re.compile(f"{BEGIN}\n.*?{END}", re.DOTALL)
@@ -180,15 +181,16 @@ def keep_pictures(run: Path, folder=RESULTS) -> None:
             (folder / name).write_bytes(base64.b64decode(found[-1]))
 
 
-def keep(run: Path) -> None:
+def keep(run: Path, folder: Path = RESULTS) -> None:
     """Stores a run's figures and pictures. Raises UserError where it is no run."""
     try:
         rows = json.loads((run / "course.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         message = f"{run / 'course.json'}: {error}; run `make course` first"
         raise UserError(message) from None
-    store(rows)
-    keep_pictures(run)
+    store(rows, folder)
+    if PICTURED in {row["profile"] for row in rows}:
+        keep_pictures(run, folder)
 
 
 def main(argv=None) -> None:

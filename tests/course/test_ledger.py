@@ -1,5 +1,6 @@
 """README and lessons quote the ledger, and the ledger is what a run measured."""
 
+import base64
 import json
 from math import ceil
 
@@ -71,6 +72,20 @@ def test_a_row_is_stored_with_machine_and_versions(tmp_path):
     assert entry | ROW == entry
     assert entry["versions"]["torch"].startswith("2.13.0")
     assert entry["machine"]["device"]
+
+
+@pytest.mark.parametrize(("profile", "kept"), [("small", True), ("tiny", False)])
+def test_the_picture_of_the_readme_is_that_of_a_real_model(tmp_path, profile, kept):
+    [[lesson, cell]] = ledger.PICTURES
+    output = {"data": {"image/png": base64.b64encode(b"drawn").decode()}}
+    book = {"cells": [{"id": cell, "outputs": [output]}]}
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / f"notebooks/{lesson}.ipynb").write_text(json.dumps(book))
+    row = ROW | {"lesson": lesson, "profile": profile}
+    (tmp_path / "course.json").write_text(json.dumps([row]))
+    ledger.keep(tmp_path, tmp_path)
+    picture = tmp_path / "before_after.png"
+    assert picture.exists() == kept and (not kept or picture.read_bytes() == b"drawn")
 
 
 def test_without_a_run_there_is_one_line_and_exit_code_2(tmp_path, capsys):
