@@ -7,10 +7,10 @@
     prompt/completion  {"prompt": "...", "completion": "..."}
     Alpaca             {"instruction": "...", "input": "...", "output": "..."}
 
-An example that fits several is read as the first of them. ShareGPT, prompt/completion
-and Alpaca may carry a text "system" too, all of them "tools". What else a message may
-hold, `messages` says. Other fields are left out; those that would be part of the chat
-are refused (NEVER_LEFT_OUT). A system turn is kept as it is: what a model's template
+An example that fits several is read as the first of them. All may carry a text "system"
+and "tools". What else a message may hold, `messages` says. Other fields are left out
+(`Chat.unused`); those that would be part of the chat are refused (NEVER_LEFT_OUT), and
+an answer that KTO's "label" calls bad. A system turn is kept as it is: what a template
 makes of it, and whether it can be trained by, `rendering.Encoder` tells.
 """
 
@@ -46,6 +46,7 @@ class Chat:
     messages: the chat, its last answer last. answers: the places of those to be learnt.
     tools: that it may call. joined: how many turns were joined with the one before
         them, of the same role. marked: how many answers are marked not to be learnt.
+    unused: the filled fields that are not read.
     """
 
     messages: list[dict] = dataclasses.field(default_factory=list)
@@ -53,6 +54,7 @@ class Chat:
     tools: list | None = None
     joined: int = 0
     marked: int = 0
+    unused: list[str] = dataclasses.field(default_factory=list)
 
 
 def to_messages(example: dict) -> list[dict]:
@@ -67,9 +69,15 @@ def read_chat(example: dict) -> Chat:
     """An example, all that is known of it. Raises DataError as `to_messages` does."""
     if not isinstance(example, Mapping):
         raise DataError(f"{short(example)} is not an object, expected an example")
-    given, rest = _reader(example)(example)
+    needed = _format(example)
+    given, rest = FORMATS[needed](example)
     check_left_out(example, "")
-    chat = Chat(tools=read_tools(example))
+    if str(label := example.get("label")).lower() in ("false", "0"):
+        raise DataError(f"'label' is {short(label)}, expected a good answer")
+    used = (*needed, *MORE, *["input"] * ("instruction" in needed))
+    empty = (None, "", [], {})
+    unused = [f for f, value in example.items() if f not in used and value not in empty]
+    chat = Chat(tools=read_tools(example), unused=unused)
     _add(chat, given, False)
     _add(chat, rest, True)
     _check_order(chat.messages)
@@ -78,14 +86,14 @@ def read_chat(example: dict) -> Chat:
     return chat
 
 
-def _reader(example: Mapping):
-    """The function that reads the format of an example, known by its fields."""
+def _format(example: Mapping) -> tuple[str, ...]:
+    """The fields in FORMATS by which the format of an example is known."""
     # Arrow tables (datasets, Parquet) fill fields that an example lacks with None.
     filled = {field for field, value in example.items() if value is not None}
     for fields in (filled, set(example)):
-        for needed, read in FORMATS.items():
+        for needed in FORMATS:
             if fields.issuperset(needed):
-                return read
+                return needed
     if filled == {"text"}:
         raise FieldsError(ONLY_TEXT)
     got = ", ".join(short(field) for field in list(example)[:6]) or "none"
@@ -100,7 +108,7 @@ def _messages(example: Mapping) -> tuple[list, list]:
     messages = parsed(example["messages"])
     if not isinstance(messages, list):
         raise DataError(f"'messages' is {short(messages)}, expected a list of messages")
-    return [], messages
+    return _system(example), messages
 
 
 def _share_gpt(example: Mapping) -> tuple[list, list]:
@@ -110,6 +118,8 @@ def _share_gpt(example: Mapping) -> tuple[list, list]:
 
 def _pair(example: Mapping) -> tuple[list, list]:
     """Prompt and completion: texts, or TRL's lists of messages."""
+    if (value := example.get("input")) and str(value).strip():
+        raise DataError(f"'input' is {short(value)}, expected it within 'prompt'")
     sides = []
     for role, field in (("user", "prompt"), ("assistant", "completion")):
         value = example[field]
@@ -137,6 +147,7 @@ FORMATS = {
     ("prompt", "completion"): _pair,
     ("instruction", "output"): _alpaca,
 }
+MORE = ("system", "tools", "functions")  # that an example of any format may have
 KNOWN = (*(field for needed in FORMATS for field in needed), "input", "system", "tools")
 
 

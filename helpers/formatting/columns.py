@@ -77,6 +77,14 @@ def iter_dataset(dataset, progress: bool = False) -> Iterator[tuple[int, dict]]:
     yield from enumerate(_bar(iter(dataset), len(dataset), progress), start=1)
 
 
+def _bare(value, whole: bool = True):
+    """A record as it is, the objects within it without the None that Arrow fills in."""
+    if isinstance(value, dict):
+        found = {k: _bare(v, False) for k, v in value.items()}
+        return found if whole else {k: v for k, v in found.items() if v is not None}
+    return [_bare(v, False) for v in value] if isinstance(value, list) else value
+
+
 def _rows(path: Path) -> tuple[int, Iterator[dict]]:
     """(how many, the records) of a binary table; a piece of it in memory."""
     import pyarrow as pa
@@ -102,4 +110,5 @@ def _bar(rows: Iterator, total: int, progress: bool) -> Iterator:
     """The rows, with a progress bar over them."""
     from tqdm.auto import tqdm
 
+    rows = map(_bare, rows)
     return tqdm(rows, total=total, disable=not progress, unit="row")

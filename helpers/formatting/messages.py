@@ -13,6 +13,7 @@ from helpers.formatting.lines import DataError, short
 ROLES = ("system", "user", "assistant", "tool")
 PLAIN = {"role", "content"}
 SAME = {"developer": "system", "function": "tool"}  # names that OpenAI also has
+CALLS = ("tool_calls", "function_call")
 THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 MARKS = ("weight", "train")  # of an assistant's message: 0 or false, not to be learnt
 NEVER_LEFT_OUT = ("history", "images", "image", "videos", "audio", "audios")
@@ -40,11 +41,13 @@ def read_message(message, name: str) -> dict:
         expected = ", ".join(ROLES[:3])
         raise DataError(f"{name} has the role {short(role)}, expected {expected}")
     found = {"role": role, "content": ""}
-    calls = message.get("tool_calls") or message.get("function_call")
+    calls = _either(
+        message, CALLS, name, lambda of: [c["function"] for c in _calls(of, name)]
+    )
     if message.get("content") is not None or not calls:
         check_fields(message, name, ("content",), "'role' and 'content'")
         found["content"] = _text(message["content"], name)
-    thoughts = next((message[f] for f in THOUGHTS if message.get(f)), None)
+    thoughts = _either(message, THOUGHTS, name, str)
     if role != "assistant" and (thoughts or calls):
         which = "thinks" if thoughts else "calls a tool"
         raise DataError(f"{name} ({role}) {which}, expected that of 'assistant' only")
@@ -82,10 +85,9 @@ def read_tools(example: Mapping) -> list | None:
         return None
     if not isinstance(tools, list) or not all(isinstance(t, Mapping) for t in tools):
         raise DataError(f"'tools' is {short(tools)}, expected a list of functions")
-    whole = [
+    return [
         t if "function" in t else {"type": "function", "function": t} for t in tools
     ]
-    return without_nulls(whole)
 
 
 def parsed(value):
@@ -101,13 +103,6 @@ def parsed(value):
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return [parsed(item) for item in value]
     return value
-
-
-def without_nulls(value):
-    """A value without the None that Arrow fills an object's other fields with."""
-    if isinstance(value, Mapping):
-        return {k: without_nulls(v) for k, v in value.items() if v is not None}
-    return [without_nulls(v) for v in value] if isinstance(value, list) else value
 
 
 def check_fields(turn, name: str, fields: tuple[str, ...], expected: str = "") -> None:
@@ -157,6 +152,19 @@ def _text(content, name: str) -> str:
     return "".join(texts)
 
 
+def _either(message: Mapping, fields: tuple, name: str, form):
+    """What fields of one meaning hold, None where all are empty.
+
+    form: what two of them must have the same. Raises DataError where they do not.
+    """
+    filled = [field for field in fields if message.get(field)]
+    for other in filled[1:]:
+        if form(message[other]) != form(message[filled[0]]):
+            what = f"{name} has {filled[0]!r} and another {other!r}"
+            raise DataError(f"{what}, expected one of them")
+    return message[filled[0]] if filled else None
+
+
 def _calls(calls, name: str) -> list[dict]:
     """Calls of tools, their arguments as objects, which is what templates take."""
     calls = parsed(calls)
@@ -167,8 +175,7 @@ def _calls(calls, name: str) -> list[dict]:
         if not isinstance(tool, str) or not tool:
             what = f"{name} has the tool call {short(call)}"
             raise DataError(f"{what}, expected a function's name and arguments")
-        arguments = inner.get("arguments", inner.get("parameters")) or {}
-        arguments = without_nulls(parsed(arguments))
+        arguments = parsed(inner.get("arguments", inner.get("parameters")) or {})
         if not isinstance(arguments, dict):
             what = f"{name} calls {tool!r} with {short(arguments)}"
             raise DataError(f"{what}, expected a JSON object of arguments")

@@ -36,6 +36,7 @@ class Rows:
         self.writer = ArrowWriter(features=features, path=str(self.file))
         self.sources, self.has_tools = [], False
         self.counts = dict.fromkeys(("joined", "marked", "several"), 0)
+        self.unused: dict[str, None] = {}  # the columns, in their order
         self.repeats, self.contradictions = [], []
         self.seen: dict[bytes, int] = {}  # what may stand in one split only: the chat
         # Of every chat: where it came from, its answer, its first row.
@@ -53,6 +54,7 @@ class Rows:
             self.source.append(len(self.sources) - 1)
             self.line.append(line)
             self.same_as.append(number)
+            self.unused |= dict.fromkeys(chat.unused)
             self._write(chat, self._where(number))
             answer = prompt_key(chat.messages[-1:])
             self.answer.append(int.from_bytes(answer[:7]))
@@ -70,6 +72,10 @@ class Rows:
         for key, remark in remarks.items():
             if count := self.counts[key]:
                 self.say(f"{name}: {count:,} {remark}")
+        unused = [short(column) for column in self.unused if column != self.group]
+        if unused:
+            remark = f"{len(unused):,} columns are not read"
+            self.say(f"{name}: {remark}: {', '.join(unused[:10])}")
         found = {"another answer": self.contradictions, "the same answer": self.repeats}
         for what, pairs in found.items():
             if pairs:

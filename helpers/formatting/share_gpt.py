@@ -16,7 +16,7 @@ SPEAKERS = {
 }
 # How Hermes's chats tag calls and answers of tools within a text.
 CALLED = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.S)
-ANSWERED = re.compile(r"\s*<tool_response>\s*(.*?)\s*</tool_response>\s*", re.S)
+ANSWERED = re.compile(r"<tool_response>\s*(.*?)\s*</tool_response>", re.S)
 
 
 def share_gpt_turns(turns) -> list[dict]:
@@ -43,12 +43,14 @@ def share_gpt_turns(turns) -> list[dict]:
 
 
 def _hermes(role: str, text: str) -> dict:
-    """The calls of tools, or a tool's answer, that a text holds in Hermes's tags."""
-    if role == "tool" and (answer := ANSWERED.fullmatch(text)):
-        return {"content": answer[1]}
+    """The calls of tools, or a tool's answers, that a text holds in Hermes's tags."""
+    answers = ANSWERED.findall(text) if role == "tool" else []
+    if answers and not ANSWERED.sub("", text).strip():
+        return {"content": "\n".join(answers)}
     calls = (
         [parsed(call) for call in CALLED.findall(text)] if role == "assistant" else []
     )
     if not calls or not all(isinstance(call, dict) for call in calls):
         return {}
-    return {"content": CALLED.sub("", text).strip() or None, "tool_calls": calls}
+    words = filter(None, (part.strip() for part in CALLED.split(text)[::2]))
+    return {"content": "\n".join(words) or None, "tool_calls": calls}

@@ -2,9 +2,13 @@
 
 import json
 
+import pyarrow as pa
 import pytest
+from datasets import Dataset
+from pyarrow import parquet
 
 from helpers.formatting.chats import read_chat, to_messages
+from helpers.formatting.examples import read_examples
 from helpers.formatting.lines import DataError
 from helpers.formatting.naming import parse_map
 from helpers.formatting.splits import load_splits
@@ -115,6 +119,105 @@ def test_an_answer_that_is_marked_is_only_read():
         to_messages({"messages": [USER, ANSWER | {"weight": 0.5}]})
 
 
+def test_a_system_text_beside_messages_is_kept():
+    given = {"messages": [USER, ANSWER], "system": "Be brief."}
+    first, *rest = to_messages(given)
+    assert first == {"role": "system", "content": "Be brief."}
+    assert rest == [USER, ANSWER] and read_chat(given).answers == [2]
+    given["messages"] = [first, USER, ANSWER]
+    with pytest.raises(DataError, match="message 2 is from 'system', expected one"):
+        to_messages(given)
+
+
+def test_a_null_that_json_holds_is_kept_and_one_of_arrow_is_not(tmp_path):
+    """Arrow gives every object the fields of the others; JSON holds what was meant."""
+    of = {"site": None, "n": 1}
+    tool = {"name": "f", "parameters": {"properties": {"n": {"default": None}}}}
+    rows = [
+        {"messages": [USER | {"content": text}, calling(name="f", arguments=wanted)]}
+        for text, wanted in {"object": of, "text": json.dumps(of), "other": {}}.items()
+    ]
+    rows = [row | {"tools": [tool]} for row in rows]
+    path = write(tmp_path / "a.jsonl", rows)
+    for row in (row for part in load_splits(path).values() for row in part):
+        kind, called = row["prompt"][0]["content"], row["completion"][0]["tool_calls"]
+        wanted = {} if kind == "other" else of
+        assert called[0]["function"]["arguments"] == wanted
+        assert row["tools"][0]["function"] == tool
+    table = [rows[0], rows[0] | {"tools": [TOOL]}]
+    table[1]["messages"] = [USER, calling(name="f", arguments={"other": 2})]
+    parquet.write_table(pa.Table.from_pylist(table), tmp_path / "a.parquet")
+    Dataset(pa.Table.from_pylist(table)).save_to_disk(tmp_path / "saved")
+    for path in (tmp_path / "a.parquet", tmp_path / "saved"):
+        first, second = map(read_chat, read_examples(path))
+        found = [c.messages[1]["tool_calls"][0]["function"] for c in (first, second)]
+        assert [call["arguments"] for call in found] == [{"n": 1}, {"other": 2}]
+        assert first.tools[0]["function"]["parameters"] == {"properties": {"n": {}}}
+    text = [{"messages": rows[1]["messages"]}]
+    parquet.write_table(pa.Table.from_pylist(text), tmp_path / "a.parquet")
+    (row,) = read_examples(tmp_path / "a.parquet")
+    (call,) = read_chat(row).messages[1]["tool_calls"]
+    assert call["function"]["arguments"] == of
+
+
+def test_tags_in_a_text_lose_no_words_and_glue_none():
+    call = f"<tool_call>{json.dumps(CALL)}</tool_call>"
+    answers = "<tool_response>a</tool_response>\n<tool_response> b\n</tool_response>"
+    turns = [
+        {"from": "human", "value": USER["content"]},
+        {"from": "gpt", "value": f"before{call}{call}after"},
+        {"from": "tool", "value": answers},
+        {"from": "gpt", "value": "Shelf S1"},
+    ]
+    chat = read_chat({"conversations": turns}).messages
+    assert chat[1]["content"] == "before\nafter" and len(chat[1]["tool_calls"]) == 2
+    assert chat[2]["content"] == "a\nb"
+    turns[2]["value"] = answers.replace("\n<", " and <")
+    assert read_chat({"conversations": turns}).messages[2] == {
+        "role": "tool",
+        "content": turns[2]["value"],
+    }
+
+
+@pytest.mark.parametrize(
+    "fields, what",
+    [
+        (calling(**CALL) | {"function_call": CALL | {"name": "other"}}, "tool_calls"),
+        ({"thinking": "x", "reasoning_content": "y"}, "reasoning_content"),
+        ({"thinking": "x", "reasoning": "y"}, "thinking"),
+    ],
+)
+def test_of_two_fields_of_one_meaning_none_is_dropped(fields, what):
+    names = [name for name in fields if name not in ("role", "content")]
+    with pytest.raises(DataError) as error:
+        to_messages({"messages": [USER, ANSWER | fields]})
+    assert f"message 2 has {what!r} and " in str(error.value)
+    assert "expected one of them" in str(error.value)
+    for name in names:  # either alone, and both where they say the same
+        to_messages({"messages": [USER, ANSWER | {name: fields[name]}]})
+    both = calling(id="c1", function=CALL) | {"function_call": CALL}
+    both |= {"thinking": "x", "reasoning": "x"}
+    (_, answer) = to_messages({"messages": [USER, both]})
+    assert answer["thinking"] == "x" and len(answer["tool_calls"]) == 1
+
+
+@pytest.mark.parametrize(
+    "fields, what",
+    [
+        ({"input": "Order 7"}, "'input' is \"Order 7\", expected it within 'prompt'"),
+        ({"label": False}, "'label' is false, expected a good answer"),
+        ({"label": 0}, "'label' is 0, expected a good answer"),
+        ({"label": "False"}, "'label' is \"False\", expected a good answer"),
+    ],
+)
+def test_a_column_that_changes_what_is_learnt_is_refused(fields, what):
+    pair = {"prompt": "a", "completion": "b"}
+    with pytest.raises(DataError) as error:
+        to_messages(pair | fields)
+    assert what in str(error.value)
+    assert to_messages(pair | {"input": "", "label": True}) == to_messages(pair)
+
+
 @pytest.mark.parametrize(
     "turns, what",
     [
@@ -172,6 +275,31 @@ def test_calls_and_tools_come_through_arrow_as_they_were(tmp_path):
         assert function["arguments"] == wanted
         assert read_chat(row).messages == row["prompt"] + row["completion"]
         assert read_chat(row).tools == row["tools"]
+
+
+def test_columns_that_are_not_read_are_said_once(tmp_path):
+    rows = [
+        {"prompt": f"{i}", "completion": "x", "rejected": "y", "context": "", "id": 0}
+        | {"weight": 0.5, "customer": i, "functions": [], "label": True}
+        for i in range(3)
+    ]
+    path, said = write(tmp_path / "a.jsonl", rows), []
+    load_splits(path, group="customer", say=said.append)
+    what = '"rejected", "id", "weight", "label"'
+    assert said == [f"{path}: 4 columns are not read: {what}"]
+    names, said = {"prompt": "prompt", "completion": "completion"}, []
+    load_splits(path, columns=names, say=said.append)  # which was asked for
+    assert said == []
+
+
+def test_turns_joined_and_answers_marked_are_summed_and_said(tmp_path):
+    turns = [USER, ANSWER | {"weight": 0}, USER, ANSWER]
+    rows = [{"messages": [USER | {"content": f"{i}"}, *turns]} for i in range(3)]
+    path, said = write(tmp_path / "a.jsonl", rows), []
+    load_splits(path, say=said.append)
+    joined = "turns follow one of the same role, joined with a blank line"
+    marked = "answers are marked not to be learnt, and only read"
+    assert said == [f"{path}: 3 {joined}", f"{path}: 3 {marked}"]
 
 
 def test_what_stands_twice_is_said(tmp_path):
