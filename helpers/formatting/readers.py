@@ -81,15 +81,19 @@ def _json_lines(numbered) -> Iterator[tuple]:
 def _json_list(path, stream, bar) -> Iterator[tuple]:
     """(line, record) of a JSON list; where it cannot be parsed on, it ends."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    line, more = 1, True
+    line, more, commas, usual = 1, True, 0, 0
     try:
         text = decoder.decode(stream.read(CHUNK))
         place = text.index("[") + 1
         line += text.count("\n", 0, place)
         while True:
             start = BETWEEN.match(text, place).end()
-            line, place = line + text.count("\n", place, start), start
+            line += text.count("\n", place, start)
+            commas, place = commas + text.count(",", place, start), start
             if text[place : place + 1] == "]":
+                if commas > usual:  # one after the last object is passed over
+                    what = f"{commas} commas stand before the ]"
+                    yield line, DataError(f"{what}, expected none")
                 if text[place + 1 :].strip() or stream.read(CHUNK).strip():
                     yield line, DataError("more follows the list, expected its end")
                 return
@@ -99,10 +103,15 @@ def _json_list(path, stream, bar) -> Iterator[tuple]:
                 text, place = text[place:] + decoder.decode(raw, final=not more), 0
                 bar()
                 continue
-            yield line, _listed(text[place:end], why)
+            record = _listed(text[place:end], why)
+            if commas != usual and not why:
+                what = f"{commas} commas stand before this object"
+                record = DataError(f"{what}, expected {usual}")
+            yield line, record
             if end is None:
                 return
             line, place = line + text.count("\n", place, end), end
+            commas, usual = 0, 1
     except BROKEN as error:
         raise unreadable(path, line, error) from None
 

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.formatting import columns
-from helpers.formatting.lines import DataError
+from helpers.formatting.lines import DataError, say
 from helpers.formatting.opening import plain_suffix
 from helpers.formatting.readers import iter_records
 
 SPLITS = ("train", "validation", "test")
 SAME = {"val": "validation", "valid": "validation", "dev": "validation"}
 KINDS = (".jsonl", ".csv", ".tsv", ".json", ".tab", ".txt", ".parquet", ".arrow")
-SHARD = re.compile(r"(\w+?)(-\d+-of-\d+)?")  # train-00000-of-00002, as the Hub has it
+NO_DATA = ("", ".md", ".py")  # what may stand in a folder beside its examples
+SHARD = re.compile(r"(\w+?)(-\d+-of-(\d+))?")  # train-00000-of-00002, as the Hub has it
 
 
 @dataclass
@@ -30,10 +31,11 @@ class Source:
         return columns.iter_dataset(self.dataset)
 
 
-def find_sources(path) -> dict[str, list[Source]]:
+def find_sources(path, say: Callable = say) -> dict[str, list[Source]]:
     """The sources of train, validation and test; or {"": [...]}, to be divided.
 
-    Raises DataError where one of several splits is missing, or has two files.
+    say: told which files or splits are not read.
+    Raises DataError where one of several splits is missing, has two files, or not all.
     """
     name, path = str(path), Path(path)
     if name.startswith("hub:"):
@@ -41,20 +43,25 @@ def find_sources(path) -> dict[str, list[Source]]:
     elif (path / columns.DICT).exists() or (path / columns.STATE).exists():
         loaded = columns.load_folder(path)
     else:
-        return _files(path) if path.is_dir() else {"": [Source(name)]}
+        return _files(path, say) if path.is_dir() else {"": [Source(name)]}
     if not isinstance(loaded, dict):
         return {"": [Source(name, loaded)]}
     if len(loaded) == 1:
         return {"": [Source(f"{name}#{s}", rows) for s, rows in loaded.items()]}
     there = {SAME.get(split, split): split for split in loaded}
+    if len(there) < len(loaded):
+        same = ", ".join(s for s in loaded if SAME.get(s, s) == "validation")
+        raise DataError(f"{name}:1: two splits are validation ({same}), expected one")
     _check_complete(name, there)
+    if others := [split for split in there if split not in SPLITS]:
+        say(f"{name}: {len(others):,} splits are not read: {', '.join(others[:10])}")
     found = {split: there[split] for split in SPLITS}
     return {s: [Source(f"{name}#{old}", loaded[old])] for s, old in found.items()}
 
 
-def _files(folder: Path) -> dict[str, list[Source]]:
+def _files(folder: Path, say: Callable) -> dict[str, list[Source]]:
     """The files of a folder, by split."""
-    found = {}
+    found, others = {}, []
     for file in sorted(folder.iterdir(), key=lambda f: (_kind(f), f.name)):
         stem = file.name.partition(".")[0]
         match = SHARD.fullmatch(stem)
@@ -65,6 +72,15 @@ def _files(folder: Path) -> dict[str, list[Source]]:
                 first = files[0].name
                 raise DataError(f"{file}:1: {first} is there too, expected one")
             files.append(file)
+        elif file.suffix not in NO_DATA and file.is_file():
+            others.append(file.name)
+    for files in found.values():
+        match = SHARD.fullmatch(files[-1].name.partition(".")[0])
+        if len(files) != (total := int(match[3] or 1)):
+            what = f"{len(files)} of {total} files of this split are there"
+            raise DataError(f"{files[-1]}:1: {what}, expected all")
+    if others:
+        say(f"{folder}: {len(others):,} files are not read: {', '.join(others[:10])}")
     _check_complete(folder, found)
     return {split: [Source(str(file)) for file in found[split]] for split in SPLITS}
 

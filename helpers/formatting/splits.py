@@ -35,7 +35,7 @@ def load_splits(
     Raises DataError as `read_examples` does, and where two splits share a prompt or a
     group.
     """
-    sources = find_sources(path)
+    sources = find_sources(path, say)
     rows = Rows(group, columns, say)
     for split, parts in sources.items():
         for part in parts:

@@ -127,6 +127,28 @@ def test_a_list_longer_than_a_piece_is_read_whole(tmp_path, monkeypatch):
     assert read_examples(path) == ROWS
 
 
+@pytest.mark.parametrize(
+    "text, error",
+    [
+        ("[{0},{0},]", ""),  # as some editors leave it
+        ("[{0},{0}]", ""),
+        ("[{0}\n{0}]", "2: 0 commas stand before this object, expected 1"),
+        ("[{0},\n,{0}]", "2: 2 commas stand before this object, expected 1"),
+        ("[,{0}]", "1: 1 commas stand before this object, expected 0"),
+        ("[{0},,]", "1: 2 commas stand before the ], expected none"),
+        ("[,]", "1: 1 commas stand before the ], expected none"),
+    ],
+)
+@pytest.mark.parametrize("chunk", [1, 2, 7, 2**20])
+def test_one_comma_parts_two_objects(tmp_path, monkeypatch, text, error, chunk):
+    monkeypatch.setattr("helpers.formatting.readers.CHUNK", chunk)
+    path = tmp_path / "a.json"
+    path.write_text(text.replace("{0}", '{"prompt": "a", "completion": "b"}'))
+    report = check_file(path)
+    assert report.errors == ([f"{path}:{error}"] if error else [])
+    assert (report.refused, report.read == 2) == (bool(error), not error)
+
+
 def foreign():
     sheet = io.BytesIO()
     with zipfile.ZipFile(sheet, "w") as archive:
@@ -243,6 +265,51 @@ def test_shards_of_a_split_belong_together(tmp_path):
         rows = pa.Table.from_pylist(ROWS[number : number + 1])
         parquet.write_table(rows, tmp_path / f"{name}.parquet")
     assert sizes(load_splits(tmp_path)) == {"train": 2, "validation": 1, "test": 1}
+
+
+def test_a_shard_that_is_missing_is_told(tmp_path):
+    names = ["train-00000-of-00003", "train-00002-of-00003", "test", "dev"]
+    for number, name in enumerate(names):
+        rows = pa.Table.from_pylist(ROWS[number : number + 1])
+        parquet.write_table(rows, tmp_path / f"{name}.parquet")
+    with pytest.raises(DataError) as error:
+        load_splits(tmp_path)
+    what = "2 of 3 files of this split are there, expected all"
+    assert str(error.value) == f"{tmp_path / names[1]}.parquet:1: {what}"
+    rows = pa.Table.from_pylist(ROWS[4:5])
+    parquet.write_table(rows, tmp_path / "train-00001-of-00003.parquet")
+    assert sizes(load_splits(tmp_path))["train"] == 3
+
+
+def test_files_of_a_folder_that_are_not_read_are_said(tmp_path):
+    for split in ("train", "val", "test"):
+        (tmp_path / f"{split}.csv").write_text(f"prompt,completion\n{split},x\n")
+    for name in ("README.md", ".gitattributes"):  # no examples in any folder
+        (tmp_path / name).write_text("x")
+    said = []
+    load_splits(tmp_path, say=said.append)
+    assert said == []
+    others = ["Train.JSONL", "extra.csv", "train-2.csv", "train.jsonl.zst", "val.xlsx"]
+    for name in others:
+        (tmp_path / name).write_text("x")
+    load_splits(tmp_path, say=said.append)
+    (remark,) = said
+    start, _, names = remark.rpartition(": ")
+    assert start == f"{tmp_path}: 5 files are not read"
+    assert sorted(names.split(", ")) == others
+
+
+def test_splits_of_one_name_or_of_an_unknown_one(tmp_path):
+    three = parts()
+    DatasetDict(three | {"extra": three["test"]}).save_to_disk(tmp_path / "four")
+    said = []
+    load_splits(tmp_path / "four", say=said.append)
+    assert said == [f"{tmp_path / 'four'}: 1 splits are not read: extra"]
+    DatasetDict(three | {"dev": three["test"]}).save_to_disk(tmp_path / "twice")
+    with pytest.raises(DataError) as error:
+        load_splits(tmp_path / "twice")
+    what = "two splits are validation (val, dev), expected one"
+    assert str(error.value) == f"{tmp_path / 'twice'}:1: {what}"
 
 
 def test_one_wrong_header_is_one_error(tmp_path):
