@@ -20,18 +20,22 @@ MOST_SPOILT = 0.5  # share of training rows; above it the limit is a mistake
 def read_rows(settings: Settings, profile: Profile) -> DatasetDict:
     """The splits that a run trains on and is scored on.
 
-    Says what was detected, how long the rows are and which of them a limit spoils; rows
-    that TRL would drop are left out. Raises DataError.
+    Says what was detected, how many rows are used, how long they are and which of them
+    a limit spoils; rows that TRL would drop are left out. Raises DataError.
     """
     from helpers.models import answer_end, window
 
     names = parse_map(settings.map) if settings.map else None
     options = {"group": settings.group, "columns": names, "say": say}
-    splits = choose_rows(load_splits(settings.data, lines=True, **options), settings)
+    splits = load_splits(settings.data, lines=True, **options)
+    whole, splits = splits.num_rows, choose_rows(splits, settings)
     tokenizer = ready_tokenizer(settings, profile, splits)
     most = window(profile, settings.qlora)
     limit = profile.training_config.get("max_length") or most
     for name, rows in splits.items():
+        if len(rows) < whole[name] and (name != "test" or settings.test):
+            used = f"the first {len(rows):,} of {whole[name]:,} rows are used"
+            say(f"{name}: {used} (--{name}-rows)")
         found = count_lengths(tokenizer, rows, limit, {answer_end(tokenizer)})
         read = [n if name != "train" else min(n, limit) for n in found.tokens]
         if max(read) > most:

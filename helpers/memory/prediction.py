@@ -100,6 +100,9 @@ def largest_batch(
     low, high = 0, 1
     while high <= MOST_ROWS and needs(high) <= gib:
         low, high = high, 2 * high
+    if high > MOST_ROWS:
+        fit = f"{gib:g} GiB: {low:,} rows fit ({needs(low):.2f} GiB)"
+        return low, f"{fit}, more were not tried"
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if needs(middle) <= gib else (low, middle)

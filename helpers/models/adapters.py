@@ -17,8 +17,8 @@ from helpers.models.inspection import fingerprint
 from helpers.models.integrity import ModelError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-# What decides by how much B(Ax) is multiplied.
-SCALE = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora")
+# What decides by how much B(Ax) is multiplied, and PEFT's defaults.
+SCALE = dict(r=8, lora_alpha=8, rank_pattern={}, alpha_pattern={}, use_rslora=False)
 # Initialisations that take the adapter's start out of the base (PEFT 0.21.2).
 FROM_BASE = ("pissa", "olora", "corda", "loftq", "mica")
 PREFIX = "save the model without its wrapper (accelerate's unwrap_model)"
@@ -29,18 +29,18 @@ def check_adapter(folder: str | Path, config=None) -> dict:
 
     config: of the base (transformers'); without it, keys are not compared. Raises
     ModelError, one line: a file is missing or damaged, a matrix B is zero as before
-    training, a value is not finite; keys or shapes are not the base's; rank or alpha
-    are not those in metrics.json or, without that file, on the card.
+    training, a value is not finite; keys or shapes are not the base's; what scales it
+    is not as in metrics.json or, without that file, on the card.
     """
     folder = Path(folder)
     settings = _read(folder / CONFIG)
     trained = claims(folder)["settings"].get("peft_config") or {}
     if (kind := settings.get("peft_type")) != "LORA":
         raise ModelError(f"{folder} must hold a LoRA adapter, its peft_type is {kind}")
-    for key in SCALE:
-        said = trained.get(key, settings.get(key))
-        if said != settings.get(key):
-            what = f"{folder / CONFIG} has {key} {settings.get(key)}"
+    for key, default in SCALE.items():
+        said, here = (known.get(key, default) for known in (trained, settings))
+        if trained and said != here:
+            what = f"{folder / CONFIG} has {key} {here}"
             way = "restore the file"
             raise ModelError(f"{what}, the adapter was trained with {said}: {way}")
     _check_values(folder)
@@ -99,7 +99,7 @@ def claims(folder: Path) -> dict:
     """What is known of a training: "base" and "settings", as metrics.json has them.
 
     Without that file, as much as the card that `helpers.finetune` writes says.
-    Raises ModelError for a damaged metrics.json.
+    Raises ModelError for a damaged file.
     """
     if (folder / "metrics.json").exists():
         metrics = _read(folder / "metrics.json")
@@ -107,11 +107,14 @@ def claims(folder: Path) -> dict:
     card = folder / "README.md"
     text = card.read_text("utf-8", "replace") if card.exists() else ""
     found = {"base": {}, "settings": {}}
-    if scale := re.search(
-        r"^\| rank, alpha \| (\d+), ([\d.]+) \|$", text, re.MULTILINE
-    ):
-        r, alpha = int(scale[1]), float(scale[2])
-        found["settings"]["peft_config"] = {"r": r, "lora_alpha": alpha}
+    if scale := re.search(r"(?m)^\| rank, alpha \| (\d+), ([\d.]+) \|$", text):
+        known = {"r": int(scale[1]), "lora_alpha": float(scale[2])}
+        rows = re.findall(r"(?m)^\| (use_rslora|\w+_pattern) \| (.+) \|$", text)
+        try:
+            known |= {key: json.loads(value) for key, value in rows}
+        except ValueError:
+            raise ModelError(f"{card}: {rows} must be JSON: restore it") from None
+        found["settings"]["peft_config"] = known
     if sha256 := re.search(r"in (\w+) have the fingerprint\s+`(\w{64})`", text):
         found["settings"]["dtype"] = sha256[1]
         found["base"]["fingerprint"] = sha256[2]

@@ -3,12 +3,15 @@
 import re
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from helpers.config import load_profile
 from helpers.finetune.__main__ import main as finetune
 from helpers.finetune.learning import chance, unfinished
 from helpers.finetune.model_card import card, summary
 from helpers.formatting import load_splits
+from helpers.models import claims, load_tokenizer
 from tests.finetune import small_run
 
 
@@ -63,7 +66,7 @@ def test_a_field_at_chance_is_named():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """(folder of a run without --test, what it printed)."""
+    """(folder of a run without --test, its call, what it printed, what models read)."""
     import contextlib
     import io
 
@@ -72,15 +75,37 @@ def run(tmp_path_factory):
     config = small_run.write_config(folder, **small_run.OVERRIDES)
     call = small_run.arguments(data, folder / "out", config)
     call.remove("--test")
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    said, read, embed = io.StringIO(), [], torch.nn.Embedding.forward
+
+    def spy(self, ids):
+        read.extend(ids.tolist())
+        return embed(self, ids)
+
+    with (
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(said),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(torch.nn.Embedding, "forward", spy)
         assert finetune(call) == 0
-    return folder / "out", call, said.getvalue()
+    return folder / "out", call, said.getvalue(), read
+
+
+@pytest.mark.slow
+def test_no_model_reads_a_test_row_unless_asked(run):
+    _, call, _, read = run
+    text = "\n".join(load_tokenizer(load_profile("tiny")).batch_decode(read))
+    seen = {
+        name: [row["prompt"][-1]["content"] in text for row in rows]
+        for name, rows in load_splits(call[3]).items()
+    }
+    assert len(seen["test"]) == 6 and not any(seen["test"])
+    assert all(seen["validation"]) and any(seen["train"])
 
 
 @pytest.mark.slow
 def test_validation_is_scored_by_field_while_it_trains(run):
-    folder, _, said = run
+    folder, _, said, _ = run
     assert "finetune: 8 updates of 4 rows are 0.667 epochs of 48 rows" in said
     lines = re.findall(r"finetune: update (\d) of 8, epoch ([\d.]+): (.*)", said)
     assert [(step, epoch) for step, epoch, _ in lines] == [
@@ -98,7 +123,7 @@ def test_validation_is_scored_by_field_while_it_trains(run):
 def test_the_test_split_is_left_alone_until_asked(run, monkeypatch, capsys):
     from helpers.evaluation import scoring
 
-    folder, call, said = run
+    folder, call, said, _ = run
     known = small_run.metrics(folder)
     assert known["scored"] == "validation" and known["after"]["exact_match"] == 0
     assert "answers to 6 validation rows, 8 updates, 0.667 epochs" in said
@@ -127,6 +152,21 @@ def test_the_test_split_is_left_alone_until_asked(run, monkeypatch, capsys):
     assert all((weights[key] == before[key]).all() for key in before)
     assert finetune([*call, "--resume"]) == 0  # and that is the end of it
     assert "is complete: nothing to do" in capsys.readouterr().out
+
+
+def test_a_card_names_all_that_scales_the_adapter(tmp_path):
+    from tests.lessons.test_lesson_07 import METRICS
+
+    plain = METRICS["settings"]["peft_config"]
+    scaled = plain | {"use_rslora": True, "alpha_pattern": {"q_proj|k_proj": 3}}
+    assert "use_rslora" not in card(METRICS) and "_pattern" not in card(METRICS)
+    settings = METRICS["settings"] | {"peft_config": scaled}
+    text = card(METRICS | {"settings": settings})
+    (tmp_path / "README.md").write_text(text, encoding="utf-8")
+    found = claims(tmp_path)["settings"]["peft_config"]
+    assert found.keys() == {"r", "lora_alpha", "use_rslora", "alpha_pattern"}
+    assert all(scaled[key] == value for key, value in found.items())
+    assert "\n\n" not in text.partition("| rank, alpha")[2].partition("| versions")[0]
 
 
 def test_a_card_of_earlier_metrics_speaks_of_the_test_split():

@@ -53,6 +53,21 @@ def test_rows_that_trl_would_drop_are_named_and_not_counted(tmp_path, capsys):
     assert "nothing is cut" not in said
 
 
+def test_rows_beyond_the_most_that_are_used_are_counted(tmp_path, capsys):
+    data = write(tmp_path / "d", validation=rows(*[(f"v{i}", "x") for i in range(7)]))
+    remarks = [
+        "validation: the first 3 of 7 rows are used (--validation-rows)",
+        "test: the first 1 of 2 rows are used (--test-rows)",
+    ]
+    for most, test, says in ((3, True, remarks), (3, False, remarks[:1]), (7, 0, [])):
+        few = {"validation_rows": most, "test_rows": 1, "test": bool(test)}
+        settings = Settings(data, "out", profile="tiny", **few)
+        splits = read_rows(settings, complete(settings))
+        assert len(splits["validation"]) == most and len(splits["test"]) == 1
+        said = capsys.readouterr().err.splitlines()
+        assert [x for x in said if "are used" in x] == [f"finetune: {x}" for x in says]
+
+
 def test_a_run_without_a_loss_says_so_too(tmp_path, capsys):
     read(write(tmp_path / "d"))
     assert "train: max_length 128 of 2 rows: nothing is cut" in capsys.readouterr().err

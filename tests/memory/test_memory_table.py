@@ -79,6 +79,18 @@ def test_the_largest_batch_fits_and_one_row_more_does_not(gib):
     assert f"{gib:g} GiB: {rows} rows fit" in line and f"{rows + 1} rows take" in line
 
 
+def test_where_all_rows_that_are_tried_fit_nothing_is_said_of_more():
+    """More than 65,536 are not tried; one row less memory, and the limit is named."""
+    needed = (predict(TINY, "lora", 65_536, 8).total + CONTEXT) / GIB
+    for gib in (needed, 100_000):
+        rows, line = memory.largest_batch(TINY, "lora", 8, gib)
+        assert rows == 65_536 and "rows take" not in line
+        fit = f"65,536 rows fit ({needed:.2f} GiB), more were not tried"
+        assert line == f"{gib:g} GiB: {fit}"
+    rows, line = memory.largest_batch(TINY, "lora", 8, needed - 1e-4)
+    assert rows < 65_536 and f"{rows + 1:,} rows take" in line
+
+
 def test_where_no_row_fits_it_says_what_would_help():
     rows, line = memory.largest_batch("Llama-3.1-8B", "lora", 512, 14.6)
     assert rows == 0 and line.startswith("14.6 GiB: not even one row fits, which takes")

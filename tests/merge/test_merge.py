@@ -18,6 +18,7 @@ from helpers.models import ModelError, fingerprint, load_model
 # PEFT 0.21.2 still asks transformers by the old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
 ADAPTER = ROOT / "data" / "checkpoints" / "tickets-lora"
+UNUSED = 0  # a token that no answer holds
 
 
 @pytest.fixture
@@ -42,10 +43,12 @@ def refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_merged_model_is_the_trained_one_on_its_own(tmp_path, capsys):
+def test_the_merged_model_is_the_trained_one_on_its_own(tmp_path, capsys, monkeypatch):
     from transformers import AutoModelForCausalLM
 
     output = tmp_path / "merged"
+    own = merging.stop_ids
+    monkeypatch.setattr(merging, "stop_ids", lambda *model: [*own(*model), UNUSED])
     merge(["--adapter", str(ADAPTER), "--output", str(output), "--rows", "3"])
     proof = json.loads((output / "merge.json").read_text())
     assert (
@@ -57,6 +60,8 @@ def test_the_merged_model_is_the_trained_one_on_its_own(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "3 of 3 answers are equal" in said and "the base is untouched" in said
     model = AutoModelForCausalLM.from_pretrained(output)
+    stop = json.loads((output / "generation_config.json").read_text())["eos_token_id"]
+    assert stop[-1] == UNUSED and len(stop) > 1  # all that ends an answer
     assert type(model).__name__ == "Phi3ForCausalLM" and model.dtype == torch.float32
     assert {"tokenizer.json", "chat_template.jinja"} <= {
         f.name for f in output.iterdir()
@@ -112,6 +117,14 @@ def test_a_model_that_lost_its_adapter_is_not_written(refused, monkeypatch):
     line = refused("--adapter", ADAPTER, "--rows", "2")
     assert "the merged model is another one, nothing was written" in line
     assert "100.0% of what the adapter changes; 0 of 2 answers are equal" in line
+
+
+@pytest.mark.slow
+def test_a_base_that_changes_meanwhile_is_refused(refused, monkeypatch):
+    prints = iter(["a" * 64, "b" * 64])
+    monkeypatch.setattr(merging, "fingerprint", lambda model: next(prints))
+    line = refused("--adapter", ADAPTER, "--rows", "1")
+    assert line == "the base changed meanwhile: aaaaaaaa, now bbbbbbbb"
 
 
 def test_no_precision_is_taken_in_silence(adapter, refused):

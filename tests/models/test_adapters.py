@@ -117,6 +117,18 @@ DAMAGES = {
         "lora_alpha 1, the adapter was trained with 8",
     ),
     "another rank": (reset(r=8), "r 8, the adapter was trained with 4"),
+    "rslora": (
+        reset(use_rslora=True),
+        "use_rslora True, the adapter was trained with False",
+    ),
+    "an alpha of a layer": (
+        reset(alpha_pattern={"q_proj": 99}),
+        "alpha_pattern {'q_proj': 99}, the adapter was trained with {}",
+    ),
+    "a rank of a layer": (
+        reset(rank_pattern={"none": 2}),
+        "rank_pattern {'none': 2}, the adapter was trained with {}",
+    ),
     "no LoRA": (
         reset(peft_type="IA3"),
         "must hold a LoRA adapter, its peft_type is IA3",
@@ -191,11 +203,35 @@ def test_without_metrics_the_card_is_asked(copy):
     load_adapter(build_model(), copy)
     with pytest.raises(ModelError, match="needs tiny in float32 with the fingerprint"):
         load_adapter(build_model(seed=1), copy)
-    reset(lora_alpha=1)(copy)
-    with pytest.raises(
-        ModelError, match="lora_alpha 1, the adapter was trained with 8"
-    ):
+    for name in ("another alpha", "rslora", "an alpha of a layer"):
+        damage, says = DAMAGES[name]
+        before = (copy / SETTINGS).read_text()
+        damage(copy)
+        with pytest.raises(ModelError, match=says):
+            load_adapter(build_model(), copy)
+        (copy / SETTINGS).write_text(before)
+
+
+def test_what_the_card_says_of_the_scale_counts(copy):
+    (copy / "metrics.json").unlink()
+    card = (copy / "README.md").read_text()
+    row = "| rank, alpha | 4, 8 |\n"
+    (copy / "README.md").write_text(card.replace(row, f"{row}| use_rslora | true |\n"))
+    with pytest.raises(ModelError, match="use_rslora False, .* trained with True"):
         load_adapter(build_model(), copy)
+    reset(use_rslora=True)(copy)
+    load_adapter(build_model(), copy)
+    (copy / "README.md").write_text(card.replace(row, f"{row}| use_rslora | yes |\n"))
+    with pytest.raises(ModelError, match="README.md: .*use_rslora.* must be JSON"):
+        load_adapter(build_model(), copy)
+
+
+def test_a_key_that_nobody_names_is_pefts_default(copy):
+    """An adapter_config.json of an older PEFT lacks some."""
+    config = json.loads((copy / SETTINGS).read_text())
+    del config["use_rslora"], config["alpha_pattern"]
+    write_json(copy / SETTINGS, config)
+    load_adapter(build_model(), copy)
 
 
 def test_another_base_or_precision_is_refused(saved, tmp_path):
