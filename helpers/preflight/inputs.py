@@ -1,0 +1,34 @@
+"""What the command's flags give to the checks, loaded."""
+
+from argparse import Namespace
+from dataclasses import replace
+
+from helpers.config import load_profile
+from helpers.formatting import load_splits, parse_map
+
+
+def gather(flags: Namespace) -> dict:
+    """The inputs of `check` that the flags name. Raises UserError."""
+    from helpers.models import load_tokenizer, quiet
+
+    quiet()
+    profile = load_profile(flags.profile, flags.model)
+    if flags.qlora:
+        profile = replace(profile, model=profile.qlora_model)
+    inputs = {"profile": profile, "group": flags.group}
+    inputs["arguments"] = arguments_of(profile)
+    if flags.adapter:
+        inputs |= {"adapter": flags.adapter, "base": profile.model}
+    if flags.data:
+        names = parse_map(flags.map) if flags.map else None
+        options = {"group": flags.group, "columns": names, "lines": True}
+        inputs["splits"] = load_splits(flags.data, **options)
+    inputs["tokenizer"] = load_tokenizer(profile)
+    return inputs
+
+
+def arguments_of(profile):
+    """The SFTConfig that a profile's training_config makes."""
+    from trl import SFTConfig
+
+    return SFTConfig(**profile.training_config)

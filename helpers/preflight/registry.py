@@ -1,0 +1,134 @@
+"""The checks by name, and `check`, which runs those whose inputs are there.
+
+A check is a generator of findings; the names of its parameters say what it needs, and
+one with a default it can do without. What it returns is what it looked at, "2,000
+rows". A derived input is made of others, once for all checks that need it.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from helpers.preflight.report import Report
+
+# The modules that hold checks, in the order in which they run.
+MODULES = ("data",)
+INPUTS = (  # what may be given to `check`; the brief form of each stands there
+    *("splits", "tokenizer", "encoded", "model", "arguments", "adapter", "base"),
+    *("answers", "profile", "memory", "lengths", "group"),
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check: its function, the codes of its findings, and what it looks at."""
+
+    run: Callable
+    codes: tuple[str, ...]
+    about: str
+
+    @property
+    def name(self) -> str:
+        """Its first code."""
+        return self.codes[0]
+
+    @property
+    def needs(self) -> list[str]:
+        """The inputs without which it does not run."""
+        return _needs(self.run)
+
+
+CHECKS: list[Check] = []
+DERIVED: dict[str, Callable] = {}
+
+
+def check_of(*codes: str, about: str) -> Callable:
+    """Registers a check under the codes of its findings.
+
+    about: what is looked at, as the list of checks has it.
+    """
+
+    def register(function: Callable) -> Callable:
+        CHECKS.append(Check(function, codes, about))
+        return function
+
+    return register
+
+
+def derived(function: Callable) -> Callable:
+    """Registers an input, by the function's name, that it makes of other inputs."""
+    DERIVED[function.__name__] = function
+    return function
+
+
+def all_checks() -> list[Check]:
+    """Every check there is."""
+    for module in MODULES:
+        importlib.import_module(f"helpers.preflight.{module}")
+    return CHECKS
+
+
+def check(*, only=None, **inputs) -> Report:
+    """The report of every check whose inputs are given.
+
+    only: names of checks, to run no others. splits: of `formatting.load_splits`, with
+        lines=True for their lines. tokenizer. encoded: rows as they are trained, each
+        with input_ids and labels. model: a live one, with or without adapter.
+    arguments: SFTConfig or TrainingArguments. adapter: a folder. base: of the adapter:
+        a folder, a Hub id, or a live model. answers: the inputs of a generation.
+    profile: a Profile. memory: GiB of the device. group: a column that tells whole
+        sources apart. What is None counts as not given.
+    Raises TypeError for an input that no check knows.
+    """
+    if unknown := inputs.keys() - {*INPUTS}:
+        raise TypeError(f"no check takes {unknown.pop()!r}: known are {INPUTS}")
+    given = {name: value for name, value in inputs.items() if value is not None}
+    report = Report()
+    for one in all_checks():
+        if only is not None and one.name not in only:
+            continue
+        if lacking := [n for need in one.needs for n in _lacking(need, given)]:
+            report.not_run[one.name] = list(dict.fromkeys(lacking))
+            continue
+        _run(one, given, report)
+    return report
+
+
+def _run(one: Check, given: dict, report: Report) -> None:
+    """Runs one check, and notes what it found and looked at."""
+    names = inspect.signature(one.run).parameters
+    steps = one.run(**{n: _made(n, given) for n in names if not _lacking(n, given)})
+    while True:
+        try:
+            finding = next(steps)
+        except StopIteration as end:
+            report.checked[one.name] = end.value or ""
+            return
+        assert finding.code in one.codes, f"{one.name} has no code {finding.code}"
+        report.findings.append(finding)
+
+
+def _needs(function: Callable) -> list[str]:
+    """The parameters without a default."""
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty]
+
+
+def _lacking(name: str, given: dict) -> list[str]:
+    """The inputs that are missing to have one of this name."""
+    if name in given:
+        return []
+    if name not in DERIVED:
+        return [name]
+    return [n for need in _needs(DERIVED[name]) for n in _lacking(need, given)]
+
+
+def _made(name: str, given: dict):
+    """An input as it was given, or made of others and kept."""
+    if name not in given:
+        make = DERIVED[name]
+        names = inspect.signature(make).parameters
+        parts = {n: _made(n, given) for n in names if not _lacking(n, given)}
+        given[name] = make(**parts)
+    return given[name]

@@ -1,0 +1,81 @@
+"""What the checks found, and what they looked at."""
+
+import json
+from dataclasses import asdict, dataclass, field
+
+RUINS, WARNS = "ruins", "warns"
+LEVELS = (RUINS, WARNS)  # a finding that ruins a run stops `helpers.finetune`
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a check found. str(): one line.
+
+    code: of `check_of`. level: one of LEVELS. where: "path:line", or a part of the run.
+    what: is there; why: it matters; mend: what to do about it.
+    """
+
+    code: str
+    level: str
+    where: str
+    what: str
+    why: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what} ({self.code}): {self.mend}"
+
+
+@dataclass
+class Report:
+    """What `check` found. str(): for a terminal.
+
+    checked: {name of a check that ran: what it looked at, "" for no number}.
+    not_run: {name of a check: the inputs that it lacked}.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    checked: dict[str, str] = field(default_factory=dict)
+    not_run: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def codes(self) -> set[str]:
+        """The codes of all findings."""
+        return {finding.code for finding in self.findings}
+
+    @property
+    def ruins(self) -> list[Finding]:
+        """The findings that ruin a run."""
+        return [finding for finding in self.findings if finding.level == RUINS]
+
+    def table(self):
+        """The findings as a pandas.DataFrame, a row each."""
+        import pandas as pd
+
+        columns = list(Finding.__dataclass_fields__)
+        return pd.DataFrame([asdict(f) for f in self.findings], columns=columns)
+
+    def to_json(self) -> str:
+        """All of it as JSON."""
+        return json.dumps(asdict(self), indent=1)
+
+    def __str__(self) -> str:
+        lines = [self.summary()]
+        for finding in self.findings:
+            lines += ["", f"{finding.level}: {finding.code}, {finding.where}"]
+            lines += [f"  {finding.what}", f"  why: {finding.why}"]
+            lines += [f"  mend: {finding.mend}"]
+        looked = (f"{n} ({of})" if of else n for n, of in self.checked.items())
+        lines += ["", f"checked: {', '.join(looked) or 'nothing'}"]
+        if self.not_run:
+            lacking = sorted(
+                {name for names in self.not_run.values() for name in names}
+            )
+            names = ", ".join(self.not_run)
+            lines += [f"not checked for want of {', '.join(lacking)}: {names}"]
+        return "\n".join(lines)
+
+    def summary(self) -> str:
+        """One line: how many checks, how many findings."""
+        ruin = f", {len(self.ruins):,} of which ruin the run" if self.ruins else ""
+        return f"{len(self.checked):,} checks: {len(self.findings):,} findings{ruin}"
