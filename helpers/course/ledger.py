@@ -6,7 +6,7 @@ Reads the run's course.json and executed notebooks. Writes data/results/ (one JS
 lesson, profile and machine, and the pictures), the "Measured" line at the head of each
 lesson, and the table of results in README.md. Nothing of these is written by hand.
 --pages only brings the pages up to date, with the public address of the course too,
-and with what is predicted for the profiles of GPUs (predicted.json).
+and with what is predicted for the profiles of GPUs (predicted.json, cards.json).
 """
 
 import base64
@@ -31,7 +31,7 @@ RESULTS = ROOT / "data" / "results"
 PICTURES = {("03_finetune_with_lora", "after-figure"): "before_after.png"}
 PICTURED = "small"
 BEGIN, END = "<!-- results: make pages -->", "<!-- end of results -->"
-PREDICTED = "predicted.json"
+PREDICTED, BY_CARD = "predicted.json", "cards.json"
 RESULTS_TABLE = re.compile(f"{BEGIN}\n.*?{END}", re.DOTALL)
 HEADS = ("lesson", "profile, machine", "seconds", "peak memory")
 HEADS += ("exact match before", "after", "training")
@@ -63,7 +63,8 @@ def read_ledger(folder=RESULTS) -> list[dict]:
 
 
 def predict(folder=RESULTS) -> None:
-    """Writes the minutes and GiB that each lesson is predicted to take on each card."""
+    """Writes what lessons are predicted to take on each card, and the costs by card."""
+    from helpers.course.cards import card_rows
     from helpers.memory import CARDS, lesson_minutes, lesson_peaks
 
     rows = []
@@ -74,6 +75,7 @@ def predict(folder=RESULTS) -> None:
             row |= {"minutes": round(minutes[lesson], 1), "moment": peak.name}
             rows.append(row | {"gib": round(peak.bytes / GIB, 1)})
     write_json(folder / PREDICTED, rows)
+    write_json(folder / BY_CARD, card_rows(RESULTS))
 
 
 def store(rows: list[dict], folder=RESULTS) -> None:

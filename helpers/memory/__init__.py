@@ -7,7 +7,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "prediction": ["largest_batch", "predict", "size"],
         "controls": ["calculator"],
-        "lessons": ["CARDS", "lesson_minutes", "lesson_peaks"],
+        "lessons": [
+            "CARDS",
+            "EPOCH",
+            "MEAN",
+            "lesson_minutes",
+            "lesson_peaks",
+            "training_run",
+        ],
         "measured": ["kept_bytes", "measured_bytes", "stored_bytes"],
     },
 )

@@ -180,6 +180,17 @@ def _shapes(name: str) -> tuple:
     return model, [d_in * d_out for d_in, d_out in linear_shapes(model).values()]
 
 
+def training_run(profile: str, key: str, method: str, card: Card) -> tuple[str, Moment]:
+    """(the model's name, one epoch of the tickets) with a profile's settings on a card.
+
+    key, method: as for `Plan`.
+    """
+    plan = Plan(profile, key)
+    plan.card = card
+    plan.train(method=method)
+    return plan.name, plan.moments[-1]
+
+
 def answering_bytes(model, batch: int, prompt: int, new: int) -> int:
     """Bytes beside the weights, where prompts are read or the last token is written.
 
