@@ -13,8 +13,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "adapters": [
             "changes_base",
             "check_adapter",
+            "check_base",
+            "check_keys",
+            "check_scale",
+            "check_trained",
             "claims",
             "load_adapter",
+            "read_weights",
         ],
         "integrity": ["ModelError", "check_checkpoint", "read_whole"],
         "loading": [
@@ -38,7 +43,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "cpu_training": ["train_fast_on_cpu"],
         "small": ["fetch_small_model"],
-        "tokens": ["answer_end", "check_template", "let_think"],
+        "tokens": ["answer_end", "check_rows", "check_template", "let_think"],
         "shapes": ["CONFIGS", "linear_shapes", "meta_model"],
     },
 )

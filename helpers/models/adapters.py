@@ -33,6 +33,17 @@ def check_adapter(folder: str | Path, config=None) -> dict:
     is not as in metrics.json or, without that file, on the card.
     """
     folder = Path(folder)
+    check_scale(folder)
+    check_trained(folder)
+    if config is not None:
+        with torch.device("meta"):
+            base = transformers.AutoModelForCausalLM.from_config(config)
+        check_keys(base, folder)
+    return _read(folder / CONFIG)
+
+
+def check_scale(folder: Path) -> None:
+    """Raises ModelError unless a LoRA's scale is that of its training, where known."""
     settings = _read(folder / CONFIG)
     trained = claims(folder)["settings"].get("peft_config") or {}
     if (kind := settings.get("peft_type")) != "LORA":
@@ -43,12 +54,6 @@ def check_adapter(folder: str | Path, config=None) -> dict:
             what = f"{folder / CONFIG} has {key} {here}"
             way = "restore the file"
             raise ModelError(f"{what}, the adapter was trained with {said}: {way}")
-    _check_values(folder)
-    if config is not None:
-        with torch.device("meta"):
-            base = transformers.AutoModelForCausalLM.from_config(config)
-        _check_keys(base, folder)
-    return settings
 
 
 def load_adapter(
@@ -64,9 +69,23 @@ def load_adapter(
     from peft import PeftModel
 
     check_adapter(folder)
-    known, base = claims(Path(folder)), model
-    if isinstance(model, PeftModel):
-        base = model.get_base_model()
+    check_base(model, Path(folder))
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    with torch.device("meta"):
+        check_keys(type(base)(base.config), Path(folder))
+    if base is not model:
+        model.load_adapter(str(folder), name, is_trainable=trainable)
+        return model
+    options = {"adapter_name": name, "is_trainable": trainable}
+    return PeftModel.from_pretrained(model, str(folder), **options)
+
+
+def check_base(model, folder: Path) -> None:
+    """Raises ModelError unless a model is the base of an adapter, where that is known.
+
+    model: the base, with or without adapters on it.
+    """
+    known = claims(folder)
     wanted = known["base"].get("fingerprint")
     if wanted and (found := fingerprint(model)) != wanted:
         trained = known["settings"]
@@ -74,16 +93,9 @@ def load_adapter(
         needs = f"needs {known['base'].get('model')} in {precision}"
         raise ModelError(
             f"the adapter in {folder} {needs} with the fingerprint {wanted[:8]}, got "
-            f"{base.dtype} and {found[:8]}: load the base that it was trained on, "
+            f"{model.dtype} and {found[:8]}: load the base that it was trained on, "
             "unmerged, in that precision"
         )
-    with torch.device("meta"):
-        _check_keys(type(base)(base.config), Path(folder))
-    if base is not model:
-        model.load_adapter(str(folder), name, is_trainable=trainable)
-        return model
-    options = {"adapter_name": name, "is_trainable": trainable}
-    return PeftModel.from_pretrained(model, str(folder), **options)
 
 
 def changes_base(settings: dict) -> str:
@@ -136,8 +148,8 @@ def _read(path: Path) -> dict:
     return found
 
 
-def _check_values(folder: Path) -> None:
-    """Raises ModelError for weights unreadable or not finite, or a B of zero."""
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors of an adapter. Raises ModelError: unreadable, or not finite."""
     path = folder / WEIGHTS
     if not path.exists() and (folder / "adapter_model.bin").exists():
         what = f"{folder} holds its weights as a pickle, which may run code"
@@ -151,13 +163,20 @@ def _check_values(folder: Path) -> None:
     for key, weight in weights.items():
         if not weight.isfinite().all():
             raise ModelError(f"{path}: {key} holds values that are not finite")
+    return weights
+
+
+def check_trained(folder: Path) -> None:
+    """Raises ModelError for weights unreadable or not finite, or a B of zero."""
+    weights = read_weights(folder)
     bs = {k: w for k, w in weights.items() if "lora_B" in k or "lora_embedding_B" in k}
     if idle := [key for key, weight in bs.items() if not weight.any()]:
         what = f"{len(idle)} of {len(bs)} matrices B are zero, such as {idle[0]}"
-        raise ModelError(f"{path}: {what}: they change nothing, they were not trained")
+        why = "they change nothing, they were not trained"
+        raise ModelError(f"{folder / WEIGHTS}: {what}: {why}")
 
 
-def _check_keys(skeleton, folder: Path) -> None:
+def check_keys(skeleton, folder: Path) -> None:
     """Raises ModelError unless the keys and shapes of a file are those of a model.
 
     skeleton: on the meta device; PEFT changes it.
