@@ -1,11 +1,18 @@
 """Is the model better? Exact match and field accuracy, with intervals.
 
 An answer of the course is a JSON object and is scored field by field too; any other
-text is scored by exact match alone.
+text is scored by exact match alone, or by a scorer of your own:
+
+    def rubric(expected: str, answer: str) -> dict[str, bool]:
+        return {"polite": "Dear" in answer, "short": len(answer.split()) <= 60}
+
+It may also return one number. Numbers go from 0, wrong, to 1, right.
 """
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -16,6 +23,9 @@ from helpers.evaluation.json_answer import json_object, same_value
 from helpers.evaluation.likelihood import perplexity
 from helpers.formatting import encode, read_chat
 
+# Names that a scorer cannot give: they are those of other figures beside its own.
+OWN = ("exact_match", "valid_json", "stopped", "validation_loss", "intervals")
+
 
 @dataclass
 class Report:
@@ -23,7 +33,9 @@ class Report:
 
     exact_match, valid_json, stopped: share of the n answers that are the expected text,
         are a JSON object, were ended by the model (None where that is not known).
-    field_accuracy: {field: share}, over the fields of the expected JSON objects.
+        With a scorer valid_json is None too.
+    field_accuracy: {field: share}, over the fields of the expected JSON objects, or
+        over what a scorer names; "score" where it returns one number.
     intervals: {metric or field: (low, high)}, 95 %, by bootstrap.
     rows: a dict a row: prompt, expected, answer, exact_match, valid_json, stopped,
         fields ({field: hit}).
@@ -33,19 +45,20 @@ class Report:
 
     n: int
     exact_match: float
-    valid_json: float
+    valid_json: float | None
     stopped: float | None
     field_accuracy: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     rows: list[dict] = field(repr=False)
     perplexity: float | None = None
     seconds: float = 0.0
+    scorer: Callable | None = field(default=None, repr=False)
 
     def metrics(self) -> dict[str, float]:
         """Every share by name: exact_match, the fields, valid_json, stopped."""
         shares = {"exact_match": self.exact_match, **self.field_accuracy}
-        shares["valid_json"] = self.valid_json
-        return shares if self.stopped is None else shares | {"stopped": self.stopped}
+        shares |= {"valid_json": self.valid_json, "stopped": self.stopped}
+        return {name: share for name, share in shares.items() if share is not None}
 
     def table(self) -> pd.DataFrame:
         """One row a metric; columns share, low, high."""
@@ -57,37 +70,47 @@ class Report:
         """The Report of the first n rows."""
         keys = ("expected", "answer", "prompt", "stopped")
         columns = [[row[key] for row in self.rows[:n]] for key in keys]
-        return score(*columns[:3], stopped=None if self.stopped is None else columns[3])
+        stopped = None if self.stopped is None else columns[3]
+        return score(*columns[:3], stopped=stopped, scorer=self.scorer)
 
 
 def score(
-    expected: list[str], answers: list[str], prompts=None, stopped=None, seconds=0.0
+    expected: list[str],
+    answers: list[str],
+    prompts=None,
+    stopped=None,
+    seconds=0.0,
+    scorer: Callable | None = None,
 ) -> Report:
     """The Report of answers against the expected ones.
 
     Exact match: the same text, white space at its ends aside. Field accuracy: the same
     key with the same JSON value; what is not a JSON object has no field right.
-    Raises ValueError for lists that are empty or differ in length.
+    scorer: scorer(expected, answer) takes the place of the fields.
+    Raises ValueError for lists that are empty or differ in length, and for what a
+    scorer may not return.
     """
     count = len(expected)
     if not count or count != len(answers):
         rule = "requires as many answers as expected ones, 1 or more"
         raise ValueError(f"{rule}: got {len(answers)} answers, {count} expected")
     columns = (prompts or [None] * count, expected, answers, stopped or [None] * count)
-    rows = [_score_row(*row) for row in zip(*columns, strict=True)]
+    rows = [_score_row(*row, scorer) for row in zip(*columns, strict=True)]
     fields = dict.fromkeys(name for row in rows for name in row["fields"])
     hits = {"exact_match": [row["exact_match"] for row in rows]}
     hits |= {name: [row["fields"].get(name, False) for row in rows] for name in fields}
-    hits["valid_json"] = [row["valid_json"] for row in rows]
+    if scorer is None:
+        hits["valid_json"] = [row["valid_json"] for row in rows]
     return Report(
         n=count,
         exact_match=_mean(hits["exact_match"]),
-        valid_json=_mean(hits["valid_json"]),
+        valid_json=None if scorer else _mean(hits["valid_json"]),
         stopped=_mean(stopped) if stopped else None,
         field_accuracy={name: _mean(hits[name]) for name in fields},
         intervals={name: bootstrap_interval(values) for name, values in hits.items()},
         rows=rows,
         seconds=seconds,
+        scorer=scorer,
     )
 
 
@@ -97,12 +120,13 @@ def evaluate(
     examples,
     max_new_tokens: int = 80,
     with_perplexity: bool = False,
+    scorer: Callable | None = None,
     **options,
 ) -> Report:
     """Lets the model answer every example, greedily, and scores the answers.
 
     examples: what `formatting.to_messages` takes, or a split of `load_splits`.
-    options: of `generate_with_stops`.
+    scorer: as in `score`. options: of `generate_with_stops`.
     """
     chats = [read_chat(example) for example in examples]
     prompts = [chat.messages[:-1] for chat in chats]
@@ -116,7 +140,7 @@ def evaluate(
     for place, chat in enumerate(chats):
         if "reasoning_content" in chat.messages[-1]:  # thoughts are free
             answers[place] = answers[place].rpartition("</think>")[2]
-    report = score(expected, answers, prompts, stopped, seconds)
+    report = score(expected, answers, prompts, stopped, seconds, scorer)
     if with_perplexity:
         report.perplexity = perplexity(model, tokenizer, examples)
     return report
@@ -143,9 +167,12 @@ def _expected(tokenizer, chat) -> str:
     return text.rpartition("</think>")[2]
 
 
-def _score_row(prompt, expected: str, answer: str, stopped: bool | None) -> dict:
+def _score_row(
+    prompt, expected: str, answer: str, stopped: bool | None, scorer: Callable | None
+) -> dict:
     """One row of a Report."""
     wanted, got = json_object(expected) or {}, json_object(answer)
+    fields = {name: same_value(got or {}, name, wanted[name]) for name in wanted}
     return {
         "prompt": prompt,
         "expected": expected,
@@ -153,5 +180,15 @@ def _score_row(prompt, expected: str, answer: str, stopped: bool | None) -> dict
         "exact_match": answer.strip() == expected.strip(),
         "valid_json": got is not None,
         "stopped": stopped,
-        "fields": {name: same_value(got or {}, name, wanted[name]) for name in wanted},
+        "fields": _marks(scorer(expected, answer)) if scorer else fields,
     }
+
+
+def _marks(given) -> dict[str, float]:
+    """What a scorer returned, by name. Raises ValueError."""
+    marks = dict(given) if isinstance(given, Mapping) else {"score": given}
+    for name, value in marks.items():
+        if name in OWN or not (isinstance(value, Real | np.bool_) and 0 <= value <= 1):
+            rule = "a scorer must return numbers from 0 to 1, by names of their own"
+            raise ValueError(f"{rule}: got {name} = {value!r}")
+    return marks

@@ -38,11 +38,13 @@ class Watch(TrainerCallback):
     """At each evaluation, scores the answers to a few validation rows, by field.
 
     Says them on stderr, epochs beside updates, and leaves them in the log history.
-    rows: of the validation split; longest: tokens that an answer may take.
+    rows: of the validation split; longest: tokens that an answer may take; scorer: as
+        in `evaluation.score`.
     """
 
-    def __init__(self, trainer, rows, longest: int) -> None:
+    def __init__(self, trainer, rows, longest: int, scorer=None) -> None:
         self.trainer, self.rows, self.longest = trainer, rows, longest
+        self.scorer = scorer
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         rows, updates = len(self.trainer.train_dataset), state.max_steps
@@ -55,7 +57,7 @@ class Watch(TrainerCallback):
         if not state.is_world_process_zero:
             return
         parts = (self.trainer.model, self.trainer.processing_class, self.rows)
-        report = evaluate(*parts, self.longest)
+        report = evaluate(*parts, self.longest, scorer=self.scorer)
         found = {"exact_match": report.exact_match, **report.field_accuracy}
         state.log_history[-1]["scores"] = found
         shares = ", ".join(f"{n.replace('_', ' ')} {s:.0%}" for n, s in found.items())

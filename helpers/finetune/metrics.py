@@ -44,11 +44,13 @@ def scores(validation_loss: float, report: Report) -> dict:
     """{name: value} of one model: its loss in nats a token, shares from 0 to 1.
 
     Field shares, and that of valid JSON, only where the expected answers are JSON
-    objects. "intervals" holds {name: [low, high]}, 95 %.
+    objects; or what a scorer names. "intervals" holds {name: [low, high]}, 95 %.
     """
     shares = {"exact_match": report.exact_match, "stopped": report.stopped}
     if report.field_accuracy:
-        shares |= report.field_accuracy | {"valid_json": report.valid_json}
+        shares |= report.field_accuracy
+        if report.valid_json is not None:  # no scorer of the reader's own
+            shares["valid_json"] = report.valid_json
     intervals = {n: list(report.intervals[n]) for n in shares if n in report.intervals}
     return {"validation_loss": validation_loss, **shares, "intervals": intervals}
 

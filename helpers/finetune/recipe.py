@@ -65,7 +65,7 @@ def run(settings: Settings) -> dict:
             folder.begin(identity)
             # B is zero: the model is still exactly the base.
             scored = "test" if settings.test else "validation"
-            look = partial(measure, trainer, splits, scored)
+            look = partial(measure, trainer, splits, scored, settings.scorer)
             before = folder.kept(f"before-{scored}.json", look)
         trainer.args.distributed_state.wait_for_everyone()
         train(trainer, folder, stop, settings.patience)
@@ -107,6 +107,7 @@ def identify(settings: Settings, profile: Profile, splits: DatasetDict) -> dict:
         "model": shown_model(profile.qlora_model if settings.qlora else profile.model),
         "dtype": profile.dtype,
         "patience": settings.patience,
+        "scorer": getattr(settings.scorer, "__name__", None),
         "rows": {name: len(rows) for name, rows in splits.items()},
         "data_sha256": digest(splits),
         "training_config": config,
@@ -149,7 +150,7 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     check_head(trainer.model)
     if settings.patience is not None:
         trainer.add_callback(EarlyStoppingCallback(settings.patience))
-    watch(trainer, splits["validation"])
+    watch(trainer, splits["validation"], settings.scorer)
     train_in_float32(trainer.model)
     train_fast_on_cpu(trainer)
     if args.process_index == 0 and (missed := left_out(trainer.model)):
@@ -167,16 +168,16 @@ def check_head(model) -> None:
         )
 
 
-def watch(trainer, rows) -> None:
+def watch(trainer, rows, scorer=None) -> None:
     """Lets the trainer score a few validation rows at each evaluation, and say so."""
     from helpers.finetune.callbacks import Watch
 
     few = rows.select(range(min(WATCHED, len(rows))))
     longest = longest_answer(trainer.processing_class, few)
-    trainer.add_callback(Watch(trainer, few, longest))
+    trainer.add_callback(Watch(trainer, few, longest, scorer))
 
 
-def measure(trainer, splits: DatasetDict, scored: str) -> dict:
+def measure(trainer, splits: DatasetDict, scored: str, scorer=None) -> dict:
     """Validation loss and scores of the model as it is, by name.
 
     scored: the split whose rows are answered. Not with trainer.evaluate(): called
@@ -190,7 +191,8 @@ def measure(trainer, splits: DatasetDict, scored: str) -> dict:
     loss = math.log(perplexity(model, tokenizer, splits["validation"], batch_size))
     longest = longest_answer(tokenizer, splits["validation"], rows)
     progress = not trainer.args.disable_tqdm
-    report = evaluate(model, tokenizer, rows, longest, progress=progress)
+    options = {"scorer": scorer, "progress": progress}
+    report = evaluate(model, tokenizer, rows, longest, **options)
     return scores(loss, report)
 
 

@@ -78,10 +78,10 @@ def check_limit(name: str, found, window: int) -> None:
 
 
 def choose_rows(splits: DatasetDict, settings: Settings) -> DatasetDict:
-    """The splits, validation and test cut to as many rows as the settings allow."""
-    for name in ("validation", "test"):
-        most = min(getattr(settings, f"{name}_rows"), len(splits[name]))
-        splits[name] = splits[name].select(range(most))
+    """The splits, each cut to as many rows as the settings allow."""
+    for name, rows in splits.items():
+        most = getattr(settings, f"{name}_rows") or len(rows)
+        splits[name] = rows.select(range(min(most, len(rows))))
     return splits
 
 

@@ -67,6 +67,7 @@ class Settings:
         `load_splits`.
     patience: evaluations without a lower validation loss until the run stops and the
         best adapter is kept; None trains to the end.
+    scorer: as in `evaluation.score`, for answers of which many are right.
     overrides: {section: {key: value}}, as `read_overrides` returns.
     """
 
@@ -80,11 +81,13 @@ class Settings:
     map: str | None = _flag("columns: question=prompt,answer=completion", None)
     group: str | None = _flag("a column: its rows of one value in one split", None)
     patience: int | None = _flag("evaluations without progress until it stops", None)
+    train_rows: int | None = _flag("rows at most (default: all)", None)
     validation_rows: int = _flag("rows at most (default: %(default)s)", 200)
     test_rows: int = _flag("rows at most (default: %(default)s)", 400)
     test: bool = _flag("score the test split, not validation", False)
     resume: bool = _flag("go on with the run in --output, or start it", False)
     overrides: dict[str, dict] = field(default_factory=dict)
+    scorer: Callable | None = None
 
 
 def parse(argv: list[str] | None, description: str) -> Settings:
@@ -124,7 +127,7 @@ def complete(settings: Settings) -> Profile:
     Raises ConfigError for an unknown profile, RunError for a key that is unknown or
     not the user's to set.
     """
-    for name in ("validation_rows", "test_rows", "patience"):
+    for name in ("train_rows", "validation_rows", "test_rows", "patience"):
         if (value := getattr(settings, name)) is not None and value < 1:
             flag = name.replace("_", "-")
             raise RunError(f"--{flag} requires 1 or more: got {value}")

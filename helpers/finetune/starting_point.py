@@ -76,6 +76,7 @@ def _trained(profile: Profile, name: str, data: Path, changed: dict) -> Path:
     settings = Settings(data, TRAINED, profile.name, profile.model, **few)
     splits = choose_rows(load_splits(data), settings)
     run = recipe.identify(settings, complete(settings), splits)
+    del run["scorer"]  # none: the name of a folder stays what it was
     # Weights in a folder may change under its name.
     files = sorted(Path(profile.model).glob("*.safetensors"))
     run["files"] = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
