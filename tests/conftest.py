@@ -9,15 +9,19 @@ import contextlib
 import io
 import json
 import os
+import random
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock, Timeout
 
 from helpers import run_command
 from helpers.files import ROOT, write_json
+from tests import warm
 from tests.translations import dealt
 
 pytest_plugins = ["tests.site.browser"]
@@ -58,8 +62,6 @@ LONGEST = (
     "memory/test_memory_table.py",
     "rehearsal/test_rehearsal.py",
 )
-# Those whose programs are forks of one warm process (tests/warm.py), started once.
-WARM = LONGEST[1:5]
 # Marks of tests that are no part of `make test`.
 TIERS = ("rehearsal", "vllm", "llamacpp")
 
@@ -70,19 +72,18 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
-    """As --dist loadfile says, but the modules WARM stay together, too."""
-    if config.option.dist != "loadfile":
-        return None
-    from xdist.scheduler import LoadFileScheduling
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config):
+    """Starts the process of warm programs, for this process and those it starts."""
+    with contextlib.nullcontext() if hasattr(config, "workerinput") else warm.serve():
+        return (yield)
 
-    class Scheduling(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = super()._split_scope(nodeid)
-            return "warm" if file.removeprefix("tests/") in WARM else file
 
-    return Scheduling(config, log)
+def pytest_configure(config):
+    """Adds to the filters of pyproject.toml what would import nbformat there, early."""
+    for name in ("MissingIDFieldWarning", "DuplicateCellId"):
+        line = f"error::nbformat.warnings.{name}"
+        config.addinivalue_line("filterwarnings", line)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -152,18 +153,20 @@ class CourseRun:
 def run_notebooks():
     """run_notebooks(*arguments): `python -m helpers.course`, in this process.
 
-    Returns what it printed; fails the test where a lesson fails.
+    Its lessons start warm, but for the one of cold=. Returns what it printed; fails the
+    test where a lesson fails.
     """
     from helpers.course import command, runner
 
-    def run(*arguments) -> str:
+    def run(*arguments, cold=False) -> str:
         jobs = [] if ALONE else ["--jobs", "1"]
         call = ["--end-with-parent", *jobs, *map(str, arguments)]
         out, err = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                runner, "on_signals", lambda handler: None
-            )  # they are pytest's
+            # Signals are pytest's.
+            patch.setattr(runner, "on_signals", lambda handler: None)
+            if warm.ADDRESS in os.environ and not cold:
+                patch.setattr(runner, "subprocess", warm_subprocess)
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 code = run_command("course", command.main, call)
         if code != 0:
@@ -173,17 +176,38 @@ def run_notebooks():
     return run
 
 
+def warm_worker(command, *, env, cwd, stdin, stdout, stderr, **_) -> warm.Process:
+    """What the course's runner starts in the place of a subprocess.Popen."""
+    assert command[1:3] == ["-m", "helpers.course.worker"]
+    assert (stdin, stdout) == (subprocess.DEVNULL, subprocess.PIPE)
+    reading, writing = os.pipe()
+    with open(os.devnull) as nothing, open(writing, "w") as reports:
+        files = [nothing.fileno(), reports.fileno(), stderr.fileno()]
+        call = ["tests.warm_lesson", *command[3:]]
+        process = warm.Process(call, files, env, cwd)
+    process.stdout = open(reading, encoding="utf-8")
+    return process
+
+
+warm_subprocess = SimpleNamespace(
+    Popen=warm_worker, PIPE=subprocess.PIPE, DEVNULL=subprocess.DEVNULL
+)
+
+
 @pytest.fixture(scope="session")
 def course_run(made_once, run_notebooks):
     """Execute every notebook once on the tiny profile; fail where a lesson fails.
 
     Each test process that needs them takes the longest that none has begun, and waits
-    when all have been.
+    when all have been. One lesson, another at every commit, starts as a reader's does,
+    cold.
     """
+    cold = random.Random(dealt.commit()).choice(dealt.LESSONS)
 
     def execute(lesson, **how):
         def make(folder):
-            said = run_notebooks(lesson, "--profile", "tiny", "--output", folder)
+            call = (lesson, "--profile", "tiny", "--output", folder)
+            said = run_notebooks(*call, cold=lesson == cold)
             (folder / "printed.txt").write_text(said, encoding="utf-8")
 
         return made_once(f"course-{lesson}", make, **how)

@@ -1,0 +1,78 @@
+"""The worker of a lesson and its kernel, both warm; see warm.py and course/worker.py.
+
+Usage: python -m tests.warm_lesson TASK. The kernel is a fork of this process, made
+while it has one thread, which waits to be told what to run.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+
+from jupyter_client.provisioning import local_provisioner
+
+from helpers.course import worker
+from tests.warm import NUMBER, become
+
+
+class Kernel:
+    """What jupyter_client takes for a subprocess.Popen: it waits, then is a kernel."""
+
+    stdin = stdout = stderr = returncode = None
+
+    def __init__(self):
+        own, other = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            own.close()
+            _wait(other)
+        other.close()
+        self.socket = own
+
+    def launch(self, command: list[str], env: dict, cwd=".", **_) -> "Kernel":
+        """Begins `python -m MODULE ARGUMENTS...`, the command of a kernel's spec."""
+        assert command[:2] == [sys.executable, "-m"], command
+        env = env | {"JPY_PARENT_PID": str(os.getpid())}  # with which it ends
+        cwd = os.path.abspath(cwd)
+        data = json.dumps({"call": command[2:], "env": env, "cwd": cwd}).encode()
+        self.socket.sendall(NUMBER.pack(len(data)) + data)
+        return self
+
+    def poll(self) -> int | None:
+        return self._ended(os.WNOHANG)
+
+    def wait(self) -> int:
+        return self._ended(0)
+
+    def _ended(self, how: int) -> int | None:
+        if self.returncode is None and (found := os.waitpid(self.pid, how))[0]:
+            self.returncode = os.waitstatus_to_exitcode(found[1])
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+
+def _wait(caller: socket.socket) -> None:
+    """The kernel, from here to its end."""
+    os.setsid()
+    os.dup2(2, 1)  # reports of the worker are not its
+    asked = caller.recv(NUMBER.size, socket.MSG_WAITALL)
+    if not asked:
+        os._exit(0)
+    task = json.loads(caller.recv(NUMBER.unpack(asked)[0], socket.MSG_WAITALL))
+    caller.close()
+    become(task["call"], (0, 1, 2), task["env"], task["cwd"])
+
+
+if __name__ == "__main__":
+    local_provisioner.launch_kernel = Kernel().launch
+    worker.main(json.loads(sys.argv[1]) | {"parent": os.getppid()})
