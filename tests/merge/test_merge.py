@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from helpers.merge import merging
 from helpers.merge.__main__ import main as merge
 from helpers.merge.proof import check
 from helpers.models import ModelError, fingerprint, load_model
+from tests.warm import Program
 
 # PEFT 0.21.2 still asks transformers by the old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
@@ -25,6 +27,17 @@ UNUSED = 0  # a token that no answer holds
 def adapter(tmp_path):
     """A copy of the shipped adapter, to be changed."""
     return shutil.copytree(ADAPTER, tmp_path / "adapter")
+
+
+@pytest.fixture
+def warm(tmp_path, monkeypatch):
+    """The proof's new process starts warm: a fork that knows nothing of the course."""
+
+    def run(command, cwd, env, **_):
+        return Program(tmp_path / "said", *command[1:], cwd=cwd, env=env).wait()
+
+    own = SimpleNamespace(run=run)
+    monkeypatch.setattr("helpers.merge.proof.subprocess", own)
 
 
 @pytest.fixture
@@ -72,7 +85,7 @@ def test_the_merged_model_is_the_trained_one_on_its_own(tmp_path, capsys, monkey
 
 
 @pytest.mark.slow
-def test_another_precision_is_measured(tmp_path):
+def test_another_precision_is_measured(tmp_path, warm):
     output = tmp_path / "merged"
     proof = merging.merge_adapter(ADAPTER, output, "bfloat16", rows=2)
     assert proof["trained_in"] == "float32" and proof["dtype"] == "bfloat16"
@@ -83,7 +96,7 @@ def test_another_precision_is_measured(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_adapter_of_a_4_bit_base_is_merged_into_those_weights(tmp_path):
+def test_an_adapter_of_a_4_bit_base_is_merged_into_those_weights(tmp_path, warm):
     profile = load_profile("tiny")
     base = load_model(profile, quantized=True)
     known = {"base": {"model": profile.qlora_model, "fingerprint": fingerprint(base)}}
@@ -106,7 +119,7 @@ def test_an_adapter_of_a_4_bit_base_is_merged_into_those_weights(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_model_that_lost_its_adapter_is_not_written(refused, monkeypatch):
+def test_a_model_that_lost_its_adapter_is_not_written(refused, monkeypatch, warm):
     """The negative control: what is saved is the base alone."""
 
     def unload(self, *_, **__):
