@@ -141,7 +141,7 @@ def write(path, text):
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
-    """Lesson 00 with fewer test rows, and a slider at its end."""
+    """Lesson 00 with fewer updates and test rows, and a slider at its end."""
     folder = tmp_path_factory.mktemp("colab")
     python = environment(folder)
     before = versions(python)
@@ -151,7 +151,7 @@ def session(tmp_path_factory):
     (folder / "content").mkdir()
     notebook = folder / "content" / "00_start_here.ipynb"
     nbformat.write(lesson, notebook)
-    few = {"PROFILE": "tiny", "TEST_ROWS": 40}
+    few = {"PROFILE": "tiny", "TRAINING_STEPS": 80, "TEST_ROWS": 40}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIP_NO_COMPILE", "1")  # a third of the time of pip
         patch.delenv("MPLBACKEND", raising=False)

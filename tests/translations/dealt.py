@@ -16,7 +16,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from helpers.course import read_figures, read_ledger
+from helpers.course import read_ledger
 from helpers.files import ROOT
 from translations.checking import COMPLETE
 from translations.edition import languages
@@ -103,8 +103,3 @@ def scores(figures: dict) -> dict:
     found = {k: v for k, v in figures.items() if k.endswith("exact_match")}
     whole = {k: v for k, v in figures.items() if type(v) is int and "second" not in k}
     return found or whole
-
-
-def scores_of(notebook: Path) -> dict:
-    """The `scores` of an executed notebook."""
-    return scores(read_figures(notebook))
