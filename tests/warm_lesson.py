@@ -9,11 +9,13 @@ import os
 import signal
 import socket
 import sys
-
-from jupyter_client.provisioning import local_provisioner
+from unittest import mock
 
 from helpers.course import worker
 from tests.warm import NUMBER, become
+
+
+LAUNCH = "jupyter_client.provisioning.local_provisioner.launch_kernel"
 
 
 class Kernel:
@@ -74,5 +76,5 @@ def _wait(caller: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    local_provisioner.launch_kernel = Kernel().launch
-    worker.main(json.loads(sys.argv[1]) | {"parent": os.getppid()})
+    with mock.patch(LAUNCH, Kernel().launch):
+        worker.main(json.loads(sys.argv[1]) | {"parent": os.getppid()})
