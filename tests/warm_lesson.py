@@ -14,7 +14,6 @@ from unittest import mock
 from helpers.course import worker
 from tests.warm import NUMBER, become
 
-
 LAUNCH = "jupyter_client.provisioning.local_provisioner.launch_kernel"
 
 
