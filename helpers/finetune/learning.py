@@ -7,14 +7,19 @@ from helpers.evaluation import json_object
 
 FELL = 0.9  # of the loss before: less than that is no standstill
 KNOWN = 0.9  # an exact match from which on nobody needs more updates
+LABELS = 4  # times as many rows as different answers: they are labels, no free text
 
 
 def chance(rows) -> dict[str, float]:
     """{field: the share of rows that its commonest value alone gets right}.
 
-    rows: of a split, their answers JSON objects; {} for other answers.
+    rows: of a split, their answers JSON objects. Where the answers are labels it is
+    {"exact_match": ...}, {} for other texts.
     """
-    answers = [json_object(row["completion"][-1]["content"]) or {} for row in rows]
+    texts = [row["completion"][-1]["content"].strip() for row in rows]
+    answers = [json_object(text) or {} for text in texts]
+    if not any(answers) and LABELS * len(counts := Counter(texts)) <= len(texts):
+        return {"exact_match": counts.most_common(1)[0][1] / len(texts)}
     fields = dict.fromkeys(name for answer in answers for name in answer)
     values = {f: Counter(json.dumps(a[f]) for a in answers if f in a) for f in fields}
     return {f: most.most_common(1)[0][1] / len(answers) for f, most in values.items()}
@@ -40,7 +45,8 @@ def unfinished(metrics: dict, guessed: dict[str, float]) -> list[str]:
             f"go on longer, such as max_steps: {2 * steps} in a --config file"
         )
     idle = [
-        f"{field} ({after[field]:.1%} right, its commonest value alone {share:.1%})"
+        f"{field.replace('_', ' ')} ({after[field]:.1%} right, its commonest value "
+        f"alone {share:.1%})"
         for field, share in guessed.items()
         if after.get(field, 1.0) <= share < 1
     ]

@@ -34,6 +34,9 @@ def test_chance_is_what_the_commonest_value_gets():
     rows = [row('{"a": 1, "b": null}')] * 3 + [row('{"a": 2, "b": null}'), row("no")]
     assert chance(rows) == {"a": 0.6, "b": 0.8}
     assert chance([row("free text")]) == {}
+    labels = [row("yes ")] * 5 + [row("yes")] + [row("no")] * 2
+    assert chance(labels) == {"exact_match": 0.75}
+    assert chance(labels[1:]) == {}  # too few to be sure that they are labels
 
 
 @pytest.mark.parametrize(
@@ -62,6 +65,8 @@ def test_a_field_at_chance_is_named():
     [line] = unfinished(known, {"order": 0.25, "queue": 0.3, "site": 1.0})
     assert "at order (25.0% right, its commonest value alone 25.0%): more" in line
     assert unfinished(known, {"order": 0.2, "queue": 0.3}) == []
+    [line] = unfinished(metrics([2.0, 0.5, 0.5], 0.4), {"exact_match": 0.4})
+    assert line.startswith("no better than chance at exact match (40.0% right")
 
 
 @pytest.fixture(scope="module")
