@@ -1,6 +1,8 @@
 """Lesson 01: the class that it writes is LoRA, and its figures are what it claims."""
 
+import json
 import math
+import re
 
 import loralib
 import pytest
@@ -9,6 +11,8 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.testing import assert_close
 
+from helpers.course.ledger import RESULTS
+from tests.benchmarks import rates
 from tests.house import gates
 
 STEM = "01_build_lora_by_hand"
@@ -161,6 +165,27 @@ def test_with_a_fixed_alpha_the_first_step_is_the_same_at_every_rank(LoRALinear)
 
 
 SCALES = [[(2, 16), (8, 16), (32, 16)], [(2, 4), (8, 16), (32, 64)]]
+
+
+def ledger(name):
+    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+
+
+def test_the_lesson_takes_the_best_rates_of_those_that_were_tried():
+    rows = ledger("rates.tiny.cpu-2-cores.json")["rows"]
+    tried = {name: {} for name in rates.TRIED}
+    for row in rows:
+        tried[row["method"]][row["rate"]] = row["held_out_loss"]
+    assert {name: tuple(found) for name, found in tried.items()} == rates.TRIED
+    best = {name: min(found, key=found.get) for name, found in tried.items()}
+    cells = {c.id: c.source for _, c in gates.cells(rates.LESSON, "code")}
+    taken = [*re.findall(r"train\(full, rate=(.+?)\)", cells["full"])]
+    taken += re.findall(r"train\(tuned, rate=(.+?)\)", cells["train-lora"])
+    assert list(map(float, taken)) == [best["full"], best["LoRA"]]
+    assert best["LoRA"] == 10 * best["full"]
+    figures = ledger(f"{STEM}.tiny.cpu-2-cores.json")["figures"]
+    for name, figure in {"full": "full_loss", "LoRA": "lora_loss"}.items():
+        assert tried[name][best[name]] == pytest.approx(figures[figure], abs=0.01)
 
 
 @pytest.fixture
