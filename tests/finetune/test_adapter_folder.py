@@ -16,7 +16,13 @@ from safetensors.torch import save_file
 from helpers import models
 from helpers.config import load_profile
 from helpers.files import ROOT, shown
-from helpers.finetune import AdapterError, adapter_folder, item_tickets, starting_point
+from helpers.finetune import (
+    AdapterError,
+    adapter_folder,
+    item_tickets,
+    recipe,
+    starting_point,
+)
 from helpers.formatting import load_splits
 from helpers.models import ModelError
 from tests.finetune import small_run
@@ -188,6 +194,13 @@ def test_both_tasks_are_trained_once_on_a_model_of_the_reader(tmp_path, monkeypa
         free(trainer)
         assert not any(weight.numel() for weight in trainer.model.parameters())
 
+    run = recipe.run
+
+    def on_fewer_rows(settings):
+        assert settings.validation_rows == settings.test_rows == 50
+        run(dataclasses.replace(settings, validation_rows=4, test_rows=4))
+
+    monkeypatch.setattr(recipe, "run", on_fewer_rows)
     monkeypatch.setattr(models, "free", spy)
     monkeypatch.setattr(starting_point, "TRAINED", tmp_path / "adapters")
     few = {"max_steps": 2, "report_to": "none", "disable_tqdm": True}
@@ -197,7 +210,7 @@ def test_both_tasks_are_trained_once_on_a_model_of_the_reader(tmp_path, monkeypa
     one, two = small_run.metrics(tickets), small_run.metrics(products)
     assert one["steps"] == two["steps"] == 2
     assert one["data"]["sha256"] != two["data"]["sha256"]
-    assert one["data"]["rows"]["test"] == 50
+    assert one["data"]["rows"]["test"] == 4
     assert "queue" in one["after"] and "queue" not in two["after"]
     assert adapter_folder(other, "auto", "tickets-lora", **few) == tickets
     assert len(freed) == 2  # two trainings, and no third

@@ -24,11 +24,6 @@ READY = """async () => {
   await open.sessionContext.ready;
   await open.sessionContext.session.kernel.info;
 }"""
-# JavaScript: run the cell of that index.
-RUN = """index => {
-  jupyterapp.shell.currentWidget.content.activeCellIndex = index;
-  return jupyterapp.commands.execute('notebook:run-cell');
-}"""
 # JavaScript: a code cell has failed, or the last one has run.
 ENDED = """() => {
   const cells = jupyterapp.shell.currentWidget.model.sharedModel.cells
@@ -130,10 +125,6 @@ class Notebook:
         """Run all cells; return at once."""
         run = "jupyterapp.commands.execute('notebook:run-all-cells')"
         self.page.evaluate(f"() => {{ {run} }}")
-
-    def run(self, name):
-        """Run a cell; return once it has run."""
-        self.page.evaluate(RUN, self.index(name))
 
     def wait_for_the_end(self, seconds):
         """Return once the last cell has run or one has failed; the file is saved."""

@@ -1,7 +1,7 @@
 """Two lessons as a learner meets them: in JupyterLab, in a real browser.
 
-Each is translated into a language that the commit deals to it (tests/translations). Of
-a third only the memory calculator is run, in English: the rest of it takes a minute.
+Each is translated into a language that the commit deals to it (tests/translations). The
+memory calculator of a third, which takes a minute, is run in a cell of the second.
 
 Screenshots go to the folder COURSE_SCREENSHOTS, if that is set, to look at.
 """
@@ -60,21 +60,15 @@ def lessons(lab, browser):
         yield opened
 
 
-@pytest.fixture(scope="module")
-def calculator(lab, lessons, browser):
-    """The Notebook with the memory calculator, which has run."""
+@pytest.fixture
+def calculator(lessons):
+    """(Notebook, id of its cell) where the memory calculator of lesson 04 has run."""
     [lesson] = with_cell("calculator")
-    if lesson in lessons:
-        yield lessons[lesson]
-        return
-    course, *server = lab
-    with watch(browser) as open_page:
-        path = course / "notebooks" / f"{lesson}.ipynb"
-        notebook = jupyter_lab.Notebook(open_page(), path, *server)
-        for cell in ("setup", "imports", "calculator"):
-            notebook.run(cell)
-        yield notebook
-        assert notebook.watched.errors == [] and notebook.watched.foreign == []
+    cells = gates.cells(gates.ROOT / "notebooks" / f"{lesson}.ipynb", "code")
+    [source] = [cell.source for _, cell in cells if cell.id == "calculator"]
+    notebook, cell = lessons[LESSONS[1]], "exercise-2-answer"
+    notebook.type_and_run(cell, f"from helpers import memory\n\n{source}")
+    return notebook, cell
 
 
 @pytest.fixture
@@ -111,14 +105,14 @@ def test_run_all_cells_runs_to_the_end(lessons, lesson):
 
 
 def test_the_calculator_follows_its_slider(calculator, picture):
-    notebook = calculator
+    notebook, cell = calculator
     sizes = [_total(batch) for batch in (4, 5)]
     assert sizes[0] != sizes[1]
-    notebook.wait_for_text("calculator", sizes[0])
+    notebook.wait_for_text(cell, sizes[0])
     picture(notebook.page, "calculator")
-    row = notebook.cell("calculator").locator(".widget-slider", has_text="batch")
+    row = notebook.cell(cell).locator(".widget-slider", has_text="batch")
     row.get_by_role("slider").press("ArrowRight")
-    notebook.wait_for_text("calculator", sizes[1])
+    notebook.wait_for_text(cell, sizes[1])
     picture(notebook.page, "calculator-moved")
 
 
