@@ -5,6 +5,7 @@ PYTHON  ?= python3
 LESSONS ?=
 PROFILE ?= tiny
 JOBS    ?=
+RUN     ?=
 ARGS    ?=
 
 VENV     := .venv
@@ -21,6 +22,8 @@ OFFLINE  := HF_HUB_OFFLINE=1
 # Tests run in a process more than cores (tests/conftest.py), in four at most: each
 # holds one to two GiB.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Many systems set a variable of this name for themselves: what was typed counts.
+LOCAL    := $(if $(filter command line,$(origin LANGUAGE)),build/translations/$(LANGUAGE)/)
 STRIP    := --keep-id --extra-keys "metadata.language_info"
 
 .DEFAULT_GOAL := help
@@ -31,6 +34,8 @@ help: ## list these commands
 	@echo
 	@echo 'make course LESSONS="03 04" PROFILE=tiny   runs some lessons on one profile'
 	@echo 'make test ARGS="-k formatting"             runs some tests'
+	@echo 'make lab LANGUAGE=es                       opens the lessons in Spanish'
+	@echo 'make course pages LESSONS=03 RUN=build     runs a lesson, puts its outputs on its pages'
 	@echo 'make lab PYTHON=/path/to/python3.12        sets up .venv with another Python'
 
 # The tiny profile needs nothing from the network; the others download a model.
@@ -45,15 +50,18 @@ test: setup ## run the whole test suite, notebooks included
 rehearsal: setup ## run the lessons as on each GPU profile, on a CPU; count copies and branches
 	@exec env $(HEADLESS) $(OFFLINE) $(PY) -m pytest tests/rehearsal -m rehearsal $(ARGS)
 
-lab: setup ## open JupyterLab at lesson 00
-	@exec $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)
+# Notebooks that are there are kept, with what their reader wrote into them.
+lab: setup ## open JupyterLab at the first lesson
+	@$(if $(LOCAL),test -d $(LOCAL) || $(PY) translations/lessons.py build $(LANGUAGE))
+	@set -- $(LOCAL)notebooks/*.ipynb && exec $(PY) -m jupyterlab \
+	  --LabApp.default_url=/lab/tree/$$1 $(ARGS)
 
 site: setup ## build the site of the course in build/site, in every language
 	@exec $(PY) -m translations.site.build $(ARGS)
 
-pages: setup ## write measured figures and the public address into every page that quotes them
+pages: setup ## bring every page up to date: figures, address, languages; RUN=build: outputs
 	@$(PY) -m helpers.course.ledger --pages
-	@$(PY) translations/lessons.py sync
+	@$(PY) translations/lessons.py sync $(if $(RUN),--run $(RUN))
 
 lint: setup ## check style, spelling and stripped notebooks
 	$(PY) -m ruff check .

@@ -92,6 +92,15 @@ def _series(history: list[dict], key: str) -> tuple[list, list]:
     return [entry["step"] for entry in entries], [entry[key] for entry in entries]
 
 
+def described(fig: Figure) -> str:
+    """What a Figure shows, in words: its titles, and what its axes mean."""
+    texts = [fig.get_suptitle()]
+    for ax in fig.axes:
+        axes = {"x": ax.get_xlabel(), "y": ax.get_ylabel()}
+        texts += [ax.get_title(), *(f"{k}: {v}" for k, v in axes.items() if v)]
+    return " ".join("; ".join(text for text in texts if text).split())
+
+
 def _with_legend(fig: Figure, ax: Axes) -> Figure:
     """The figure with its legend, finished."""
     fig.legend(loc="outside lower center", ncols=3, fontsize="small")

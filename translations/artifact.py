@@ -19,7 +19,8 @@ import re
 from dataclasses import dataclass
 
 from helpers.course import Wording
-from translations.pages import Cell, Page, PageError, digest, emptied, filled, shown
+from translations.outputs import BEGIN, END, NOTICE, cut
+from translations.pages import Cell, PageError, digest, emptied, filled, shown
 from translations.sidecar import read_legacy
 from translations.targets import replace_targets, targets
 
@@ -31,7 +32,8 @@ MARKER = re.compile(
 STATES = ("current", "stale", "missing")
 DISCLAIMER = "This translation was made and reviewed with language models. Where it "
 DISCLAIMER += "differs from the English text, the English text counts."
-START, NOTICE = "<!-- cell:", "<!-- notice -->"
+START = "<!-- cell:"
+OWN_LINES = ("<!-- Made by", "<!-- outputs:")
 HOMELESS = "no cell holds this text"
 FORM = "<!-- cell: {} source: done -->"
 
@@ -41,7 +43,8 @@ class Entry:
     """A cell of a translated page.
 
     text: as `emptied`; line: of its text, from 1; raw: the text as it stands there;
-    shown, now: hashes of the head of this module.
+    shown, now: hashes of the head of this module. The output of a code cell is in
+    neither: `sync` writes it.
     """
 
     id: str
@@ -87,7 +90,7 @@ def read(name: str, text: str, first: str | None) -> dict[str, Entry]:
         message = f"{what}; move the file away, run `sync`, and copy its texts into"
         raise PageError(f"{name}:1: {message} the cells")
     entries = {}
-    for start, end in zip(starts, starts[1:] + [len(lines)], strict=True):
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=False):
         entry = _entry(name, lines, start, end)
         if entry.id in entries:
             message = f"cell {entry.id} comes twice; keep one of the two"
@@ -99,7 +102,7 @@ def read(name: str, text: str, first: str | None) -> dict[str, Entry]:
 def _check_head(name: str, lines: list[str], lost: str | None) -> None:
     """Refuses a text above the first comment. lost: the id of a cell without one."""
     for number, line in enumerate(lines, start=1):
-        own = line.startswith("<!-- Made by") or line.endswith(NOTICE)
+        own = line.startswith(OWN_LINES) or line.endswith(NOTICE)
         if line.strip() and not own:
             remedy = deleted(lost) if lost else "; move it into a cell"
             raise PageError(f"{name}:{number}: {HOMELESS}{remedy}")
@@ -129,6 +132,12 @@ def _entry(name: str, lines: list[str], start: int, end: int) -> Entry:
         message = f"cell {found['id']} is gone from the English; move this text"
         raise PageError(f"{name}:{body + 1}: {message}")
     raw = _open(comment) if found["removed"] else "\n".join(lines[body:end])
+    if BEGIN in lines[body:end]:
+        if END not in lines[body:end]:
+            at = body + lines[body:end].index(BEGIN) + 1
+            message = "this output has no end; delete it and run `sync`"
+            raise PageError(f"{name}:{at}: {message}")
+        raw = cut(raw)
     raw = raw.rstrip("\n ")
     return Entry(
         *(found["id"], found["source"], emptied(raw), body + 1, raw),
@@ -146,24 +155,21 @@ def _open(text: str) -> str:
 
 
 def write(
-    page: Page,
+    head: str,
     entries: list[Entry],
     english: dict[str, str],
     words: Wording,
-    ledger: dict[str, str],
+    places: dict[str, str],
 ) -> str:
     """A translated page's text.
 
-    entries: of every cell of the page, then the removed ones; english: {id: the
-    English text with links as this page needs them}; ledger: its parts, as `filled`.
+    head: what stands above the first cell; entries: of every cell of the page, then
+    the removed ones; english: {id: the English text with links as this page needs
+    them}; places: what tools write, as `filled`.
     """
-    head = f"<!-- Made by translations/lessons.py from {page.path}: edit the texts, not"
-    head += " the code. See translations/README.md -->"
-    parts = [head, notice(DISCLAIMER, words, f"[English](../../{page.path})")]
-    if page.name == "README":
-        parts.append(notice("Code, and what it prints, stays in English.", words))
+    parts = [head]
     for entry in entries:
-        text = entry.text if entry.removed else filled(entry.text, ledger)
+        text = entry.text if entry.removed else filled(entry.text, places)
         parts.append(_written(entry, text, english.get(entry.id, ""), words))
     return "\n\n".join(parts) + "\n"
 

@@ -14,6 +14,7 @@ from translations.artifact import DISCLAIMER
 from translations.checking import good_cells
 from translations.edition import Edition
 from translations.links import anchor_map, link_map
+from translations.outputs import name_of
 from translations.pages import LINE, Cell, Page, PageError, filled
 from translations.sync import write
 from translations.targets import replace_targets
@@ -22,31 +23,32 @@ OUT_OF_DATE = "Out of date: the English text is shown."
 UNTRANSLATED = "Not translated yet."
 
 
-def build(edition: Edition, folder: Path, run: Path | None = None) -> int:
+def build(edition: Edition, folder: Path) -> int:
     """Writes a language's pages below folder/LANG, and gives their number.
 
-    run: the folder of an English run; its outputs are reused, cell by cell.
+    README, which leads to them, is among them even where nobody has begun it.
     """
     folder = folder.resolve() / edition.language
     good = cache(lambda path: _good(edition, edition.pages[path]))
-    places = {path: (folder / path).as_posix() for path in edition.pages}
+    pages = {page.path: page for page in edition.read}
+    places = {path: (folder / path).as_posix() for path in pages}
+    places |= {name_of(page): places[path] for path, page in pages.items()}
 
     @cache
     def anchors(path: str) -> dict[str, str]:
         page = edition.pages.get(path)
         return anchor_map(page, good(path)) if page else {}
 
-    for path, page in edition.pages.items():
+    for path, page in pages.items():
         links = link_map(edition.root, page, places[path], places, anchors)
         texts = _texts(edition, page, good(path), links)
         if path.endswith(".ipynb"):
-            done = executed(run, page.name)
-            write(folder / path, notebook(edition.root / path, texts, done))
+            write(folder / path, notebook(edition.root / path, texts))
         else:
             write(folder / path, "\n\n".join(texts.values()) + "\n")
     if entries := sidecar.read(edition.folder):
         write(folder / sidecar.NAME, sidecar.text(entries))
-    return len(edition.pages)
+    return len(pages)
 
 
 def _good(edition: Edition, page: Page) -> dict[str, str]:
@@ -64,8 +66,11 @@ def _texts(
     """{id: text to show} of a page's text cells, in their order."""
     moved = {edition.links(page)[old]: new for old, new in links.items()}
     ledger, shown = edition.ledger(page), {}
+    begun = edition.has(page)
     for cell in (cell for cell in page.cells if not cell.code):
-        if cell.id in good:
+        if not begun and shown:  # one notice, at the head, says so
+            text = replace_targets(cell.text, links)
+        elif cell.id in good:
             text = replace_targets(good[cell.id], moved)
         else:
             text = _with_notice(edition, page, cell, links)
@@ -92,23 +97,10 @@ def _with_notice(
     return "\n\n".join(part for part in parts if part)
 
 
-def executed(run: Path | None, name: str) -> dict[str, dict]:
-    """{cell id: the executed cell} of an English run, {} without one."""
-    path = run and run / "notebooks" / f"{name}.ipynb"
-    if not path or not path.exists():
-        return {}
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return {cell["id"]: cell for cell in cells if cell["cell_type"] == "code"}
-
-
-def notebook(path: Path, texts: dict[str, str], outputs: dict[str, dict]) -> str:
-    """A notebook's JSON: texts exchanged, code as it is, outputs of a run."""
+def notebook(path: Path, texts: dict[str, str]) -> str:
+    """A notebook's JSON: texts exchanged, code as it is."""
     content = json.loads(path.read_text(encoding="utf-8"))
     for cell in content["cells"]:
-        done = outputs.get(cell["id"])
         if cell["id"] in texts:
             cell["source"] = texts[cell["id"]].splitlines(keepends=True)
-        elif done and "".join(done["source"]) == "".join(cell["source"]):
-            cell["outputs"] = done["outputs"]
-            cell["execution_count"] = done["execution_count"]
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -1,18 +1,22 @@
 """Name what is wrong in a translated page: file, line, cell, and what to do."""
 
-from translations import artifact, glossary, rules, sidecar
+from pathlib import Path
+
+from translations import artifact, bars, glossary, rules, sidecar
 from translations.artifact import Entry
-from translations.edition import Edition
+from translations.edition import COMPLETE, ENGLISH, Edition
 from translations.markdown_blocks import blocks
-from translations.pages import Cell, Page, PageError, filled
+from translations.outputs import FIGURES, code_of, figures
+from translations.pages import Cell, Page, PageError, filled, read_text
 from translations.sync import check_code_only, page_text, sidecar_entries
 
 Said = tuple[int, str]  # a line, and what is said about it
-COMPLETE = ("es", "pt-BR", "ro", "ru")  # a lesson not begun is an error in these
 STALE = "stale: the English has changed; bring the text up to date, then write"
 STALE += " `source: done` in the comment above it and run `sync`"
 MISSING = "not translated; write the translation over the English, then run `sync`"
 NOT_BEGUN = "not begun"
+OLD = "what the cells print is from other code than today's; run"
+UNKNOWN = "nothing is known of what the cells print; run"
 SYNC = {
     "code": "this code is not the English lesson's; run `sync`, which copies it",
     "absent": "this cell is not in the file; run `sync`",
@@ -21,6 +25,7 @@ SYNC = {
     " `sync`",
     "form": "not as `sync` would write it (has a phrase of the glossary changed?); run"
     " `sync`",
+    "languages": "the bar of languages is not today's; run `sync`",
     "order": "the cells are not in the order of the English; run `sync`",
 }
 
@@ -29,6 +34,8 @@ def check_page(edition: Edition, page: Page) -> tuple[list[str], list[str]]:
     """(errors, warnings) of a translated page, lists of one-line messages."""
     name = edition.name(page)
     try:
+        if edition.language == ENGLISH:
+            return [f"{name}:{n}: {said}" for n, said in _english(edition, page)], []
         if not edition.begun(page) and edition.language not in COMPLETE:
             return _unbegun(edition, page), [f"{name}: {NOT_BEGUN}"]
         found = _cells(edition, page)
@@ -49,6 +56,23 @@ def _unbegun(edition: Edition, page: Page) -> list[str]:
     """What is wrong in a page that no one has translated yet."""
     same = page_text(edition, page) == edition.text(page)
     return [] if same else [f"{edition.name(page)}:1: {SYNC['form']}"]
+
+
+def _english(edition: Edition, page: Page) -> list[Said]:
+    """[(line, message)] of a page of the reading edition in English."""
+    again = f'`make course pages LESSONS="{page.name[:2]}" RUN=build`'
+    kept = edition.outputs(page)
+    if not kept:
+        return [(1, f"{UNKNOWN} {again}")]
+    if kept.code != code_of(page):
+        return [(2, f"{OLD} {again}")]
+    lost = [n for n in sorted(figures(kept.blocks)) if not _figure(edition, n).exists()]
+    found = [(1, f"the figure {name} is not there; run {again}") for name in lost]
+    return found or _form(edition, page)
+
+
+def _figure(edition: Edition, name: str) -> Path:
+    return edition.root / "translations" / FIGURES / name
 
 
 def _cells(edition: Edition, page: Page) -> list[Said]:
@@ -151,8 +175,10 @@ def good_cells(edition: Edition, page: Page) -> set[str]:
 def check_folder(edition: Edition) -> list[str]:
     """What is wrong in a language's glossary, and in its files' names."""
     where = f"translations/{edition.language}"
-    found = glossary.check(edition.folder)
+    found = glossary.check(edition.folder) if edition.language != ENGLISH else []
     errors = [f"{where}/{glossary.NAME}:{n}: {said}" for n, said in found]
+    if edition.language == ENGLISH:
+        errors += _orphans(edition)
     names = {f"{page.name}.md" for page in edition.pages.values()}
     files = {path.name for path in edition.folder.glob("*.md")} - {glossary.NAME}
     for name in sorted(files - names):
@@ -162,8 +188,24 @@ def check_folder(edition: Edition) -> list[str]:
     return errors
 
 
+def _orphans(edition: Edition) -> list[str]:
+    """Messages about figures that no page shows, and about README's languages."""
+    shown = set()
+    for page in edition.own:
+        kept = edition.outputs(page)
+        shown |= figures(kept.blocks) if kept else set()
+    there = {path.name for path in _figure(edition, "").glob("*")}
+    where, message = f"translations/{FIGURES}", "no page shows this figure; delete it"
+    errors = [f"{where}/{name}: {message}" for name in sorted(there - shown)]
+    readme = read_text(edition.root, "README.md")
+    same = bars.english(edition.languages, readme) == readme
+    return errors if same else [*errors, f"README.md:1: {SYNC['languages']}"]
+
+
 def check_sidecar(edition: Edition) -> list[str]:
     """The messages about a language's Co-op Translator metadata."""
+    if edition.language == ENGLISH:
+        return []
     try:
         same = sidecar.read(edition.folder) == sidecar_entries(edition)
     except PageError as error:

@@ -12,21 +12,55 @@ from helpers.course import (
     read_ledger,
     results_block,
 )
-from translations import artifact, glossary, labels
+from translations import artifact, bars, glossary, labels, outputs
 from translations.artifact import Entry
-from translations.links import anchor_map, link_map
-from translations.pages import BADGES, LINE, RESULTS, Page, PageError, read_text, shown
-from translations.targets import replace_targets
+from translations.labels import OWN_NAME
+from translations.links import Anchors, anchor_map, link_map
+from translations.pages import (
+    BADGES,
+    LANGUAGES,
+    LINE,
+    RESULTS,
+    Page,
+    PageError,
+    read_text,
+    shown,
+)
+from translations.targets import replace_targets, targets
 
 # BCP 47: language, then perhaps a script and a region.
+ENGLISH = "en"
+COMPLETE = ("es", "pt-BR", "ro", "ru")  # all lessons are wanted in these
 CODE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|\d{3}))?")
+# A text cell that is translated, or was: neither code nor English.
+BEGUN = re.compile(
+    r"^<!-- cell: \S+ source: (?:[0-9a-f]{16}|done)(?: now: [0-9a-f]{16})?(?: -->)?\n"
+    r"(?!`{3}|<details><summary><code>)",
+    re.MULTILINE,
+)
 A_CODE = "a language code of BCP 47, such as fr, pt-BR or zh-Hant"
 
 
 def languages(root: Path) -> list[str]:
-    """The codes of the languages that have a page, sorted."""
+    """The codes of the languages that have a page, sorted, without English."""
     names = {page.parent.name for page in (root / "translations").glob("*/*.md")}
-    return sorted(name for name in names if CODE.fullmatch(name))
+    return sorted(n for n in names if CODE.fullmatch(n) and n != ENGLISH)
+
+
+def begun_pages(root: Path) -> dict[str, list[str]]:
+    """{language: names of the pages that somebody has begun to translate}.
+
+    English first, with its reading edition; languages with no such page are left out.
+    """
+    found = {}
+    for language in (ENGLISH, *languages(root)):
+        files = sorted((root / "translations" / language).glob("*.md"))
+        texts = {file.stem: file.read_text("utf-8", "ignore") for file in files}
+        texts = {n: t.replace("\r\n", "\n") for n, t in texts.items()}
+        names = [name for name, text in texts.items() if BEGUN.search(text)]
+        if names or language == ENGLISH:
+            found[language] = names
+    return found
 
 
 def misnamed(root: Path) -> list[str]:
@@ -42,19 +76,28 @@ def misnamed(root: Path) -> list[str]:
 
 
 class Edition:
-    """A language's files. root: the course; pages: the English pages."""
+    """A language's files, the reading edition in English among them.
 
-    def __init__(self, root: Path, pages: Iterable[Page], language: str) -> None:
-        self.root, self.language = root, language
+    root: the course; pages: the English pages; taken: {page's name: Outputs} of a run,
+    in the place of those that the English edition keeps.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        pages: Iterable[Page],
+        language: str,
+        taken: dict | None = None,
+    ) -> None:
+        self.root, self.language, self.taken = root, language, taken or {}
         self.pages = {page.path: page for page in pages}
         self.folder = root / "translations" / language
-        self.places = {path: self.name(page) for path, page in self.pages.items()}
         self.glossary = glossary.read(self.folder)
         self.words = labels.wording(language, self.glossary.phrases)
         # Each is asked for many times in one command, while the files do not change.
         self.text, self.entries = cache(self.text), cache(self.entries)
         self.texts, self.anchors = cache(self.texts), cache(self.anchors)
-        self.links = cache(self.links)
+        self.links, self.outputs = cache(self.links), cache(self.outputs)
 
     def name(self, page: Page) -> str:
         """A page's file as messages name it, from the root."""
@@ -65,17 +108,76 @@ class Edition:
         path = self.root / self.name(page)
         return read_text(self.root, self.name(page)) if path.exists() else None
 
+    @property
+    def own(self) -> list[Page]:
+        """The pages that the language is to have: all, or those with a file."""
+        if self.language == ENGLISH:
+            return [page for page in self.pages.values() if page.name != "README"]
+        pages = list(self.pages.values())
+        whole = self.language in COMPLETE
+        return pages if whole else [p for p in pages if self._file(p).exists()]
+
+    @property
+    def read(self) -> list[Page]:
+        """The pages that a reader finds in this language, and README."""
+        return [p for p in self.pages.values() if p.name == "README" or self.has(p)]
+
+    def _file(self, page: Page) -> Path:
+        return self.root / self.name(page)
+
+    @cached_property
+    def places(self) -> dict[str, str]:
+        """{English page: its translation, or where it is read instead}."""
+        found = {}
+        for path, page in self.pages.items():
+            read = outputs.name_of(page)
+            english = read if (self.root / read).exists() else path
+            ours = self.has(page)
+            found[path] = self.name(page) if ours else english
+            found[read] = self.name(page) if ours else read
+        return found
+
+    def has(self, page: Page) -> bool:
+        """Whether a reader finds a page in this language."""
+        try:
+            return self._file(page).exists() and self.begun(page)
+        except PageError:  # that page's own check names it
+            return True
+
+    @cached_property
+    def languages(self) -> dict[str, tuple[str, list[str]]]:
+        """{language: (what it calls itself, names of its pages)} of all that are begun.
+
+        A language whose glossary does not say so goes by its code.
+        """
+        found = {ENGLISH: ("English", [])}
+        for language, names in begun_pages(self.root).items():
+            phrases = glossary.read(self.root / "translations" / language).phrases
+            own = phrases.get(OWN_NAME) or found.get(language, (language,))[0]
+            found[language] = own, names
+        return found
+
+    @cached_property
+    def address(self) -> str:
+        """The public address of the course, or ""."""
+        return declared(self.root)
+
+    def outputs(self, page: Page) -> outputs.Outputs | None:
+        """What a lesson's cells print. Raises PageError."""
+        return self.taken.get(page.name) or outputs.read(self.root, page)
+
     @cached_property
     def _measured(self) -> tuple[list[dict], str]:
         """The entries of the ledger, and the public address."""
-        return read_ledger(self.root / "data" / "results"), declared(self.root)
+        return read_ledger(self.root / "data" / "results"), self.address
 
     def ledger(self, page: Page) -> dict[str, str]:
-        """{comment: the part of the ledger's in its place}, in this language."""
+        """{comment: what tools write in its place}, in this language."""
         entries, url = self._measured
         line = measured_line(page.name, entries, url, self.words)
         parts = {LINE: f"{line} {LINE}", BADGES: badges_block(url, self.words)}
-        return parts | {RESULTS: results_block(entries, self.words)}
+        parts |= {RESULTS: results_block(entries, self.words)}
+        return parts | {LANGUAGES: bars.block(self.languages, self.name(page))}
 
     def entries(self, page: Page) -> dict[str, Entry]:
         """{id: Entry} of a page's file. Raises PageError."""
@@ -114,8 +216,26 @@ class Edition:
 
     def links(self, page: Page) -> dict[str, str]:
         """{English target: target in the translated page}."""
-        here = self.name(page)
-        return link_map(self.root, page, here, self.places, self.anchors)
+        return self._moved(page, self.places, self.anchors)
+
+    def _moved(self, page: Page, places: dict[str, str], anchors: Anchors) -> dict:
+        """{English target: its target where the pages are at these places}."""
+        linked = {t for cell in page.cells for t in targets(cell.text) if not cell.code}
+        # README offers both, the lesson to read and the notebook.
+        both = [p for p in self.pages if outputs.name_of(self.pages[p]) in linked]
+        places = places | {path: path for path in both}
+        return link_map(self.root, page, self.name(page), places, anchors)
+
+    def aliases(self, page: Page) -> dict[str, str]:
+        """{target: target of today}, for links from before a page was begun."""
+        links, found = self.links(page), {}
+        for name in (self.name, outputs.name_of, lambda page: page.path):
+            places = {path: name(page) for path, page in self.pages.items()}
+            places |= {outputs.name_of(p): name(p) for p in self.pages.values()}
+            for anchors in (self.anchors, lambda path: {}):
+                old = self._moved(page, places, anchors)
+                found |= {old[t]: links[t] for t in links}
+        return found
 
     def english(self, page: Page) -> dict[str, str]:
         """{id: English text, its links as the translated page needs them}."""
@@ -128,9 +248,12 @@ class Edition:
     def counts(self, page: Page) -> dict[str, int]:
         """{"current": n, "stale": n, "missing": n} of a page's cells."""
         found, counts = self.matched(page), dict.fromkeys(artifact.STATES, 0)
+        kept = self.outputs(page) if self.language == ENGLISH else None
+        old = kept and kept.code != outputs.code_of(page)  # what the code printed
         for cell in page.cells:
             entry = found.get(cell.id)
-            counts[entry.state(cell) if entry else "missing"] += 1
+            state = entry.state(cell) if entry else "missing"
+            counts["stale" if old and cell.code else state] += 1
         return counts
 
     def begun(self, page: Page) -> bool:

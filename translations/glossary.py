@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from helpers.files import ROOT
-from translations.labels import NUMBER, number_form
+from translations.labels import NUMBER, OWN_NAME, number_form
 from translations.markdown_blocks import PARSER, blocks
+from translations.outputs import BAR, MOVES
 from translations.pages import read_text
 
 NAME = "glossary.md"
@@ -21,6 +22,8 @@ PHRASES = (
     *("lesson", "profile, machine", "seconds"),
     *("peak memory", "exact match before", "after", "training"),
     *("Open in Colab", "Read it as a site"),
+    *(OWN_NAME, "All lessons", "Previous", "Next", "Run it", "Download the notebook"),
+    *("What the cells print is from", MOVES, BAR),
     *("Not translated yet.", "The English text has changed since."),
     "Out of date: the English text is shown.",
     "Code, and what it prints, stays in English.",

@@ -10,6 +10,7 @@ from functools import partial
 from helpers.course import Wording
 
 NUMBER = "1,234.5%"
+OWN_NAME = "This language's own name"
 WRITTEN = re.compile(r"(\D*)1([.,\u00a0\u202f]?)234([.,])5(\D*)")
 
 
@@ -32,6 +33,8 @@ def wording(language: str, phrases: dict[str, str]) -> Wording:
     phrases: {English: translation, "" where there is none}; one that shows no number
     as `NUMBER` leaves them as in English.
     """
+    if language == "en":
+        return Wording(language, {OWN_NAME: "English"})
     form = number_form(phrases.get(NUMBER, ""))
     return Wording(language, phrases, partial(_number, form) if form else format)
 

@@ -1,12 +1,15 @@
 """Keep the translated lessons true to the English ones.
 
-    python translations/lessons.py sync [--new LANG] [LANG ...]
+    python translations/lessons.py sync [LANG ...] [--run FOLDER]
+    python translations/lessons.py sync --new LANG [LESSON ...]
     python translations/lessons.py check|build|status [LANG ...]
 
 sync brings the files of a language up to date, and never loses a translator's text;
-check names every stale, missing or changed cell; build writes localized notebooks and
-README; status counts cells. Without LANG: all languages. Exit code 0, 1 if something
-is wrong in a file, 2 for a request that cannot be met.
+--new begins a language, or some lessons in it (00, 03, README); --run takes what the
+cells print from a run of the English lessons. check names every stale, missing or
+changed cell; build writes localized notebooks and README; status counts cells. Without
+LANG: all languages, and the reading edition in English. Exit code 0, 1 if something is
+wrong in a file, 2 for a request that cannot be met.
 """
 
 import argparse
@@ -19,22 +22,43 @@ if __name__ == "__main__":  # run by its path, which is not the folder of the pa
 
 from helpers import Parser, run_command  # noqa: E402
 from helpers.files import ROOT  # noqa: E402
-from translations import building, checking, glossary, sidecar, sync  # noqa: E402
+from translations import (  # noqa: E402
+    bars,
+    beginning,
+    building,
+    checking,
+    glossary,
+    sidecar,
+    sync,
+)
 from translations.artifact import STATES  # noqa: E402
-from translations.edition import A_CODE, CODE, Edition, languages, misnamed  # noqa: E402
-from translations.pages import Page, PageError, read_pages  # noqa: E402
+from translations.edition import (  # noqa: E402
+    A_CODE,
+    CODE,
+    ENGLISH,
+    Edition,
+    begun_pages,
+    languages,
+    misnamed,
+)
+from translations.pages import PageError, read_pages  # noqa: E402
 
 
 def sync_edition(edition: Edition) -> list[str]:
     """Brings a language's files up to date; the messages of files left alone."""
     problems = []
-    for page in edition.pages.values():
+    for page in edition.own:
         try:
             text = sync.page_text(edition, page)
             if sync.write(edition.root / edition.name(page), text):
                 print(f"{edition.name(page)}: written")
         except PageError as error:
             problems.append(f"{error} (the file is left as it is)")
+    if edition.language == ENGLISH:
+        readme = edition.root / "README.md"
+        text = readme.read_text(encoding="utf-8")
+        sync.write(readme, bars.english(edition.languages, text))
+        return problems
     after = Edition(edition.root, edition.pages.values(), edition.language)
     try:
         entries = sync.sidecar_entries(after)
@@ -44,23 +68,10 @@ def sync_edition(edition: Edition) -> list[str]:
     return problems
 
 
-def new_edition(root: Path, pages: list[Page], language: str) -> Edition:
-    """Begins a language with its glossary. Raises PageError."""
-    if not CODE.fullmatch(language):
-        raise PageError(f"{language!r} is not {A_CODE}")
-    if language in languages(root):
-        raise PageError(f"{language} exists already; use: sync {language}")
-    folder = root / "translations" / language
-    known = [Edition(root, pages, other).glossary.terms for other in languages(root)]
-    terms = glossary.template(max(known, key=len, default=()))
-    sync.write(folder / "glossary.md", terms)
-    return Edition(root, pages, language)
-
-
 def check_edition(edition: Edition) -> list[str]:
     """Prints what is wrong in a language's files; the errors."""
     errors, warnings = checking.check_folder(edition), []
-    for page in edition.pages.values():
+    for page in edition.own:
         found = checking.check_page(edition, page)
         errors += found[0]
         warnings += found[1]
@@ -70,7 +81,7 @@ def check_edition(edition: Edition) -> list[str]:
     for warning in (w for w in warnings if w not in unbegun):
         print(f"warning: {warning}")
     numbers = {"error": len(errors), "warning": len(warnings) - len(unbegun)}
-    numbers["page"] = len(edition.pages)
+    numbers["page"] = len(edition.own)
     parts = [f"{n} {name}{'s' * (n != 1)}" for name, n in numbers.items()]
     print(f"{edition.language}: {', '.join(parts)}, {len(unbegun)} of them not begun")
     return errors
@@ -79,7 +90,11 @@ def check_edition(edition: Edition) -> list[str]:
 def status_rows(edition: Edition, by_lesson: bool) -> list[list[str]]:
     """The rows of the status table of a language, lists of texts."""
     counts, broken = {}, {}
-    for page in edition.pages.values():
+    absent = [page for page in edition.pages.values() if page not in edition.own]
+    if edition.language == ENGLISH:
+        absent = []
+    broken = {p.name: [edition.language, p.name, checking.NOT_BEGUN] for p in absent}
+    for page in edition.own:
         try:
             counts[page.name] = edition.counts(page)
         except PageError:
@@ -89,7 +104,8 @@ def status_rows(edition: Edition, by_lesson: bool) -> list[list[str]]:
         return rows + list(broken.values())
     sums = [sum(c[state] for c in counts.values()) for state in STATES]
     whole = sum(c["stale"] + c["missing"] == 0 for c in counts.values())
-    return [[edition.language, f"{whole} of {len(edition.pages)}", *map(str, sums)]]
+    pages = len(edition.own) + len(absent)
+    return [[edition.language, f"{whole} of {pages}", *map(str, sums)]]
 
 
 def print_table(rows: list[list[str]]) -> None:
@@ -108,16 +124,18 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=COMMANDS)
-    parser.add_argument("languages", nargs="*", metavar="LANG")
-    parser.add_argument("--new", metavar="LANG", help="begin a language (sync)")
+    parser.add_argument("languages", nargs="*", metavar="LANG|LESSON")
+    new = "begin a language, or lessons in it (sync)"
+    parser.add_argument("--new", metavar="LANG", help=new)
     parser.add_argument("--root", type=Path, default=ROOT, help="folder of the course")
     parser.add_argument("--output", type=Path, help="of build; build/translations")
-    parser.add_argument("--run", type=Path, help="English run with outputs to reuse")
+    parser.add_argument("--run", type=Path, help="an English run's folder (sync)")
     options = parser.parse_intermixed_args(argv)
-    if options.new and options.command != "sync":
-        parser.error(f"--new belongs to sync, not to {options.command}")
-    if options.new and options.languages:
-        parser.error("--new takes one language, and no other beside it")
+    for name in ("new", "run"):
+        if getattr(options, name) and options.command != "sync":
+            parser.error(f"--{name} belongs to sync, not to {options.command}")
+    if options.run and (options.new or options.languages):
+        parser.error("--run is for all languages: leave the others out")
     return options
 
 
@@ -125,8 +143,11 @@ def editions(options: argparse.Namespace) -> list[Edition]:
     """The editions that a command is about. Raises PageError."""
     pages = read_pages(options.root)
     if options.new:
-        return [new_edition(options.root, pages, options.new)]
-    known = languages(options.root)
+        return [
+            beginning.new_edition(options.root, pages, options.new, options.languages)
+        ]
+    english = (options.root / "translations" / ENGLISH).exists()
+    known = [ENGLISH] * bool(english or options.run) + languages(options.root)
     for unknown in set(options.languages) - set(known):
         there = ", ".join(known) or "none yet"
         message = f"no translation into {unknown!r} (there: {there})"
@@ -138,7 +159,19 @@ def editions(options: argparse.Namespace) -> list[Edition]:
 
 def sync_editions(options: argparse.Namespace, chosen: list[Edition]) -> list[str]:
     """Brings languages up to date; the messages of files left alone."""
-    errors = [error for edition in chosen for error in sync_edition(edition)]
+    before, errors = begun_pages(options.root), []
+    if options.run:
+        english, *others = chosen
+        pages = list(english.pages.values())
+        from translations import harvest  # it asks what machine this is
+
+        taken, errors = harvest.take(options.root, pages, options.run)
+        chosen = [Edition(options.root, pages, ENGLISH, taken), *others]
+    errors += [error for edition in chosen for error in sync_edition(edition)]
+    if begun_pages(options.root) != before:  # each page links those of all languages
+        options = argparse.Namespace(**vars(options) | {"languages": [], "run": None})
+        chosen = editions(argparse.Namespace(**vars(options) | {"new": None}))
+        errors = [error for edition in chosen for error in sync_edition(edition)]
     if options.new:
         print(f"next: fill in translations/{options.new}/{glossary.NAME}, translate a")
         print(f"      page, then run: sync {options.new}, and check")
@@ -154,8 +187,8 @@ def check_editions(options: argparse.Namespace, chosen: list[Edition]) -> list[s
 def build_editions(options: argparse.Namespace, chosen: list[Edition]) -> list[str]:
     """Writes localized notebooks; no errors."""
     folder = options.output or options.root / "build" / "translations"
-    for edition in chosen:
-        count = building.build(edition, folder, options.run)
+    for edition in (edition for edition in chosen if edition.language != ENGLISH):
+        count = building.build(edition, folder)
         print(f"{folder / edition.language}: {count} pages")
     return []
 

@@ -1,8 +1,8 @@
 """The English pages: lessons and README as cells, with the hash of each text.
 
-Some parts quote the ledger: a lesson's "Measured" line, README's badges and its table
-of results. They are no reason to translate again, so a cell is hashed and compared
-with a comment in the place of each, and `filled` puts today's there.
+Some parts are written by tools: a lesson's "Measured" line, README's badges, its table
+of results, its languages. They are no reason to translate again, so a cell is hashed
+and compared with a comment in the place of each, and `filled` puts today's there.
 """
 
 import hashlib
@@ -17,10 +17,13 @@ from translations.targets import fenced, sections
 
 FOLD = "<details><summary><code>{name}</code></summary>\n\n{code}\n\n</details>"
 LINE, BADGES, RESULTS = "<!-- measured -->", "<!-- badges -->", "<!-- results -->"
+LANGUAGES = "<!-- languages -->"
+PLACES = (LINE, BADGES, RESULTS, LANGUAGES)
 # In a translation the line ends in the comment.
 MEASURED_LINE = re.compile(rf"{MEASURED.pattern}|^.*{LINE}$", re.MULTILINE)
 BLOCK = re.compile(
-    r"^<!-- (badges|results): .*-->\n(?:.*\n)*?<!-- end of \1 -->$", re.MULTILINE
+    r"^<!-- (badges|results|languages): .*-->\n(?:.*\n)*?<!-- end of \1 -->$",
+    re.MULTILINE,
 )
 
 
@@ -33,13 +36,14 @@ class Cell:
     """A cell of an English page.
 
     text: the source as `emptied`; code: whether it is copied, not translated; folded:
-    whether a reader unfolds it, as the set-up cell.
+    whether a reader unfolds it; setup: whether it is the set-up cell.
     """
 
     id: str
     code: bool
     text: str
     folded: bool = False
+    setup: bool = False
 
     @property
     def hash(self) -> str:
@@ -48,7 +52,7 @@ class Cell:
     @property
     def places(self) -> list[str]:
         """The comments that stand for parts of the ledger."""
-        return [li for li in self.text.split("\n") if li in (LINE, BADGES, RESULTS)]
+        return [li for li in self.text.split("\n") if li in PLACES]
 
 
 @dataclass(frozen=True)
@@ -121,8 +125,9 @@ def _notebook_cell(cell: dict) -> Cell:
     source = "".join(cell["source"]).replace("\r\n", "\n")
     if cell["cell_type"] == "markdown":
         return _text_cell(cell["id"], source)
-    folded = cell["metadata"].get("jupyter", {}).get("source_hidden", False)
-    return Cell(cell["id"], True, source, folded)
+    metadata = cell["metadata"]
+    folded = metadata.get("jupyter", {}).get("source_hidden", False)
+    return Cell(cell["id"], True, source, folded, "setup" in metadata.get("tags", []))
 
 
 def _text_cell(name: str, source: str) -> Cell:

@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from helpers.files import write_text
-from translations import artifact, sidecar
+from translations import artifact, heads, sidecar
 from translations.artifact import Entry
-from translations.edition import Edition
+from translations.edition import ENGLISH, Edition
 from translations.links import repaired
 from translations.markdown_blocks import Block, blocks
+from translations.outputs import put
 from translations.pages import Cell, Page, PageError, shown
 from translations.targets import copy_code
 
@@ -22,21 +23,27 @@ FOLDED = ["html_block", CODE, "html_block"]  # the kinds of one that is folded
 
 def page_text(edition: Edition, page: Page) -> str:
     """The up-to-date text of a translated page. Raises PageError."""
-    found, english = edition.matched(page), edition.english(page)
-    entries = []
+    ours = edition.language != ENGLISH
+    found, english = edition.matched(page) if ours else {}, edition.english(page)
+    kept, entries = edition.outputs(page), []
+    blocks, links = kept.blocks if kept else {}, edition.aliases(page)
     for cell in page.cells:
-        entry = found.get(cell.id)
         if cell.code:
-            check_code_only(edition, page, cell)
-            entries.append(artifact.Entry(cell.id, cell.hash, shown(cell)))
+            if ours:
+                check_code_only(edition, page, cell)
+            text = put(shown(cell), blocks.get(cell.id, ""), edition.words)
+            entries.append(Entry(cell.id, cell.hash, text))
+        elif not ours:
+            entries.append(Entry(cell.id, cell.hash, english[cell.id]))
         else:
-            entry = _decided(cell, entry, english[cell.id])
-            entries.append(_copied(cell, entry, edition.links(page)))
-    used = {entry.id for entry in found.values()}
-    lost = [e for e in edition.entries(page).values() if e.id not in used]
-    entries += [replace(e, removed=True, now=None) for e in lost if _is_work(e)]
-    ledger = edition.ledger(page)
-    return artifact.write(page, entries, english, edition.words, ledger)
+            entry = _decided(cell, found.get(cell.id), english[cell.id])
+            entries.append(_copied(cell, entry, links | edition.links(page)))
+    if ours:
+        used = {entry.id for entry in found.values()}
+        lost = [e for e in edition.entries(page).values() if e.id not in used]
+        entries += [replace(e, removed=True, now=None) for e in lost if _is_work(e)]
+    head, places = heads.head(edition, page), edition.ledger(page)
+    return artifact.write(head, entries, english, edition.words, places)
 
 
 def check_code_only(edition: Edition, page: Page, cell: Cell) -> None:
@@ -103,7 +110,8 @@ def _copied(cell: Cell, entry: Entry, links: dict[str, str]) -> Entry:
 def sidecar_entries(edition: Edition) -> dict[str, dict]:
     """A language's sidecar: pages whose every cell is translated are renewed."""
     old, entries = sidecar.read(edition.folder), {}
-    for path, page in edition.pages.items():
+    for page in edition.own:
+        path = page.path
         states = edition.counts(page)
         if states["current"] == len(page.cells):
             new = sidecar.entry(edition.root, page, edition.language, old.get(path))

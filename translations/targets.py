@@ -85,8 +85,8 @@ def copy_code(english: str, translated: str) -> str:
     return "\n".join(lines)
 
 
-def fenced(code: str) -> str:
-    """Code as a fenced Python block, the fence longer than any inside."""
+def fenced(code: str, language: str = "python") -> str:
+    """Code as a fenced block, the fence longer than any inside."""
     inside = re.findall(r"^\s*(`{3,})", code, flags=re.MULTILINE)
     fence = "`" * max([3, *(len(run) + 1 for run in inside)])
-    return f"{fence}python\n{code}\n{fence}"
+    return f"{fence}{language}\n{code}\n{fence}"

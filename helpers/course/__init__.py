@@ -2,12 +2,15 @@
 
 import lazy_loader
 
+LEDGER = ["MEASURED", "machine", "measured_line", "read_ledger", "results_block"]
+ADDRESS = ["IN_BADGES", "badges_block", "colab", "declared", "repository", "site"]
+
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "figures": ["MIME", "read_figures", "record"],
-        "address": ["IN_BADGES", "badges_block", "colab", "declared", "repository"],
-        "ledger": ["MEASURED", "measured_line", "read_ledger", "results_block"],
+        "address": ADDRESS,
+        "ledger": LEDGER,
         "wording": ["Wording"],
     },
 )

@@ -24,6 +24,7 @@ from helpers.environment import HEADLESS
 from helpers.files import ROOT, write_json
 
 KERNEL = "lora-course"
+FIGURE_TEXTS = Path(__file__).with_name("figure_texts.py")
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
@@ -101,7 +102,9 @@ def start_worker(notebook: Path, args, work: Path, events: queue.Queue) -> None:
     """Starts a lesson; its reports arrive in the queue `events` as (name, dict)."""
     lesson = notebook.stem
     folder = work / lesson
-    folder.mkdir()
+    startup = folder / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    shutil.copy(FIGURE_TEXTS, startup)
     task = {
         "notebook": str(notebook),
         "output": str(folder / notebook.name),

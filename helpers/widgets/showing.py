@@ -10,6 +10,7 @@ from pandas.io.formats.style import Styler
 from helpers.environment import is_headless
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+MOVES = {"moves": True}  # metadata: a reader of the static form is told so
 CELL = "border:1px solid #9e9e9e;padding:4px 8px;text-align:left;vertical-align:top"
 TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;font-family:monospace"
 WRONG = "font-weight:bold;text-decoration:underline;background:#ffebee;color:#b71c1c"
@@ -28,7 +29,7 @@ def show(static, build: Callable[[], Widget]) -> None:
     if not isinstance(static, dict):
         static = {"text/html": static._repr_html_(), "text/plain": repr(static)}
     shown = static if is_headless() else static | {WIDGET: _reference(build())}
-    IPython.display.display(shown, raw=True)
+    IPython.display.display(shown, raw=True, metadata=MOVES)
 
 
 def table(texts: pd.DataFrame, classes: pd.DataFrame | None = None) -> Styler:

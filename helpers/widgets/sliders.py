@@ -7,6 +7,7 @@ from collections.abc import Callable
 import ipywidgets
 from matplotlib.figure import Figure
 
+from helpers.plotting import described
 from helpers.widgets.showing import show
 
 
@@ -18,8 +19,10 @@ def slider(draw: Callable[..., Figure], values, start, label: str) -> None:
     values = list(values)
     if start not in values:
         raise ValueError(f"a slider starts at one of its values, got {start!r}")
-    picture = base64.b64encode(png(draw(start))).decode("ascii")
-    static = {"text/plain": f"{label} {start}", "image/png": picture}
+    figure = draw(start)
+    picture = base64.b64encode(png(figure)).decode("ascii")
+    text = f"{described(figure)}; {label} {start}".removeprefix("; ")
+    static = {"text/plain": text, "image/png": picture}
     show(static, lambda: build(draw, values, start, label))
 
 

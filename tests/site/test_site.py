@@ -8,14 +8,15 @@ import pytest
 import yaml
 from nbformat import v4
 
-from tests.translations.pseudo_translation import make_language, rot13
+from tests.translations.pseudo_translation import make_language, rot13, run
 from translations.checking import COMPLETE
 from translations.site import SiteError, build, links, sources, vendor, wording
 
 ADDRESS = "https://github.com/someone/course"
 README = """# A course
 
-[English](README.md) · [Arabic](translations/ar/README.md)
+<!-- languages: make pages -->
+<!-- end of languages -->
 
 <!-- badges: make pages -->
 [![Tests](https://example.org/badge.svg)](https://example.org)
@@ -87,17 +88,21 @@ def small_course(root):
     ledger = root / "data" / "results" / "00_first.tiny.json"
     ledger.write_text(json.dumps(ENTRY))
     write(root / "notebooks", cells())
-    make_language(root, "ar")
     write(root / "build" / "notebooks", executed(root))
+    (root / "build" / "course.json").write_text(json.dumps([ENTRY]))
+    assert run(root, "sync", "--run", str(root / "build")) == 0
+    make_language(root, "ar")
     return root
 
 
 def executed(root):
     """The lesson's cells as a run leaves them."""
     ran = cells()
-    out = ran[3].outputs = [shown(**{"image/png": PIXEL, "text/plain": "<Figure>"})]
+    out = ran[3].outputs = [shown(**{"image/png": PIXEL, "text/plain": "It [rises]"})]
     out.append(shown(**WIDGET, **{"text/plain": "0% of a bar"}))
-    out.append(shown(**WIDGET, **{"text/html": "<b>a table</b>"}))
+    out.append(shown(**WIDGET, **{"text/html": "<b>a page</b>"}))
+    table = "<table><tr><td>a | b</td><td>1.5</td></tr></table>"
+    out.append(shown(**{"text/html": table, "text/plain": "a table"}))
     out.append(v4.new_output("stream", text=f"read {root}/data/a.json"))
     out.append(shown(**FIGURES))
     ran.insert(1, v4.new_code_cell("PROFILE = 'tiny'", id="injected"))
@@ -115,7 +120,7 @@ def prepared(root, language):
     task = build.checked(options(root))[0]
     course, work = task.course, root / "work"
     edition = build.Edition(root, build.read_pages(root), language)
-    sources.prepare(course, edition, task.run, work / "src", work / "downloads")
+    sources.prepare(course, edition, work / "src", work / "downloads")
     names = ("src/notebooks/00_first.ipynb", "downloads/00_first.ipynb")
     books = [json.loads((work / name).read_text(encoding="utf-8")) for name in names]
     return (work / "src" / "index.md").read_text(encoding="utf-8"), *books
@@ -138,9 +143,8 @@ def source(book, cell):
 def test_links_stay_on_the_site_or_lose_their_target(root, language):
     landing, site, alone = prepared(root, language)
     say = rot13 if language == "ar" else str
-    other = {"en": "ar", "ar": "en"}[language]
     assert "](notebooks/00_first.ipynb)" in landing
-    assert f"](site:../{other}/index.html)" in landing and "](index.md)" in landing
+    assert "languages" not in landing  # the site has a bar of its own
     assert f"{say('The data have a')} {say('card')}," in landing.replace("\n", " ")
     assert "`[not](data/README.md)`" in landing
     assert "](../index.md)" in source(site, 0)
@@ -177,40 +181,60 @@ def test_pictures_come_along_and_badges_do_not(root):
     assert copied.read_bytes() == b64decode(PIXEL)
 
 
-def test_outputs_are_shown_and_no_progress_bar_and_no_path_of_the_machine(root):
+def test_outputs_are_those_of_the_reading_edition(root):
     _, site, alone = prepared(root, "ar")
     cell = site["cells"][3]
-    kinds = [set(out.get("data", ["stream"])) for out in cell["outputs"]]
-    assert kinds == [
-        {"image/png", "text/plain"},
-        {"text/html"},
-        {"stream"},
-        {"text/plain"},
-    ]
-    assert "".join(cell["outputs"][2]["text"]) == "read data/a.json"
-    assert rot13("A plot").split()[0] in cell["metadata"]["mystnb"]["image"]["alt"]
+    kinds = [*(list(out.get("data", ["text"])) for out in cell["outputs"])]
+    assert kinds == [["image/png"], *[["text/html"]] * 3, ["text"], ["text"]]
+    htmls = [out["data"]["text/html"] for out in cell["outputs"][1:4]]
+    assert rot13("In a notebook a progress bar") in htmls[0] and "<em>" in htmls[0]
+    assert htmls[1] == "<pre>\n<b>a page</b>\n</pre>"
+    assert "<td>a | b</td>" in htmls[2] and ">1.5</td>" in htmls[2]
+    assert cell["outputs"][4]["text"] == "read data/a.json\n"
+    alt = cell["metadata"]["mystnb"]["image"]["alt"]
+    assert rot13("A plot").split()[0] in alt and alt.endswith(": It [rises]")
     assert [c["id"] for c in site["cells"]] == ["title", "setup", "section", "plot"]
     assert not any(c.get("outputs") for c in alone["cells"])
     assert "mystnb" not in str(alone)
 
 
-def test_a_run_of_other_code_is_refused_and_another_setup_cell_is_not(root, capsys):
+def test_outputs_of_other_code_are_refused_and_another_setup_cell_is_not(root, capsys):
     changed = cells()
     changed[1].source = "ADDRESS = 'new'"
     write(root / "notebooks", changed)
-    assert sources.stale(root, root / "build") == []
+    assert sources.stale(root, build.read_pages(root)) == []
     changed[3].source = "plot(2)"
     write(root / "notebooks", changed)
-    assert sources.stale(root, root / "build") == ["00_first"]
+    assert sources.stale(root, build.read_pages(root)) == ["00_first"]
     assert build.main(["--root", str(root)]) == 2
-    assert "run `make course`" in capsys.readouterr().err
+    assert "run `make course pages LESSONS" in capsys.readouterr().err
 
 
 def test_only_the_stale_lessons_are_asked_for(root):
     book = (root / "notebooks" / "00_first.ipynb").read_text(encoding="utf-8")
     (root / "notebooks" / "01_second.ipynb").write_text(book, encoding="utf-8")
-    with pytest.raises(SiteError, match='run `make course LESSONS="01"`'):
+    with pytest.raises(SiteError, match='run `make course pages LESSONS="01" RUN='):
         build.checked(options(root))
+
+
+def test_a_language_has_the_lessons_that_are_begun_and_links_the_others(root):
+    book = (root / "notebooks" / "00_first.ipynb").read_text(encoding="utf-8")
+    (root / "notebooks" / "01_second.ipynb").write_text(book, encoding="utf-8")
+    rows = [ENTRY, ENTRY | {"lesson": "01_second"}]
+    (root / "build" / "course.json").write_text(json.dumps(rows))
+    ran = (root / "build" / "notebooks" / "00_first.ipynb").read_text("utf-8")
+    (root / "build" / "notebooks" / "01_second.ipynb").write_text(ran, "utf-8")
+    assert run(root, "sync", "--run", str(root / "build")) == 0
+    changed = cells()
+    changed[0].source += " Then [more](01_second.ipynb)."
+    write(root / "notebooks", changed)
+    run(root, "sync")
+    course = build.checked(options(root))[0].course
+    names = ("README", "00_first", "01_second")
+    assert course.languages == {"en": names, "ar": names[:2]}
+    landing, site, _ = prepared(root, "ar")
+    assert "\nnotebooks/00_first\n" in landing and "01_second" not in landing
+    assert "](site:../../en/notebooks/01_second.html)" in source(site, 0)
 
 
 def test_a_folder_that_is_no_site_is_left_alone(root, capsys):

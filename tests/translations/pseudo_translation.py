@@ -55,7 +55,8 @@ def translate_missing(page):
 
 def make_language(root, language=LANGUAGE):
     """Make a whole translation of the course at root, as a contributor would."""
-    assert run(root, "sync", "--new", language) == 0
+    lessons = sorted(path.stem for path in (root / "notebooks").glob("*.ipynb"))
+    assert run(root, "sync", "--new", language, "README", *lessons) == 0
     folder = root / "translations" / language
     words = glossary.template()
     for term in re.findall(r"^\| ([^|]+) \| \|", words, flags=re.MULTILINE):

@@ -2,7 +2,9 @@
 
 import copy
 import json
+import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -125,3 +127,20 @@ def test_the_draw_follows_the_commit_and_gives_each_language_its_share():
     pairs = {pair for draw in draws for pair in draw.items()}
     mine = [*IN_A_BROWSER, *short_lessons()]
     assert pairs == {(lesson, name) for lesson in mine for name in LANGUAGES}
+
+
+def lab(*arguments) -> str:
+    """What `make lab` would run, where the system sets LANGUAGE, as many do."""
+    environment = os.environ | {"LANGUAGE": "en_GB:en"}
+    command = ["make", "--dry-run", "lab", *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_make_lab_opens_the_notebooks_of_a_language_that_is_typed():
+    assert "build" not in lab() and "set -- notebooks/*.ipynb" in lab()
+    said = lab("LANGUAGE=ro")
+    assert "lessons.py build ro" in said
+    assert "set -- build/translations/ro/notebooks/*.ipynb" in said

@@ -9,7 +9,6 @@ import sys
 import time
 
 import pytest
-from nbformat import v4
 
 from helpers.files import ROOT
 from tests.house.gates import link_targets
@@ -46,12 +45,11 @@ from translations.targets import slugs
 # A new language
 
 
-def test_new_language_is_complete_and_says_what_is_missing(root):
+def test_new_language_has_its_first_lesson_and_says_what_is_missing(root):
     assert languages(root) == [] and run(root, "check") == run(root, "sync") == 0
     assert run(root, "sync", "--new", "fr") == 0
     names = {p.name for p in (root / "translations" / "fr").iterdir()}
-    pages = {"README.md", "00_first.md", "01_second.md"}
-    assert names == pages | {"glossary.md", sidecar.NAME}
+    assert names == {"00_first.md", "glossary.md", sidecar.NAME}
     assert counts(root, language="fr") == {"current": 2, "stale": 0, "missing": 4}
     assert "*Not translated yet.*" in text(root, language="fr")
     assert PLAIN in text(root, language="fr")
@@ -63,7 +61,7 @@ def test_new_language_is_complete_and_says_what_is_missing(root):
 def test_a_language_not_begun_is_no_error_unless_it_must_be_whole(root, capsys):
     run(root, "sync", "--new", "fr")
     code, out, _ = said(root, "check", capsys=capsys)
-    assert code == 0 and "fr: 0 errors, 0 warnings, 3 pages, 3 of them not" in out
+    assert code == 0 and "fr: 0 errors, 0 warnings, 1 page, 1 of them not" in out
     run(root, "sync", "--new", COMPLETE[0])
     code, _, err = said(root, "check", COMPLETE[0], capsys=capsys)
     assert code == 1 and "00_first.md" in err and "plain: not translated" in err
@@ -90,7 +88,10 @@ def test_a_lesson_may_be_translated_alone_but_not_in_part(root):
         (["sync", "--new", "german"], "'german' is not a language code"),
         (["sync", "--new", "pt-br"], "such as fr, pt-BR"),
         (["sync", "--new", LANGUAGE], "exists already"),
-        (["sync", "--new", "fr", "de"], "no other beside it"),
+        (["sync", "--new", "fr", "de"], "no page 'de' (there: README, 00_first, 01"),
+        (["sync", "--run", "build", LANGUAGE], "--run is for all languages"),
+        (["build", "--run", "build"], "--run belongs to sync"),
+        (["sync", "--new", "en"], "'en' is not a language code"),
         (["check", "--new", "fr"], "belongs to sync"),
         (["check", "xx"], "no translation into 'xx' (there: qps)"),
         (["translate"], "invalid choice"),
@@ -188,7 +189,8 @@ def test_untouched_english_is_renewed(root):
     run(root, "sync", "--new", LANGUAGE)
     write_lesson(root, "00_first", FIRST | {"plain": "Other [it](01_second.ipynb)."})
     run(root, "sync")
-    assert "Other [it](01_second.md)." in text(root) and PLAIN not in text(root)
+    link = "[it](../../notebooks/01_second.ipynb)"  # not begun: there is no page
+    assert f"Other {link}." in text(root) and PLAIN not in text(root)
     assert counts(root) == {"current": 2, "stale": 0, "missing": 4}
 
 
@@ -475,25 +477,19 @@ def test_built_page_shows_english_with_a_notice_for_what_is_not_right(whole, bro
 
 def test_built_page_says_what_is_not_translated(root):
     run(root, "sync", "--new", LANGUAGE)
+    edit(root, MATHS.split("\n")[0], rot13(MATHS.split("\n")[0]))
     run(root, "build")
     assert built(root)["plain"]["source"] == f"> *Not translated yet.*\n\n{PLAIN}"
 
 
-def test_outputs_of_the_english_run_are_reused_where_the_code_is_the_same(whole):
-    run_folder = whole / "executed"
-    (run_folder / "notebooks").mkdir(parents=True)
-    english = json.loads((whole / "notebooks" / "00_first.ipynb").read_text())
-    for cell in english["cells"]:
-        if cell["cell_type"] == "code":
-            cell["outputs"] = [v4.new_output("stream", text=cell["id"])]
-            cell["execution_count"] = 7
-    english["cells"][4]["source"] = "answer = 41"
-    (run_folder / "notebooks" / "00_first.ipynb").write_text(json.dumps(english))
-    assert run(whole, "build", "--run", str(run_folder)) == 0
-    cells = built(whole)
-    assert cells["code-setup"]["outputs"][0]["text"] == "code-setup"
-    assert cells["code-setup"]["execution_count"] == 7
-    assert cells["code-run"]["outputs"] == []
+def test_page_that_nobody_has_begun_is_not_built_but_readme_is_in_english(root):
+    run(root, "sync", "--new", LANGUAGE)
+    run(root, "build")
+    folder = root / "build" / "translations" / LANGUAGE
+    assert not list(folder.rglob("*.ipynb"))
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    assert readme.count("*Not translated yet.*") == 1 and "Clone it." in readme
+    assert "](../../../notebooks/00_first.ipynb)" in readme
 
 
 # Co-op Translator
@@ -543,8 +539,8 @@ def test_every_page_says_how_it_was_made_and_which_text_counts(whole):
         "README": "README.md",
         "00_first": "notebooks/00_first.ipynb",
     }.items():
-        head = file(whole, name).read_text("utf-8").split("\n\n")[1]
-        assert head == f"*{sentence}* [English](../../{english}) <!-- notice -->"
+        head = file(whole, name).read_text("utf-8").partition("<!-- cell:")[0]
+        assert f"\n*{sentence}* [English](../../{english}) <!-- notice -->\n" in head
         assert (file(whole, name).parent / f"../../{english}").exists()
     run(whole, "build")
     built = whole / "build" / "translations" / LANGUAGE / "notebooks" / "00_first.ipynb"
@@ -560,7 +556,7 @@ def test_the_languages_of_the_course_are_there():
 
 
 def test_translations_of_the_course_are_true(capsys):
-    for language in languages(ROOT):
+    for language in ("en", *languages(ROOT)):
         edition = Edition(ROOT, read_pages(ROOT), language)
         assert lessons.check_edition(edition) == [], language
 
@@ -570,7 +566,7 @@ def test_four_languages_of_the_whole_course_are_checked_in_five_seconds(tmp_path
     folder = make_language(tmp_path)
     for language in ("qpa", "qpb", "qpc"):
         shutil.copytree(folder, folder.with_name(language))
-        run(tmp_path, "sync", language)
+    run(tmp_path, "sync")
     start = time.process_time()
     pages = read_pages(tmp_path)
     for language in languages(tmp_path):

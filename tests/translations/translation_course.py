@@ -140,7 +140,7 @@ def edit(root, old, new, name="00_first", language=LANGUAGE):
 
 def errors(root, language=LANGUAGE):
     edition = Edition(root, read_pages(root), language)
-    return [e for page in edition.pages.values() for e in check_page(edition, page)[0]]
+    return [e for page in edition.own for e in check_page(edition, page)[0]]
 
 
 def counts(root, name="00_first", language=LANGUAGE):

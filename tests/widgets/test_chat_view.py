@@ -85,7 +85,7 @@ def test_a_front_end_without_widgets_has_the_table(displayed, monkeypatch):
     monkeypatch.delenv(HEADLESS, raising=False)
     chat_box.chat(ASKERS, ["hi"])
     [(shown, options)] = displayed
-    assert options == {"raw": True} and VIEW in shown
+    assert options == {"raw": True, "metadata": {"moves": True}} and VIEW in shown
     assert "so you say hi" in shown["text/html"]
 
 

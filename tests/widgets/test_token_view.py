@@ -94,7 +94,7 @@ def test_a_headless_run_gets_the_plain_view(displayed, monkeypatch):
     monkeypatch.delenv(HEADLESS)
     tokens.browse(lambda i: view, 2)
     (plain, options), (live, _) = displayed
-    assert options == {"raw": True}
+    assert options == {"raw": True, "metadata": {"moves": True}}
     assert plain.keys() == {"text/html", "text/plain"}
     assert plain["text/html"] == live["text/html"] == "<b>0</b>"
     assert "application/vnd.jupyter.widget-view+json" in live

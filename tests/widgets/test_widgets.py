@@ -33,7 +33,7 @@ def test_a_front_end_without_widgets_has_the_figure(displayed, monkeypatch):
     monkeypatch.delenv(HEADLESS, raising=False)
     sliders.slider(draw, range(1, 4), 2, "rank")
     [(shown, options)] = displayed
-    assert options == {"raw": True} and VIEW in shown
+    assert options == {"raw": True, "metadata": {"moves": True}} and VIEW in shown
     assert base64.b64decode(shown["image/png"]) == sliders.png(draw(2))
     assert sliders.png(draw(2)).startswith(PNG)
 
@@ -49,7 +49,8 @@ def test_a_headless_run_shows_the_figure_alone(displayed, monkeypatch):
 def test_a_headless_run_makes_no_widget(displayed, monkeypatch):
     monkeypatch.setenv(HEADLESS, "a run")
     show({"text/plain": "still"}, lambda: pytest.fail("a widget was made"))
-    assert displayed == [({"text/plain": "still"}, {"raw": True})]
+    options = {"raw": True, "metadata": {"moves": True}}
+    assert displayed == [({"text/plain": "still"}, options)]
 
 
 def test_a_start_that_is_no_value_is_refused():

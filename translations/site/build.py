@@ -1,11 +1,11 @@
 """Build the rendered course: one site a language, below one start page.
 
-    python -m translations.site.build                       every finished language
+    python -m translations.site.build                       every language
     python -m translations.site.build --languages en es     some
 
-Shows the outputs of the English run below build/, in every language. The site appears
-in build/site, whole or not at all: open index.html there. Exit codes: 0, 1 a page
-cannot be built, 2 the request cannot be met.
+A language has the lessons that somebody has begun to translate. The outputs are those
+of the reading edition. The site appears in build/site, whole or not at all: open
+index.html there. Exit codes: 0, 1 a page cannot be built, 2 the request cannot be met.
 """
 
 import argparse
@@ -25,8 +25,7 @@ from string import Template
 from helpers import Parser, run_command
 from helpers.course import colab, repository
 from helpers.files import ROOT
-from translations.checking import COMPLETE
-from translations.edition import Edition, languages
+from translations.edition import Edition, begun_pages
 from translations.pages import read_pages
 from translations.site import SiteError, links, sources, vendor, wording
 
@@ -37,12 +36,11 @@ MARK = ".nojekyll"
 
 @dataclass(frozen=True)
 class Task:
-    """One language's build. course: links.Course; run: the English run's folder;
-    work: what is being made, the site in work/site."""
+    """One language's build. course: links.Course; work: what is being made, the site
+    in work/site."""
 
     course: links.Course
     language: str
-    run: Path
     work: Path
 
 
@@ -58,7 +56,7 @@ def build(task: Task) -> tuple[str, str, int, float, str]:
     html = folder / "html" / task.language  # myst-nb writes beside it too
     edition = Edition(task.course.root, read_pages(task.course.root), task.language)
     places = folder / "source", html / "notebooks"
-    title = sources.prepare(task.course, edition, task.run, *places)
+    title = sources.prepare(task.course, edition, *places)
     try:
         app = Sphinx(
             *(places[0], HERE, html, folder / "doctrees", "html"),
@@ -71,21 +69,26 @@ def build(task: Task) -> tuple[str, str, int, float, str]:
         said.write(str(error))
     shutil.move(html, task.work / "site" / task.language)
     seconds = time.monotonic() - start
-    return task.language, title, len(edition.pages), seconds, said.getvalue()
+    pages = len(task.course.languages[task.language])
+    return task.language, title, pages, seconds, said.getvalue()
 
 
 def settings(task: Task, title: str) -> dict:
     """The settings of Sphinx that depend on the language and the address."""
     words, course = wording.strings(task.language), task.course
-    names = [name for name in course.names if name != "README"]
+    names = [name for name in course.languages[task.language] if name != "README"]
+    aside = [path.stem for path in course.aside()]
     context = {
         "words": words,
         "default_mode": "auto",
         "code_here": task.language,
         "own_name": wording.own_name(task.language),
         "direction": wording.direction(task.language),
-        "languages": [(code, wording.own_name(code)) for code in course.languages],
-        "english_only": [f"notebooks/{path.stem}" for path in course.aside()],
+        "languages": [
+            (code, wording.own_name(code), [f"notebooks/{name}" for name in has])
+            for code, has in course.languages.items()
+        ],
+        "english_only": [f"notebooks/{name}" for name in aside],
         "colab": {n: colab(task.language, n, course.address) for n in names},
     }
     found = {
@@ -120,39 +123,37 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--languages", nargs="+", metavar="LANG", help="English comes with any")
-    add("--run", type=Path, help="folder of the English run (build)")
     add("--output", type=Path, help="folder of the site (build/site)")
     add("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     args.root = args.root.resolve()
-    args.run = (args.run or args.root / "build").resolve()
     args.output = (args.output or args.root / "build" / "site").resolve()
     return args
 
 
 def checked(args: argparse.Namespace) -> list[Task]:
     """The tasks of a request. Raises UserError where it cannot be met."""
-    there = ["en", *languages(args.root)]
-    wanted = args.languages or ["en", *(n for n in COMPLETE if n in there)]
+    begun = begun_pages(args.root)
+    there = list(begun)
+    wanted = args.languages or there
     for unknown in sorted(set(wanted) - set(there)):
         message = f"there is no translation into {unknown!r}"
         raise SiteError(f"{message}; there are: {', '.join(there)}")
-    stale = sources.stale(args.root, args.run)
-    names = [path.stem for path in sources.lessons(args.root)]
-    if stale == names:
-        raise SiteError(f"{args.run} holds no run of the lessons; run `make course`")
-    if stale:
+    lessons = read_pages(args.root)
+    if stale := sources.stale(args.root, lessons):
         numbers = " ".join(name[:2] for name in stale)
-        message = f"{args.run} holds outputs of other code than today's"
-        raise SiteError(f'{message}; run `make course LESSONS="{numbers}"`')
+        message = "the reading edition keeps outputs of other code than today's; run"
+        raise SiteError(f'{message} `make course pages LESSONS="{numbers}" RUN=build`')
     if args.output.exists() and not (args.output / MARK).exists():
         message = f"{args.output} is there and is no site of the course"
         raise SiteError(f"{message}; remove it or choose another --output")
     work = args.output.with_name(f"{args.output.name}-source")
-    chosen = ("en", *dict.fromkeys(code for code in wanted if code != "en"))
-    pages, address = ("README", *names), repository(args.root)
-    course = links.Course(args.root, work / "built", chosen, pages, address)
-    return [Task(course, code, args.run, work) for code in chosen]
+    names = tuple(page.name for page in lessons)
+    has = {"en": names}
+    for code in (code for code in wanted if code != "en"):
+        has[code] = tuple(n for n in names if n in ("README", *begun[code]))
+    course = links.Course(args.root, work / "built", has, repository(args.root))
+    return [Task(course, code, work) for code in has]
 
 
 def run_tasks(tasks: list[Task]) -> dict[str, str]:

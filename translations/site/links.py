@@ -19,14 +19,13 @@ class Course:
     """What links are resolved against.
 
     root: the course; built: the folder of `building.build`, LANG/... below it;
-    languages: codes of the site, "en" among them; names: the pages, "README" and the
-    lessons; address: the public repository, or "".
+    languages: {code of the site: its pages, "README" and the lessons}, "en" among them;
+    address: the public repository, or "".
     """
 
     root: Path
     built: Path
-    languages: tuple[str, ...]
-    names: tuple[str, ...]
+    languages: dict[str, tuple[str, ...]]
     address: str
 
     def file(self, language: str, name: str) -> Path:
@@ -44,8 +43,8 @@ class Course:
     def pages(self) -> Pages:
         """{file: (language, page of the site without its suffix)}."""
         found = {path: ("en", f"notebooks/{path.stem}") for path in self.aside()}
-        for language in self.languages:
-            for name in self.names:
+        for language, names in self.languages.items():
+            for name in names:
                 page = "index" if name == "README" else f"notebooks/{name}"
                 found[self.file(language, name)] = (language, page)
                 artifact = self.root / "translations" / language / f"{name}.md"

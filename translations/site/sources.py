@@ -1,63 +1,49 @@
 """The pages of one language as Sphinx reads them, and the notebooks to download."""
 
 import json
-import os
 import shutil
+from base64 import b64encode
 from pathlib import Path
 
-from helpers.course import IN_BADGES, MIME
-from translations import building
+from nbformat import v4
+
+from helpers.course import IN_BADGES
+from translations import bars, building, outputs
 from translations.edition import Edition
+from translations.pages import Page
 from translations.site import links, wording
 from translations.sync import write
 from translations.targets import headings
 
-WIDGET = "application/vnd.jupyter.widget-view+json"
 TOCTREE = "```{toctree}\n:hidden:\n\n"
 
 
-def lessons(root: Path) -> list[Path]:
-    """The paths of the English notebooks."""
-    return sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-
-
-def stale(root: Path, run: Path) -> list[str]:
-    """The names of the lessons that a run lacks, or ran with other code."""
-    return [path.stem for path in lessons(root) if not _same_code(path, run)]
-
-
-def _same_code(path: Path, run: Path) -> bool:
-    done = building.executed(run, path.stem)
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        # The set-up cell prints nothing, and the public address is stamped into it.
-        tags = cell["metadata"].get("tags", [])
-        if cell["cell_type"] == "code" and "setup" not in tags:
-            ran = done.get(cell["id"])
-            if not ran or "".join(ran["source"]) != "".join(cell["source"]):
-                return False
-    return True
+def stale(root: Path, pages: list[Page]) -> list[str]:
+    """The names of the lessons whose kept outputs are of other code, or absent."""
+    kept = {page.name: outputs.read(root, page) for page in pages}
+    return [
+        page.name
+        for page in pages
+        if page.name != "README"
+        and (not kept[page.name] or kept[page.name].code != outputs.code_of(page))
+    ]
 
 
 def prepare(
-    course: links.Course, edition: Edition, run: Path, source: Path, downloads: Path
+    course: links.Course, edition: Edition, source: Path, downloads: Path
 ) -> str:
     """Writes a language's pages into source, its notebooks without outputs elsewhere.
 
-    edition: of English too; run: the folder of an English run; source, downloads:
-    folders. Gives the title of the course in that language.
+    edition: of English too; source, downloads: folders. Gives the title of the course
+    in that language.
     """
     language, pages = edition.language, course.pages()
     if language != "en":
-        building.build(edition, course.built, run)
+        building.build(edition, course.built)
     title = _landing(course, pages, edition, source)
-    words = wording.strings(language)
-    for path in lessons(course.root):
-        text = path.read_text(encoding="utf-8")
-        if language == "en":
-            text = building.notebook(path, {}, building.executed(run, path.stem))
-        else:
-            text = course.file(language, path.stem).read_text(encoding="utf-8")
-        _lesson(course, pages, language, path.stem, text, words, source, downloads)
+    for page in edition.pages.values():
+        if page.name in course.languages[language] and page.name != "README":
+            _lesson(course, pages, edition, page, source, downloads)
     for path in course.aside() if language == "en" else ():
         text = path.read_text(encoding="utf-8")
         text, _, pictures = links.moved(course, pages, "en", path.stem, text)
@@ -72,12 +58,13 @@ def _landing(
 ) -> str:
     """Writes the first page, README; its title."""
     text = course.file(edition.language, "README").read_text(encoding="utf-8")
-    # The badges are pictures from other servers.
-    text = IN_BADGES.sub("", text)
+    # The badges are pictures from other servers; the site has a bar of its own.
+    text = bars.BLOCK.sub("", IN_BADGES.sub("", text))
     text, _, pictures = links.moved(course, pages, edition.language, "README", text)
     _copy(pictures, source)
-    listed = lessons(course.root) + course.aside() * (edition.language == "en")
-    names = "\n".join(f"notebooks/{path.stem}" for path in listed)
+    listed = [n for n in course.languages[edition.language] if n != "README"]
+    listed += [path.stem for path in course.aside()] * (edition.language == "en")
+    names = "\n".join(f"notebooks/{name}" for name in listed)
     write(source / "index.md", f"{text}\n\n{TOCTREE}{names}\n```\n")
     return headings(text)[0]
 
@@ -85,23 +72,21 @@ def _landing(
 def _lesson(
     course: links.Course,
     pages: links.Pages,
-    language: str,
-    name: str,
-    text: str,
-    words: dict,
+    edition: Edition,
+    page: Page,
     source: Path,
     downloads: Path,
 ) -> None:
     """Writes one lesson twice: with outputs for the site, without to download."""
-    # Outputs may name a path of the machine they are from.
-    here = json.dumps(f"{course.root}{os.sep}")[1:-1]
-    site, alone = json.loads(text.replace(here, "")), json.loads(text)
-    section = ""
+    language, name = edition.language, page.name
+    text = course.file(language, name).read_text(encoding="utf-8")
+    site, alone = json.loads(text), json.loads(text)
+    blocks, words, section = edition.outputs(page).blocks, wording.strings(language), ""
     for shown, kept in zip(site["cells"], alone["cells"], strict=True):
         if shown["cell_type"] == "code":
-            kept["outputs"], kept["execution_count"] = [], None
-            shown["outputs"] = [o for o in shown["outputs"] if _seen(o)]
-            _dress(shown["metadata"], words, section)
+            block = outputs.worded(blocks.get(shown["id"], ""), edition.words)
+            shown["outputs"] = _outputs(course.root, block)
+            _dress(shown["metadata"], words, section, outputs.alt(block))
             continue
         old = "".join(kept["source"])
         section = (headings(old) or [section])[-1]
@@ -112,24 +97,32 @@ def _lesson(
     write(downloads / f"{name}.ipynb", _json(alone))
 
 
-def _dress(metadata: dict, words: dict, section: str) -> None:
-    """Adds to a code cell's metadata what its figures are, and whether it is folded."""
+def _outputs(root: Path, block: str) -> list[dict]:
+    """An output of the reading edition as those of a notebook."""
+    found = []
+    for kind, text in outputs.for_notebook(block):
+        if kind == "text":
+            found.append(v4.new_output("stream", text=text))
+        elif kind == "figure":
+            content = (root / "translations" / outputs.FIGURES / text).read_bytes()
+            data = {"image/png": b64encode(content).decode("ascii")}
+            found.append(v4.new_output("display_data", data=data))
+        else:
+            found.append(v4.new_output("display_data", data={"text/html": text}))
+    return found
+
+
+def _dress(metadata: dict, words: dict, section: str, alt: str) -> None:
+    """Adds to a code cell's metadata what its figures are, and whether it is folded.
+
+    alt: what a figure of it shows, in the words of the code.
+    """
     fold = {"code_prompt_show": words["show"], "code_prompt_hide": words["hide"]}
-    picture = {"alt": words["figure"].format(section=section)}
+    place = words["figure"].format(section=section)
+    picture = {"alt": f"{place}: {alt}" if alt else place}
     metadata["mystnb"] = {"image": picture} | fold
     if metadata.get("jupyter", {}).get("source_hidden"):
         metadata["tags"] = [*metadata.get("tags", []), "hide-input"]
-
-
-def _seen(output: dict) -> bool:
-    """Whether a reader without a kernel sees anything of an output.
-
-    Widgets of a headless run are progress bars; the course's own controls leave a
-    figure or a table there (`helpers.widgets`).
-    """
-    data = output.get("data", {})
-    data.pop(MIME, None)
-    return not data.pop(WIDGET, None) or set(data) != {"text/plain"}
 
 
 def _copy(pictures: list[Path], source: Path) -> None:

@@ -1,0 +1,95 @@
+"""Take what the cells of English lessons printed out of a run of `make course`."""
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+
+from helpers.course import machine
+from translations.outputs import FIGURES, Outputs, code_hash, code_of
+from translations.outputs import figures as figures_of
+from translations.pages import Page, PageError
+from translations.rendering import rendered
+
+# Where a package lies on the machine, in a warning of its.
+PACKAGES = re.compile(r"(?:/|[A-Z]:\\)[^\s'\"]*?site-packages[/\\]")
+ADDRESS = re.compile(r"\b0x[0-9a-f]{8,}\b")
+
+
+def take(root: Path, pages: list[Page], run: Path) -> tuple[dict, list[str]]:
+    """({name: Outputs}, messages) of the lessons of a run; writes their figures.
+
+    run: the folder of `make course`. A lesson that ran other code is left out, with a
+    message. Raises PageError where there is no run.
+    """
+    try:
+        rows = json.loads((run / "course.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        message = f"{run / 'course.json'}: {error}; run `make course` first"
+        raise PageError(message) from None
+    known, found, messages = {page.name: page for page in pages}, {}, []
+    for row in rows:
+        page, name = known.get(row["lesson"]), row["lesson"]
+        book = json.loads((run / f"notebooks/{name}.ipynb").read_text(encoding="utf-8"))
+        if page is None or _code(book, page) != code_of(page):
+            messages.append(f"{run}: {name} ran other code than today's; run it again")
+        else:
+            found[name] = outputs(root, page, book, row["profile"])
+    return found, messages
+
+
+def _code(book: dict, page: Page) -> str:
+    """The `code_hash` of an executed notebook; the run adds a cell of parameters."""
+    known = {cell.id for cell in page.cells if cell.code and not cell.setup}
+    texts = [(c["id"], "".join(c["source"])) for c in _code_cells(book)]
+    return code_hash([(name, text) for name, text in texts if name in known])
+
+
+def _code_cells(book: dict) -> list[dict]:
+    return [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+
+
+def outputs(root: Path, page: Page, book: dict, profile: str) -> Outputs:
+    """The outputs of an executed notebook; its figures are written."""
+    folder, shown = root / "translations" / FIGURES, {}
+    ran = book["metadata"].get("papermill", {})
+    places = [root, Path.home()]
+    if where := ran.get("input_path"):  # ROOT/notebooks/NAME.ipynb
+        places.insert(0, PurePath(where).parent.parent)
+    blocks = {}
+    for cell in _code_cells(book):
+        stem = f"{page.name[:2]}-{cell['id']}"
+
+        def picture(content: bytes, stem=stem) -> str:
+            more = sum(name.startswith(f"{stem}.") for name in shown)
+            name = f"{stem}.{more + 1}.png" if more else f"{stem}.png"
+            shown[name] = content
+            return f"../{FIGURES}/{name}"
+
+        clean = lambda text: cleaned(text, places)  # noqa: E731
+        blocks[cell["id"]] = rendered(cell["outputs"], clean, picture)
+    _keep(folder, page.name[:2], shown)
+    blocks = {name: text for name, text in blocks.items() if text}
+    assert figures_of(blocks) == set(shown)
+    date = ran.get("end_time", datetime.now(UTC).isoformat())[:10]
+    return Outputs(profile, machine()["device"], date, code_of(page), blocks)
+
+
+def _keep(folder: Path, number: str, shown: dict[str, bytes]) -> None:
+    """Makes these the figures of a lesson."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in shown.items():
+        (folder / name).write_bytes(content)
+    for old in folder.glob(f"{number}-*.png"):
+        if old.name not in shown:
+            old.unlink()
+
+
+def cleaned(text: str, places: list) -> str:
+    """A text without what is the machine's: folders, addresses in memory."""
+    for place in map(str, places):
+        text = re.sub(
+            rf"{re.escape(place)}[/\\]\.venv[/\\][^\s'\"]*site-packages[/\\]", "", text
+        )
+        text = re.sub(rf"{re.escape(place)}(?:[/\\]|(?![\w-]|\.\w))", "", text)
+    return ADDRESS.sub("0x...", PACKAGES.sub("", text))
