@@ -1,0 +1,223 @@
+"""Checks on the folder of an adapter, and on what a merge made of it."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+import transformers
+
+from helpers.models import (
+    ModelError,
+    adapted_modules,
+    check_base,
+    check_keys,
+    check_scale,
+    check_trained,
+    claims,
+    fingerprint,
+    read_weights,
+)
+from helpers.preflight.registry import check_of, derived
+from helpers.preflight.report import RUINS, WARNS, Finding
+
+MOST_LOST = 0.25  # of what an adapter adds: bf16 takes 0.01 to 0.15, NF4 0.6 and more
+
+
+@derived
+def loaded_base(adapter, base):
+    """The base of an adapter: itself, or loaded in the precision of the training.
+
+    None where the folder does not say which one that was. Raises UserError.
+    """
+    if not isinstance(base, (str, Path)):
+        return base
+    known = claims(Path(adapter))
+    if not known["settings"].get("dtype"):
+        return None
+    from helpers.merge import base_profile
+    from helpers.models import load_model
+
+    profile = base_profile(known, {}, None, str(base))
+    return load_model(profile, quantized=bool(known["settings"].get("qlora")))
+
+
+@check_of("damaged-adapter", about="whether an adapter's files can be read")
+def damaged_adapter(adapter) -> Iterator[Finding]:
+    """Whether the weights are there, and finite."""
+    why, mend = "there is nothing to put on a model", "copy the adapter again"
+    yield from _told("damaged-adapter", adapter, why, mend, read_weights)
+    weights = _weights(adapter)
+    return f"{len(weights):,} tensors" if weights else ""
+
+
+@check_of("zero-b", about="whether an adapter was trained")
+def zero_b(adapter) -> Iterator[Finding]:
+    """Whether a matrix B is zero, as before training."""
+    if _weights(adapter):
+        why, mend = "BA is zero: the model answers as its base", "train it, or save it"
+        mend += " after training"
+        yield from _told("zero-b", adapter, why, mend, check_trained)
+
+
+@check_of("wrong-alpha", about="alpha and rank against metrics.json or the card")
+def wrong_alpha(adapter) -> Iterator[Finding]:
+    """Whether an adapter is scaled as it was in training."""
+    why = "BA is multiplied by alpha/rank: the adapter does too little, or too much"
+    mend = "restore adapter_config.json from the training"
+    yield from _told("wrong-alpha", adapter, why, mend, check_scale)
+    known = claims(Path(adapter))["settings"].get("peft_config")
+    return "" if known else "nothing to compare with"
+
+
+@derived
+def base_fault(adapter, loaded_base) -> str:
+    """How a base is not the one of the fingerprint that is known, "" where it is."""
+    try:
+        if loaded_base is not None:
+            check_base(loaded_base, Path(adapter))
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
+@check_of("lost-keys", about="an adapter's keys against the modules of its base")
+def lost_keys(adapter, base, base_fault="") -> Iterator[Finding]:
+    """Whether PEFT would drop weights of an adapter without a word."""
+    if base_fault or not (weights := _weights(adapter)):
+        return "not compared: another base" if base_fault else ""
+    why = "PEFT loads what fits and drops the rest: that part does nothing"
+    mend = "load the base that it was trained on, or save it without its wrapper"
+    compare = lambda folder: check_keys(_skeleton(base), folder)  # noqa: E731
+    yield from _told("lost-keys", adapter, why, mend, compare)
+    return f"{len(weights):,} keys"
+
+
+@check_of("wrong-base", about="the fingerprint of the base that an adapter was made on")
+def wrong_base(adapter, base, base_fault="") -> Iterator[Finding]:
+    """Whether the base is the one that the adapter was trained on."""
+    why = "an adapter is a difference: on other weights it answers wrongly, in silence"
+    mend = "load that base, unmerged, in the precision of the training"
+    if base_fault:
+        yield Finding("wrong-base", RUINS, str(adapter), base_fault, why, mend)
+    if known := claims(Path(adapter))["base"].get("fingerprint"):
+        return f"fingerprint {known[:8]}"
+    made, here = (Path(str(name)).name for name in (_made_on(adapter), _name(base)))
+    if made and here and made != here:
+        what = f"made on {made}, and the base is {here}; no fingerprint is known"
+        yield Finding("wrong-base", WARNS, str(adapter), what, why, mend)
+    return f"the name {made}" if made else "nothing to compare with"
+
+
+@check_of("merge-drift", about="what a merge has kept of an adapter")
+def merge_drift(model, adapter, loaded_base=None) -> Iterator[Finding]:
+    """Whether merged weights are the base's and what the adapter adds."""
+    code, where = "merge-drift", "merged model"
+    why = "weights of few bits round the small update away, and nothing says so"
+    mend = "merge into 16 or 32 bit: python -m helpers.merge"
+    layers = [m for m in model.modules() if getattr(m, "merged", False)]
+    if any(_four_bit(layer.get_base_layer()) for layer in layers):
+        what = "an adapter is merged into weights of 4 bit"
+        yield Finding(code, RUINS, where, what, why, mend)
+    if layers or adapted_modules(model) or not _weights(adapter):
+        return ""  # not merged, or as told
+    if loaded_base is None or _plain(loaded_base) is model:
+        known = claims(Path(adapter))["base"].get("fingerprint")
+        if _is_four_bit(model) and known and fingerprint(model) != known:
+            what = "weights of 4 bit, and no more those of the adapter's base"
+            yield Finding(code, RUINS, where, what, why, mend)
+        return ""
+    lost = lost_in_merge(model, _plain(loaded_base), Path(adapter))
+    if lost is not None and lost > MOST_LOST:
+        what = f"its weights are off by {lost:.0%} of what the adapter adds"
+        yield Finding(code, RUINS, where, what, why, mend)
+    return "not merged" if lost is None else f"{lost:.1%} off"
+
+
+def lost_in_merge(merged, base, adapter: Path) -> float | None:
+    """||merged - base - BA|| over ||BA||, of all layers; None for an unmerged model."""
+    from peft import PeftModel
+
+    tuned = PeftModel.from_pretrained(_skeleton(base), adapter, low_cpu_mem_usage=True)
+    weights = read_weights(adapter)
+    off = added = moved = 0.0
+    for name, layer in tuned.named_modules():
+        keys = (f"{name}.lora_{side}.weight" for side in "BA")
+        if not hasattr(layer, "scaling") or None in (
+            parts := [*map(weights.get, keys)]
+        ):
+            continue
+        plain = name.removeprefix("base_model.model.")
+        now, before = (_weight(m.get_submodule(plain)) for m in (merged, base))
+        update = layer.scaling["default"] * (parts[0].float() @ parts[1].float())
+        update = (update.T if layer.fan_in_fan_out else update).to(now)
+        off += (now - before - update).square().sum().item()
+        moved += (now - before).square().sum().item()
+        added += update.square().sum().item()
+    return (off / added) ** 0.5 if moved and added else None
+
+
+def _told(
+    code: str, adapter, why: str, mend: str, look: Callable[[Path], object]
+) -> Iterator[Finding]:
+    """What a check of `helpers.models` raises about a folder, as a finding."""
+    try:
+        look(Path(adapter))
+    except ModelError as error:
+        yield Finding(code, RUINS, str(adapter), str(error), why, mend)
+
+
+def _weights(adapter) -> dict:
+    """The tensors of an adapter, {} where they cannot be read."""
+    try:
+        return read_weights(Path(adapter))
+    except ModelError:
+        return {}
+
+
+def _plain(model):
+    """A model without PEFT's wrapper."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _skeleton(base):
+    """A base on the meta device: its modules, without weights."""
+    with torch.device("meta"):
+        if isinstance(base, (str, Path)):
+            config = transformers.AutoConfig.from_pretrained(base)
+            return transformers.AutoModelForCausalLM.from_config(config)
+        return type(_plain(base))(_plain(base).config)
+
+
+def _weight(layer) -> torch.Tensor:
+    """The weight of a linear layer in fp32, unpacked."""
+    layer = getattr(layer, "base_layer", layer)
+    if not _four_bit(layer):
+        return layer.weight.detach().float()
+    from bitsandbytes.functional import dequantize_4bit
+
+    return dequantize_4bit(layer.weight.data, layer.weight.quant_state).float()
+
+
+def _four_bit(layer) -> bool:
+    """Whether a layer holds bitsandbytes' 4-bit weights."""
+    return getattr(layer.weight, "quant_state", None) is not None
+
+
+def _is_four_bit(model) -> bool:
+    """Whether a layer of a model does."""
+    return any(hasattr(m, "weight") and _four_bit(m) for m in model.modules())
+
+
+def _name(base) -> str:
+    """What a base is called: its folder or Hub id."""
+    return base if isinstance(base, (str, Path)) else _plain(base).name_or_path
+
+
+def _made_on(adapter) -> str:
+    """The base that an adapter_config.json names, "" for none."""
+    with contextlib.suppress(OSError, ValueError):
+        config = json.loads((Path(adapter) / "adapter_config.json").read_text("utf-8"))
+        return config.get("base_model_name_or_path") or ""
+    return ""

@@ -1,0 +1,112 @@
+"""A run against the machine: memory, and what it can compute."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import BitsAndBytesConfig, LlamaForCausalLM
+from trl import SFTConfig
+
+from helpers.config import GIB, Device, load_profile
+from helpers.memory import predict
+from helpers.models import meta_model
+from helpers.preflight import check, device
+from tests.models.tiny_model import build_model
+
+# TRL's settings still have it by the old name.
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing")
+CHECKS = ["does-not-fit", "no-bf16"]
+
+
+def arguments(**more):
+    return SFTConfig(**{"use_cpu": True, "bf16": False, "max_length": 512} | more)
+
+
+def codes(**inputs):
+    return check(only=CHECKS, **inputs).codes
+
+
+def test_the_tiny_profile_has_no_finding():
+    known = load_profile("tiny")
+    given = {"arguments": SFTConfig(**known.training_config), "profile": known}
+    report = check(only=CHECKS, **given)
+    assert report.findings == [] and [*report.checked] == CHECKS
+    assert report.checked["does-not-fit"].startswith("4 x 256 tokens take 0.")
+
+
+def test_memory_that_is_not_there_is_found():
+    known = load_profile("tiny")
+    needs = predict(known.model, "lora", 4, 256, dtype="float32", padded=True).total
+    given = {"arguments": SFTConfig(**known.training_config), "profile": known}
+    for share, level in ((1.05, None), (0.95, "warns"), (0.5, "ruins")):
+        found = check(only=CHECKS, memory=share * needs / GIB, **given).findings
+        assert [f.level for f in found] == [level][: bool(level)]
+
+
+def test_the_longest_row_counts_where_it_is_known():
+    model, lengths = meta_model("Phi-3-mini"), {"train": SimpleNamespace(tokens=[9])}
+    args = arguments(max_length=4096)
+    for known, expected in ((None, "8 x 4096"), (lengths, "8 x 9 ")):
+        report = check(model=model, arguments=args, lengths=known, only=CHECKS)
+        assert report.checked["does-not-fit"].startswith(expected)
+
+
+def test_qlora_takes_less_than_lora():
+    known = load_profile("tiny")
+    given = {"arguments": SFTConfig(**known.training_config), "memory": 0.0001}
+    same = replace(known, qlora_model=known.model)
+    sizes = [
+        check(profile=same, qlora=q, only=CHECKS, **given).findings[0].what
+        for q in (True, False)
+    ]
+    lora, qlora = (float(s.partition("take ")[2].split()[0]) for s in sizes[::-1])
+    assert qlora < lora
+
+
+def test_a_family_that_is_not_predicted_is_said():
+    config = build_model().config
+    config.model_type = "gemma"
+    model = SimpleNamespace(config=config, dtype=torch.float32, peft_config={})
+    report = check(model=model, arguments=arguments(), only=["does-not-fit"])
+    assert report.checked["does-not-fit"].startswith("not predicted: ")
+
+
+@pytest.mark.parametrize(
+    ("capability", "bf16", "expected"),
+    [((7, 5), True, {"no-bf16"}), ((8, 0), True, set()), ((7, 5), False, set())],
+)
+def test_bf16_is_asked_of_a_gpu_that_has_it(monkeypatch, capability, bf16, expected):
+    card = Device("cuda", "a card", capability, 16, 15)
+    monkeypatch.setattr(device, "probe_device", lambda: card)
+    args = SimpleNamespace(bf16=bf16, fp16=not bf16, use_cpu=False)
+    assert check(arguments=args, only=["no-bf16"]).codes == expected
+    args.use_cpu = True
+    assert check(arguments=args, only=["no-bf16"]).codes == set()
+
+
+def four_bit(folder, **sizes):
+    build_model(**sizes).save_pretrained(folder)
+    settings = BitsAndBytesConfig(load_in_4bit=True)
+    return LlamaForCausalLM.from_pretrained(folder, quantization_config=settings)
+
+
+def test_4_bit_layers_that_a_cpu_would_pack_anew_are_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    model = four_bit(tmp_path)
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = True
+    assert codes(model=model, arguments=arguments()) == {"four-bit-on-cpu"}
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+    assert codes(model=model, arguments=arguments()) == set()
+
+
+def test_4_bit_widths_that_a_block_does_not_divide_are_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    model = four_bit(tmp_path)
+    model.model.layers[0].mlp.down_proj.in_features = 96
+    [finding] = check(model=model, arguments=arguments(), only=CHECKS).findings
+    assert finding.code == "four-bit-on-cpu" and finding.what.startswith("1 layers")
