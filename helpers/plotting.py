@@ -1,6 +1,7 @@
 """The figures of the course: small, labelled, and readable without colour."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -57,6 +58,26 @@ def before_after(reports: dict, title: str, chance: float | None = None) -> Figu
     ax.set(ylabel="rows right (%)", ylim=(0, 105), title=title)
     labels = [name.replace("_", " ") for name in names]
     ax.set_xticks(range(len(names)), labels, rotation=30, ha="right")
+    return _with_legend(fig, ax)
+
+
+def learning_curve(points: dict, title: str, rivals: dict | None = None) -> Figure:
+    """The Figure of the share of right answers over training rows, a log scale.
+
+    points: {rows: (share, low, high)}, 0 to 1. rivals: {label: share}, each a
+        horizontal line: what is to be had without training.
+    """
+    fig, ax = plt.subplots(figsize=SIZE, layout="constrained")
+    share, low, high = 100 * np.array(list(points.values())).T
+    reach = np.clip([share - low, high - share], 0, None)  # it may miss by rounding
+    ax.errorbar(list(points), share, reach, fmt="-o", capsize=3, label="trained")
+    for place, (label, level) in enumerate((rivals or {}).items()):
+        style = STYLES[(place + 1) % 4]
+        ax.axhline(100 * level, color="black", linestyle=style, label=label)
+    ax.set(xlabel="training rows", ylabel="rows right (%)", title=title)
+    ax.set(xscale="log", ylim=(0, 105))
+    ax.set_xticks(list(points), [f"{rows:,}" for rows in points], minor=False)
+    ax.minorticks_off()
     return _with_legend(fig, ax)
 
 

@@ -88,3 +88,16 @@ def test_a_figure_is_closed_so_that_a_notebook_shows_it_once(tmp_path):
     assert tuple(figure.get_size_inches()) == plotting.SIZE
     figure.savefig(tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_a_learning_curve_has_its_intervals_and_rivals():
+    points = {25: (0.4, 0.3, 0.5), 100: (0.8, 0.7, 0.85)}
+    figure = plotting.learning_curve(points, "More rows", {"copier": 0.5})
+    (ax,) = figure.axes
+    line, *_, rival = ax.get_lines()
+    assert line.get_xydata().tolist() == [[25, 40], [100, 80]]
+    [bars] = [c for c in ax.collections]
+    ends = [sorted(y for _, y in bar.tolist()) for bar in bars.get_segments()]
+    assert ends == [pytest.approx([30, 50]), pytest.approx([70, 85])]
+    assert set(rival.get_ydata()) == {50} and legend(figure) == ["copier", "trained"]
+    assert ax.get_xscale() == "log" and ax.get_ylabel() == "rows right (%)"

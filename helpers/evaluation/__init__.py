@@ -26,6 +26,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "paired_difference",
         ],
         "plots": ["heat_map"],
-        "prompting": ["nearest", "with_examples"],
+        "prompting": ["copy_nearest", "nearest", "with_examples", "with_nearest"],
     },
 )

@@ -1,12 +1,13 @@
 """What can be had from a prompt: instructions, examples, retrieved ones.
 
-Everything returns chats in the messages format, as `evaluation.evaluate` takes them.
+Chats are in the messages format, as `evaluation.evaluate` takes them.
 """
 
 import math
 import re
 from collections import Counter
 
+from helpers.evaluation.scoring import Report, score
 from helpers.formatting import to_messages
 
 
@@ -32,7 +33,7 @@ def nearest(examples, messages: list[str], k: int = 3) -> list[list]:
     examples = list(examples)
     if not 1 <= k <= len(examples):
         raise ValueError(f"requires k from 1 to {len(examples)}: got {k}")
-    bags = [_words(to_messages(example)[-2]["content"]) for example in examples]
+    bags = [_words(_asked(example)) for example in examples]
     counts = Counter(word for bag in bags for word in bag)
     rarity = {word: math.log(len(bags) / count) for word, count in counts.items()}
     found = []
@@ -42,6 +43,29 @@ def nearest(examples, messages: list[str], k: int = 3) -> list[list]:
         order = sorted(range(len(bags)), key=lambda row: -scores[row])
         found.append([examples[row] for row in reversed(order[:k])])
     return found
+
+
+def with_nearest(examples, rows, k: int = 3, instruction: str = "") -> list[dict]:
+    """Each row as a chat, behind the k examples that are nearest to it."""
+    near = nearest(examples, [_asked(row) for row in rows], k)
+    pairs = zip(rows, near, strict=True)
+    return [with_examples(row, shots, instruction) for row, shots in pairs]
+
+
+def copy_nearest(examples, rows, scorer=None) -> Report:
+    """The Report of a rival without a model: it answers as the nearest example does.
+
+    scorer: as in `score`.
+    """
+    near = nearest(examples, [_asked(row) for row in rows], k=1)
+    wanted = [to_messages(row)[-1]["content"] for row in rows]
+    copies = [to_messages(shot)[-1]["content"] for [shot] in near]
+    return score(wanted, copies, scorer=scorer)
+
+
+def _asked(example: dict) -> str:
+    """The last text before the answer of an example."""
+    return to_messages(example)[-2]["content"]
 
 
 def _words(text: str) -> set[str]:

@@ -2,7 +2,12 @@
 
 import pytest
 
-from helpers.evaluation.prompting import nearest, with_examples
+from helpers.evaluation.prompting import (
+    copy_nearest,
+    nearest,
+    with_examples,
+    with_nearest,
+)
 from tests.models.tiny_model import chat
 
 SHOTS = [chat("the lamp is broken", "QWZ"), chat("the parcel is late", "JXW")]
@@ -44,3 +49,21 @@ def test_case_and_punctuation_do_not_matter():
 def test_more_examples_than_there_are_is_refused(k):
     with pytest.raises(ValueError, match=f"k from 1 to 2: got {k}"):
         nearest(SHOTS, ["a"], k)
+
+
+ROWS = [chat("my parcel", "JXW"), chat("broken is the lamp", "a repair")]
+
+
+def test_each_row_stands_behind_its_own_nearest():
+    made = with_nearest(SHOTS, ROWS, 1, "Answer.")
+    texts = [[turn["content"] for turn in one["messages"]] for one in made]
+    assert texts[0] == ["Answer.\n\nthe parcel is late", "JXW", "my parcel", "JXW"]
+    assert texts[1][2:] == ["broken is the lamp", "a repair"]
+
+
+def test_a_copier_answers_as_the_nearest_does():
+    report = copy_nearest(SHOTS, ROWS)
+    assert [row["answer"] for row in report.rows] == ["JXW", "QWZ"]
+    assert report.exact_match == 0.5
+    report = copy_nearest(SHOTS, ROWS, lambda expected, answer: len(answer) == 3)
+    assert report.field_accuracy == {"score": 1}
