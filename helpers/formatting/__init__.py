@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "naming": ["parse_map"],
         "examples": [
             *("check_file", "find_contradictions", "find_repeats"),
-            *("iter_examples", "read_examples"),
+            *("iter_examples", "prompt_key", "read_examples"),
         ],
         "splits": ["load_splits"],
         "batches": ["collate", "encode", "render"],

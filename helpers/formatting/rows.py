@@ -20,19 +20,20 @@ KEPT = []  # folders of rows that stay there until Python ends
 class Rows:
     """What `load_splits` has read so far.
 
-    group: a column; columns: {column: field}, as in `load_splits`.
+    group: a column; columns: {column: field}, and apart as in `load_splits`.
     """
 
-    def __init__(self, group: str | None, columns, say: Callable) -> None:
+    def __init__(self, group: str | None, columns, say: Callable, apart=True) -> None:
         from datasets import Features, Json, List, Value
         from datasets.arrow_writer import ArrowWriter
 
-        self.group, self.columns, self.say = group, columns, say
+        self.group, self.columns, self.say, self.apart = group, columns, say, apart
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self.file = Path(self.folder.name) / "rows.arrow"
         chat = List(Json())
         kinds = {"prompt": chat, "completion": chat, "tools": chat}
-        features = Features(kinds | {"line": Value("string")})
+        texts = dict.fromkeys(("line", "group"), Value("string"))
+        features = Features(kinds | texts)
         self.writer = ArrowWriter(features=features, path=str(self.file))
         self.sources, self.has_tools = [], False
         self.counts = dict.fromkeys(("joined", "marked", "several"), 0)
@@ -55,12 +56,14 @@ class Rows:
             self.line.append(line)
             self.same_as.append(number)
             self.unused |= dict.fromkeys(chat.unused)
-            self._write(chat, self._where(number))
+            group = self._group(record, number) if self.group else None
+            self._write(chat, self._where(number), group)
             answer = prompt_key(chat.messages[-1:])
             self.answer.append(int.from_bytes(answer[:7]))
             self._share(prompt_key(chat.messages[:-1]), number, "prompt")
-            if self.group:
-                self._share(self._group(record, number), number, "group")
+            if group:
+                key = b"group " + group.encode()
+                self._share(key, number, "group")
 
     def tell(self, name) -> None:
         """Says what reading changed, and which prompts stand there twice."""
@@ -95,23 +98,35 @@ class Rows:
 
         Raises DataError for fewer than three parts that could be told apart.
         """
-        parts = {}
+        parts, others = array("q"), {}  # a chat of each; all of those with several
         for number in range(len(self.line)):
-            parts.setdefault(self._root(number), []).append(number)
-        parts = list(parts.values())
+            root = self._root(number)
+            if root in others:
+                others[root].append(number)
+            elif root == number:
+                parts.append(root)
+            elif root < number:
+                others[root] = [root, number]
+            else:  # a later one that this one was joined to
+                parts.append(root)
+                others[root] = [number]
         if len(parts) < 3:
             what = f"only {len(parts)} different prompt(s)"
             what += f" or {self.group!r} to keep apart" * bool(self.group)
-            raise DataError(f"{self._where(parts[-1][-1])}: {what}, expected 3 or more")
+            last = others.get(parts[-1], parts[-1:])[-1]
+            raise DataError(f"{self._where(last)}: {what}, expected 3 or more")
         random.Random(seed).shuffle(parts)
         tenth = max(1, len(self.line) // 10)
         chosen = {}
         for split in ("validation", "test"):
-            chosen[split], parts = _take(parts, tenth)
+            chosen[split], parts = _take(parts, others, tenth)
         chosen["train"] = parts
         return {
             split: [
-                row for part in chosen[split] for n in part for row in self._rows(n)
+                row
+                for part in chosen[split]
+                for n in others.get(part, (part,))
+                for row in self._rows(n)
             ]
             for split in SPLITS
         }
@@ -126,34 +141,35 @@ class Rows:
         if not small:
             KEPT.append(self.folder)
         unused = ["tools"] * (not self.has_tools) + ["line"] * (not lines)
+        unused += ["group"] * (not (lines and self.group))
         rows = rows.remove_columns(unused)
         return DatasetDict({split: rows.select(n) for split, n in places.items()})
 
-    def _write(self, chat, where: str) -> None:
+    def _write(self, chat, where: str, group: str | None) -> None:
         """A row for each answer that is to be learnt."""
         for place in chat.answers:
             prompt, completion = chat.messages[:place], chat.messages[place : place + 1]
             row = {"prompt": prompt, "completion": completion, "tools": chat.tools}
-            self.writer.write(row | {"line": where})
+            self.writer.write(row | {"line": where, "group": group})
         self.first.append(self.first[-1] + len(chat.answers))
         self.has_tools |= chat.tools is not None
         self.counts["joined"] += chat.joined
         self.counts["marked"] += chat.marked
         self.counts["several"] += len(chat.answers) > 1
 
-    def _group(self, record: dict, number: int) -> bytes:
-        """The key of a chat's group. Raises DataError where it has none."""
+    def _group(self, record: dict, number: int) -> str:
+        """The group of a chat. Raises DataError where it has none."""
         value = record.get(self.group)
         if value is None or not str(value).strip():
             there = ", ".join(map(short, list(record)[:6]))
             what = f"no {self.group!r} to group by (the fields are {there})"
             raise DataError(f"{self._where(number)}: {what}, expected one in each row")
-        return b"group " + str(value).strip().encode("utf-8", "surrogatepass")
+        return str(value).strip().encode("utf-8", "backslashreplace").decode()
 
     def _share(self, key: bytes, number: int, kind: str) -> None:
         """Notes what a chat has in common with an earlier one.
 
-        Raises DataError where that one is of another split.
+        Raises DataError where that one is of another split that is to be apart.
         """
         earlier = self.seen.setdefault(key, number)
         if earlier == number:
@@ -161,7 +177,7 @@ class Rows:
         (split, _), (other, _) = (
             self.sources[self.source[n]] for n in (number, earlier)
         )
-        if split != other:
+        if split != other and self.apart:
             word = "training" if other == "train" else other
             thing = "prompt" if kind == "prompt" else repr(self.group)
             raise DataError(
@@ -190,14 +206,15 @@ class Rows:
         return f"{self.sources[self.source[number]][1]}:{self.line[number]}"
 
 
-def _take(parts: list[list], room: int) -> tuple[list, list]:
-    """(the first parts that fit the room, one at least; the others)."""
-    taken, rest = [], []
-    for place, part in enumerate(parts):
-        fits = len(part) <= room and place < len(parts) - 1
-        room -= len(part) * fits
+def _take(parts: array, others: dict, room: int) -> tuple[array, array]:
+    """(the first parts that fit the room, one at least; the rest)."""
+    taken, rest = array("q"), array("q")
+    sizes = [len(others.get(part, (part,))) for part in parts]
+    for place, (part, size) in enumerate(zip(parts, sizes, strict=True)):
+        fits = size <= room and place < len(parts) - 1
+        room -= size * fits
         (taken if fits else rest).append(part)
     if not taken:
-        smallest = min(range(len(rest)), key=lambda place: len(rest[place]))
-        taken = [rest.pop(smallest)]
+        smallest = min(range(len(rest)), key=sizes.__getitem__)
+        taken.append(rest.pop(smallest))
     return taken, rest

@@ -20,6 +20,7 @@ def load_splits(
     columns=None,
     lines: bool = False,
     say: Callable = say,
+    apart: bool = True,
 ):
     """A datasets.DatasetDict with train, validation and test.
 
@@ -29,14 +30,16 @@ def load_splits(
         prompts together. Rows are on disk where they are many.
     group: the name of a column: rows with the same value come into the same split.
     columns: {column: field} of other names. lines: adds the column "line", where a row
-        came from: "path:line". say: told what was detected, joined or found twice.
+        came from: "path:line", and "group" where there is one. say: told what was
+        detected, joined or found twice. apart: False also reads splits that share
+        something, for `helpers.preflight` to name all of it.
     Columns: prompt (messages), completion (a list of one message), and tools where
         there are some.
     Raises DataError as `read_examples` does, and where two splits share a prompt or a
     group.
     """
     sources = find_sources(path, say)
-    rows = Rows(group, columns, say)
+    rows = Rows(group, columns, say, apart)
     for split, parts in sources.items():
         for part in parts:
             rows.add(split, part)

@@ -1,12 +1,33 @@
-"""Checks on the rows of a data set."""
+"""Checks on the rows of a data set: how many, and what their answers can teach."""
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
+
+from helpers.preflight.looking import lines_of
 from helpers.preflight.registry import check_of
-from helpers.preflight.report import WARNS, Finding
+from helpers.preflight.report import RUINS, WARNS, Finding
 
 FEW_ROWS = 50  # training rows; with fewer, chance decides what is learnt
 FEW_SCORED = 20  # rows of a score; its 95 % interval is 40 points wide then
+ONE_SIDED = 0.95  # share of rows with one answer; a model may say nothing else
+# What programs write for a cell that is empty or went wrong, in lower case.
+EMPTY = {"", "nan", "null", "undefined", "n/a", "#n/a", "#ref!", "#value!", "#name?"}
+EMPTY |= {"#div/0!", "todo", "tbd", "[object object]", "-", "...", "\ufffd"}
+SAMPLE, LEAST, DEALS, WIDTH = 500, 100, 60, 2**12  # of `answers_fit`
+CHANCE = 3.0  # standard deviations; of 1,000 shuffled data sets one exceeds it
+
+
+@check_of("unread-rows", about="whether every row is an example that can be trained")
+def unread_rows(refused) -> Iterator[Finding]:
+    """What reading refused: "path:line: what is wrong, what was expected"."""
+    for error in refused:
+        where, _, what = error.partition(": ")
+        why = "nothing is trained on a file that holds one row in another form"
+        mend = "mend or remove the row; --map names columns"
+        yield Finding("unread-rows", RUINS, where, what, why, mend)
 
 
 @check_of("too-few-rows", about="how many rows each split has")
@@ -22,3 +43,96 @@ def too_few_rows(splits) -> Iterator[Finding]:
             mend = f"add rows until {name} has {least:,}"
             yield Finding("too-few-rows", WARNS, name, what, why, mend)
     return ", ".join(f"{name} {len(rows):,}" for name, rows in splits.items())
+
+
+@check_of("empty-answers", about="answers without a word in them")
+def empty_answers(texts) -> Iterator[Finding]:
+    """Answers that hold nothing, or what a program writes for nothing."""
+    found = [
+        (row.line, row.answer.strip())
+        for row in texts.rows()
+        if row.answer.strip().lower() in EMPTY
+    ]
+    if found:
+        lines, kinds = zip(*found, strict=True)
+        shown = ", ".join(sorted({repr(kind) for kind in kinds})[:3])
+        what = f"{len(found):,} answers are {shown}: {lines_of(lines)}"
+        why = "the model learns to answer so"
+        mend = "fill them in, or remove the rows"
+        level = RUINS if len(found) > len(texts) / 2 else WARNS
+        yield Finding("empty-answers", level, lines[0], what, why, mend)
+    return f"{len(texts):,} rows"
+
+
+@check_of("constant-answers", about="whether most rows have the same answer")
+def constant_answers(texts) -> Iterator[Finding]:
+    """One answer for (nearly) every training row."""
+    rows, counts, shown = texts.count("train"), Counter(), {}
+    for row in texts.rows("train") if rows else ():
+        counts[row.said] += 1
+        if counts[row.said] == 2:
+            shown[row.said] = row.answer[:40]
+    key, most = counts.most_common(1)[0] if rows else (None, 0)
+    if most > 1 and most >= ONE_SIDED * rows:
+        what = f"{most:,} of {rows:,} answers are {shown[key]!r}"
+        why = "a model that always says so looks as good, whatever it is asked"
+        mend = "add rows with other answers, and see what share this one has"
+        level = RUINS if most == rows else WARNS
+        yield Finding("constant-answers", level, "train", what, why, mend)
+    return f"{rows:,} rows, {len(counts):,} answers"
+
+
+@check_of("shuffled-answers", about="whether answers have to do with their prompts")
+def shuffled_answers(texts) -> Iterator[Finding]:
+    """Answers that fit their own prompts no better than those of other rows."""
+    rows = texts.count("train")
+    if rows < LEAST:
+        return "too few rows to tell"
+    places = np.linspace(0, rows - 1, min(rows, SAMPLE)).astype(int)
+    sample = [texts.row("train", int(place)) for place in places]
+    fit = answers_fit([r.question for r in sample], [r.answer for r in sample])
+    if fit < CHANCE:
+        what = f"of {len(sample):,} answers none fits its prompt better than another's"
+        why = "there is nothing to learn but how often each answer occurs"
+        mend = "see whether a column was sorted or moved without the others"
+        yield Finding("shuffled-answers", WARNS, "train", what, why, mend)
+    return f"{len(sample):,} rows"
+
+
+def answers_fit(questions: list[str], answers: list[str]) -> float:
+    """By how many standard deviations pairs fit better than pairs that are dealt anew.
+
+    The better of two measures: words that a question and its answer share; and whether
+    alike questions have alike answers. Infinite where all answers are the same.
+    """
+    asked, said = _vectors(questions), _vectors(answers)
+    shared, alike, same = asked @ said.T, asked @ asked.T, said @ said.T
+    for square in (alike, same):
+        np.fill_diagonal(square, 0.0)
+    if np.ptp(same[~np.eye(len(same), dtype=bool)]) < 1e-6:
+        return float("inf")
+    deal, rows = np.random.default_rng(0), np.arange(len(said))
+    orders = [rows] + [deal.permutation(len(said)) for _ in range(DEALS)]
+    scores = [
+        (shared[rows, order].sum(), (alike * same[np.ix_(order, order)]).sum())
+        for order in orders
+    ]
+    own, others = np.array(scores[0]), np.array(scores[1:])
+    return float(((own - others.mean(0)) / (others.std(0) + 1e-9)).max())
+
+
+def _vectors(texts: list[str]) -> np.ndarray:
+    """(texts, WIDTH): the words of each, by hash, rare ones heavier; of length 1."""
+    found = np.zeros((len(texts), WIDTH), dtype=np.float32)
+    for number, text in enumerate(texts):
+        for word in set(re.findall(r"\w+", text.lower())):
+            found[number, hash_of(word) % WIDTH] = 1.0
+    found *= np.log(len(texts) / np.maximum(found.sum(0), 1.0))
+    return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
+
+
+def hash_of(word: str) -> int:
+    """A number for a word, the same in every process."""
+    from zlib import crc32
+
+    return crc32(word.encode("utf-8", "surrogatepass"))

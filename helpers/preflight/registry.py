@@ -13,10 +13,15 @@ from dataclasses import dataclass
 from helpers.preflight.report import Report
 
 # The modules that hold checks, in the order in which they run.
-MODULES = ("data",)
+MODULES = (
+    *("data", "looking", "repeats", "words", "lengths", "tokens", "training", "device"),
+    *("answers", "adapter"),
+)
+LOOKED_AT = 32  # rows of a trainer
 INPUTS = (  # what may be given to `check`; the brief form of each stands there
     *("splits", "tokenizer", "encoded", "model", "arguments", "adapter", "base"),
-    *("answers", "profile", "memory", "lengths", "group"),
+    *("answers", "profile", "memory", "lengths", "group", "refused"),
+    *("qlora", "trainer"),
 )
 
 
@@ -77,13 +82,16 @@ def check(*, only=None, **inputs) -> Report:
         with input_ids and labels. model: a live one, with or without adapter.
     arguments: SFTConfig or TrainingArguments. adapter: a folder. base: of the adapter:
         a folder, a Hub id, or a live model. answers: the inputs of a generation.
-    profile: a Profile. memory: GiB of the device. group: a column that tells whole
-        sources apart. What is None counts as not given.
+    profile: a Profile; with qlora=True its 4-bit model. memory: GiB of the device.
+    trainer: its model, arguments, tokenizer and first batch, where they are not given.
+    group: a column that tells whole sources apart. What is None counts as not given.
     Raises TypeError for an input that no check knows.
     """
     if unknown := inputs.keys() - {*INPUTS}:
         raise TypeError(f"no check takes {unknown.pop()!r}: known are {INPUTS}")
     given = {name: value for name, value in inputs.items() if value is not None}
+    if "trainer" in given:
+        given = trainer_parts(given["trainer"]) | given
     report = Report()
     for one in all_checks():
         if only is not None and one.name not in only:
@@ -95,10 +103,25 @@ def check(*, only=None, **inputs) -> Report:
     return report
 
 
+def trainer_parts(trainer) -> dict:
+    """The inputs of `check` that a trainer holds, and its rows as it collates them."""
+    found = {"model": trainer.model, "arguments": trainer.args}
+    found["tokenizer"] = trainer.processing_class
+    if hasattr(trainer.train_dataset, "__len__"):
+        few = range(min(LOOKED_AT, len(trainer.train_dataset)))
+        rows = [trainer.train_dataset[place] for place in few]
+        found["encoded"] = trainer.data_collator(rows)
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def _run(one: Check, given: dict, report: Report) -> None:
     """Runs one check, and notes what it found and looked at."""
     names = inspect.signature(one.run).parameters
-    steps = one.run(**{n: _made(n, given) for n in names if not _lacking(n, given)})
+    parts = {n: _made(n, given) for n in names if not _lacking(n, given)}
+    if lacking := [name for name in one.needs if parts[name] is None]:
+        report.not_run[one.name] = lacking
+        return
+    steps = one.run(**parts)
     while True:
         try:
             finding = next(steps)
