@@ -3,7 +3,8 @@
     python -m helpers.preflight --data my.csv --profile small
     python -m helpers.preflight --data data/tickets --adapter out --json
 
-data: as for `helpers.finetune`, with --map and --group. The model itself is not loaded.
+data: as for `helpers.finetune`, with --map and --group. No model is loaded, but for the
+fingerprint of an adapter's base.
 Exit codes: 0 nothing was found; 1 findings, on stdout; 2 it cannot run, one line.
 """
 
@@ -26,6 +27,7 @@ def command(argv: list[str] | None) -> int:
     add("--adapter", help="a folder with an adapter of the profile's model")
     add("--map", help="columns: question=prompt,answer=completion")
     add("--group", help="a column: its rows of one value belong into one split")
+    add("--memory", type=float, help="GiB of the device, default: what it has")
     add("--json", action="store_true", help="the report as JSON")
     flags = parser.parse_args(argv)
 

@@ -50,7 +50,7 @@ def does_not_fit(
     """Whether training takes more than there is."""
     from helpers.memory import predict, size
 
-    free, where = _free(arguments) if memory is None else (memory, "as given")
+    free, where = _free(arguments) if memory is None else (memory, "given")
     lora = next(iter(getattr(model, "peft_config", {}).values()), None)
     four_bit = qlora or getattr(model, "is_loaded_in_4bit", False)
     method = ("qlora" if four_bit else "lora") if lora else "full"
@@ -65,7 +65,7 @@ def does_not_fit(
         needs = predict(model.config, method, batch, length, **options).total
     except UserError as error:
         return f"not predicted: {error}"
-    found = f"{batch} x {length} tokens take {size(needs)}, {free:.1f} GiB are {where}"
+    found = f"{batch} x {length} tokens take {size(needs)}, {free:.3g} GiB are {where}"
     if needs > free * GIB:
         level = RUINS if needs > SURE * free * GIB else WARNS
         why = "the run ends with an error of memory, perhaps at its longest row"

@@ -1,7 +1,6 @@
 """What the command's flags give to the checks, loaded."""
 
 from argparse import Namespace
-from dataclasses import replace
 
 from helpers.config import load_profile
 from helpers.formatting import load_splits, parse_map
@@ -13,17 +12,16 @@ def gather(flags: Namespace) -> dict:
 
     quiet()
     profile = load_profile(flags.profile, flags.model)
-    if flags.qlora:
-        profile = replace(profile, model=profile.qlora_model)
-    inputs = {"profile": profile, "group": flags.group}
-    inputs["arguments"] = arguments_of(profile)
+    inputs = {"profile": profile, "qlora": flags.qlora, "group": flags.group}
+    inputs |= {"arguments": arguments_of(profile), "memory": flags.memory}
     if flags.adapter:
-        inputs |= {"adapter": flags.adapter, "base": profile.model}
+        base = profile.qlora_model if flags.qlora else profile.model
+        inputs |= {"adapter": flags.adapter, "base": base}
     if flags.data:
         names = parse_map(flags.map) if flags.map else None
         options = {"group": flags.group, "columns": names, "lines": True}
         inputs["splits"] = load_splits(flags.data, **options)
-    inputs["tokenizer"] = load_tokenizer(profile)
+    inputs["tokenizer"] = load_tokenizer(profile, flags.qlora)
     return inputs
 
 
