@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from helpers.formatting.lines import DataError
+from helpers.formatting.lines import PATIENCE, DataError
 
 # How a binary table begins: Parquet, Arrow's file and stream.
 MARKS = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
@@ -97,7 +97,7 @@ def _rows(path: Path) -> tuple[int, Iterator[dict]]:
     if mark == MARKS[0]:
         from pyarrow.parquet import ParquetFile
 
-        table = ParquetFile(path)
+        table = ParquetFile(path, pre_buffer=False, buffer_size=2**20)
         batches = table.iter_batches(ROWS)
         return table.metadata.num_rows, (r for b in batches for r in b.to_pylist())
     opener = pa.ipc.open_file if mark == MARKS[1][:4] else pa.ipc.open_stream
@@ -107,8 +107,8 @@ def _rows(path: Path) -> tuple[int, Iterator[dict]]:
 
 
 def _bar(rows: Iterator, total: int, progress: bool) -> Iterator:
-    """The rows, with a progress bar over them."""
-    from tqdm.auto import tqdm
+    """The rows, with a progress bar over them, if that takes long."""
+    from tqdm import tqdm
 
-    rows = map(_bare, rows)
-    return tqdm(rows, total=total, disable=not progress, unit="row")
+    rows, disable = map(_bare, rows), not progress
+    return tqdm(rows, total=total, disable=disable, delay=PATIENCE, unit="row")

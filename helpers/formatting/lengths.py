@@ -4,9 +4,15 @@ A limit cuts what stands last, the end of the answer, and TRL drops a row of whi
 answer is left, both in silence. Here it is known before.
 """
 
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
+
+from tqdm import tqdm
 
 from helpers.formatting.batches import IGNORED
+from helpers.formatting.lines import PATIENCE
 from helpers.formatting.rendering import Encoder
 
 FATES = {
@@ -28,11 +34,11 @@ class Lengths:
     """
 
     limit: int
-    tokens: list[int] = field(default_factory=list)
-    answers: list[int] = field(default_factory=list)
+    tokens: array = field(default_factory=partial(array, "q"))
+    answers: array = field(default_factory=partial(array, "q"))
     needed: int = 0
     fates: dict[str, list[int]] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
+    lines: Sequence[str] = ()
 
     @property
     def spoilt(self) -> list[int]:
@@ -59,17 +65,19 @@ def count_lengths(tokenizer, rows, limit: int, stops=()) -> Lengths:
     """What happens to the rows of a split where TRL cuts them at so many tokens.
 
     rows: of `load_splits`, with lines=True for their lines. stops: ids that end an
-        answer, beside the tokenizer's own. Raises DataError as `Encoder` does.
+        answer, beside the tokenizer's own. A bar shows where it takes long.
+    Raises DataError as `Encoder` does.
     """
     found, ends = Lengths(limit), {tokenizer.eos_token_id, *stops} - {None}
+    known = "line" in rows.column_names  # read from the disk as they are asked for
+    found.lines = rows["line"] if known else [f"row {n + 1}" for n in range(len(rows))]
     encode = Encoder(tokenizer)
-    for place, row in enumerate(rows):
+    for place, row in enumerate(tqdm(rows, delay=PATIENCE, unit="row")):
         ids, labels = encode(row)
         start = labels.count(IGNORED)
         stop = next((n for n in range(start, len(ids)) if ids[n] in ends), len(ids) - 1)
         found.tokens.append(len(ids))
         found.answers.append(len(ids) - start)
-        found.lines.append(row.get("line") or f"row {place + 1}")
         found.needed = max(found.needed, stop + 1)
         if len(ids) > limit:
             fate = "harmless" if stop < limit else "words lost"

@@ -10,6 +10,7 @@ from pathlib import Path
 from helpers import UserError
 
 MAX_RECORD = 16 * 2**20  # bytes; a longer line is refused, and never held whole
+PATIENCE = 5  # seconds before a progress bar shows: small files need none
 BOM = b"\xef\xbb\xbf"  # the mark that some Windows editors put first
 # What reading raises: the system, a path with a NUL in it, a damaged packed file.
 BROKEN = (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError)

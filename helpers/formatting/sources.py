@@ -25,10 +25,13 @@ class Source:
     dataset: object = None
 
     def records(self, say: Callable) -> Iterator[tuple]:
-        """(line, record) of every example, as `readers.iter_records` yields them."""
+        """(line, record) of every example, as `readers.iter_records` yields them.
+
+        A bar shows where that takes long.
+        """
         if self.dataset is None:
-            return iter_records(self.name, say=say)
-        return columns.iter_dataset(self.dataset)
+            return iter_records(self.name, True, say)
+        return columns.iter_dataset(self.dataset, True)
 
 
 def find_sources(path, say: Callable = say) -> dict[str, list[Source]]:

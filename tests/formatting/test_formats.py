@@ -6,14 +6,17 @@ import errno
 import io
 import json
 import os
+import random
 import re
 import subprocess
 import tracemalloc
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from helpers.files import ROOT
 from helpers.formatting import columns, lines
@@ -173,7 +176,7 @@ def traced(function, *args):
 def test_memory_does_not_grow_with_the_file(tmp_path, suffix):
     """Twenty times the file, the same memory: 4 MB in less than 0.3 MiB."""
     peaks = []
-    for count in (1_000, 20_000):
+    for count in (10, 1_000, 20_000):  # the first imports what reading needs
         path = tmp_path / f"{count}.{suffix}"
         with path.open("w", encoding="utf-8", newline="") as file:
             if suffix == "csv":
@@ -188,7 +191,21 @@ def test_memory_does_not_grow_with_the_file(tmp_path, suffix):
         total, peak = traced(lambda p: sum(1 for _ in iter_examples(p)), path)
         assert total == count
         peaks.append(peak)
-    assert max(peaks) < 0.3 * 2**20
+    assert max(peaks[2:]) < 0.3 * 2**20
+
+
+@pytest.mark.parametrize("rows_a_group", [1_000, 20_000])
+def test_memory_does_not_grow_with_a_table(tmp_path, rows_a_group):
+    """Of 20 MB, in one piece or in twenty, Arrow holds 5 MiB at most."""
+    chance, path = random.Random(0), tmp_path / "a.parquet"
+    words = [chance.randbytes(500).hex() for _ in range(20_000)]
+    table = pa.table({"prompt": words, "completion": ["b"] * len(words)})
+    parquet.write_table(table, path, row_group_size=rows_a_group, use_dictionary=False)
+    del table, words
+    start = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - start for _ in iter_examples(path)]
+    assert len(held) == 20_000 and path.stat().st_size > 10 * 2**20
+    assert max(held) < 5 * 2**20
 
 
 def test_a_file_of_errors_keeps_the_first_ones_only(tmp_path):
