@@ -5,7 +5,11 @@ one way, from top to bottom of the table in CONTRIBUTING.md.
 """
 
 import argparse
+import logging
 import sys
+
+# bitsandbytes asks, as of an error, for a package that would download code.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 class UserError(ValueError):

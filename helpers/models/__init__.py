@@ -1,11 +1,6 @@
 """The tokenizer and model of a profile; what of it is adapted; its shape."""
 
-import logging
-
 import lazy_loader
-
-# It asks, as of an error, for the package `kernels`, which would download code.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,

@@ -85,11 +85,11 @@ def check_rows(tokenizer, rows: int) -> None:
     idle = special_ids(tokenizer) - used
     without = {i: t for t, i in tokenizer.get_vocab().items() if i >= rows}
     if lacking := sorted(without.keys() - idle):
-        what = f"{tokenizer.name_or_path} has {rows:,} rows in its embedding"
-        count = f"none for {len(lacking):,} of its tokens, such as"
+        what = f"{tokenizer.name_or_path} has {len(tokenizer):,} tokens, and {rows:,}"
+        what += f" rows in its embedding, none for {len(lacking):,} of the tokens"
         way = "give it the tokenizer it was trained with, or resize it (transformers'"
-        first = f"{count} {without[lacking[0]]!r}"
-        raise ModelError(f"{what}, and {first}: {way} resize_token_embeddings)")
+        first = f"such as {without[lacking[0]]!r}"
+        raise ModelError(f"{what}, {first}: {way} resize_token_embeddings)")
 
 
 def answer_end(tokenizer) -> int | None:
