@@ -311,9 +311,10 @@ def test_every_cell_that_prints_has_it_on_the_page_of_each_language(course_run):
         book = json.loads(course_run.notebooks[page.name].read_text(encoding="utf-8"))
         ran = {c["id"]: c for c in book["cells"] if c["cell_type"] == "code"}
         printing = {name for name, cell in ran.items() if markdown(*cell["outputs"])}
-        kept = outputs.read(ROOT, page)
-        assert set(kept.blocks) == printing, page.name
+        kept = outputs.read(ROOT, page)  # of a machine that may print more than this
+        assert printing <= set(kept.blocks), page.name
         for language, names in begun_pages(ROOT).items():
             if page.name in names:
                 path = ROOT / outputs.name_of(page, language)
-                assert path.read_text("utf-8").count(outputs.BEGIN) == len(printing)
+                count = path.read_text("utf-8").count(f"\n{outputs.BEGIN}\n")
+                assert count == len(kept.blocks), path
