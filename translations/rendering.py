@@ -1,8 +1,8 @@
 """What a cell of an executed notebook printed, as Markdown.
 
-Texts become fenced blocks, tables Markdown tables, a page of HTML text whose bold,
-struck and framed pieces keep a mark, figures files. Controls that need a kernel are
-shown in the form they have without one.
+Texts become fenced blocks, tables Markdown tables, figures files. Of a page of HTML
+bold, underlined, struck and framed pieces are kept, by tags that the code host shows.
+Controls that need a kernel are shown in the form they have without one.
 """
 
 import base64
@@ -21,7 +21,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 OVERWRITTEN = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[^\n]*\r(?!\n)")
 SPECIAL = re.compile(r"[\\`*\[\]<>|~$]|(?<![^\W_])_|_(?![^\W_])")
 NUMBER = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?\s*(%|[A-Za-z]{1,6}(/s)?)?")
-LOOKS = {"font-weight:bold": "b", "line-through": "s", "outline:": "i"}
+LOOKS = {"font-weight:bold": "b", "border-bottom": "ins"}
+LOOKS |= {"line-through": "s", "outline:": "kbd"}
 
 
 def rendered(outputs: list[dict], clean: Callable, picture: Callable) -> str:
@@ -142,7 +143,7 @@ class _Page(HTMLParser):
         elif tag == "br":
             (self.text if self.cell is None else self.cell).append("\n")
         elif tag == "wbr":
-            self.text.append("|")
+            self.text.append("|<wbr>")
         elif tag in ("span", "b"):
             look = found.get("style", "")
             names = [n for css, n in LOOKS.items() if css in look] or ["b"] * (
@@ -178,11 +179,14 @@ class _Page(HTMLParser):
 
     def end_text(self) -> None:
         """Ends the text before a table; what a progress bar counts is left out."""
-        text = re.sub(r"\|(?=\n|$)|(?<=\n)\|", "", "".join(self.text))
-        text = re.sub(r"\n\s*\n+", "\n\n", text).strip()
+        text = re.sub(r"\|<wbr>(?=\n|$)|(?<=\n)\|<wbr>", "", "".join(self.text))
         self.text = []
-        if text and self.parts[-1:] != [said(BAR)]:
-            self.parts.append(f"<pre>\n{text}\n</pre>")
+        if self.parts[-1:] == [said(BAR)]:
+            return
+        for part in re.split(r"\n\s*\n", text):
+            lines = "<br>\n".join(line.strip() for line in part.strip().split("\n"))
+            lines = f"<samp>{lines}</samp>" if "<wbr>" in lines else lines
+            self.parts += [f"<p>{lines}</p>"] * bool(lines)
 
 
 def _cell(text: str) -> str:

@@ -188,7 +188,7 @@ def test_outputs_are_those_of_the_reading_edition(root):
     assert kinds == [["image/png"], *[["text/html"]] * 3, ["text"], ["text"]]
     htmls = [out["data"]["text/html"] for out in cell["outputs"][1:4]]
     assert rot13("In a notebook a progress bar") in htmls[0] and "<em>" in htmls[0]
-    assert htmls[1] == "<pre>\n<b>a page</b>\n</pre>"
+    assert htmls[1] == "<p><b>a page</b></p>"
     assert "<td>a | b</td>" in htmls[2] and ">1.5</td>" in htmls[2]
     assert cell["outputs"][4]["text"] == "read data/a.json\n"
     alt = cell["metadata"]["mystnb"]["image"]["alt"]

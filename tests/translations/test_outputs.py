@@ -120,10 +120,14 @@ def test_a_cell_over_two_columns_stands_in_both():
 
 def test_marks_of_a_page_of_tokens_need_no_colour():
     html = (
-        '<div><span style="color:#1;font-weight:bold">&lt;a&gt;</span><wbr>'
+        '<div><span style="font-weight:bold;outline:1px">&lt;a&gt;</span><wbr>'
         '<span style="text-decoration:line-through">b</span><br><wbr>c</div>'
     )
-    assert markdown(shown(html)) == "<pre>\n<b>&lt;a&gt;</b>|<s>b</s>\nc\n</pre>"
+    tokens = "<b><kbd>&lt;a&gt;</kbd></b>|<wbr><s>b</s><br>\nc"
+    assert markdown(shown(html)) == f"<p><samp>{tokens}</samp></p>"
+    assert markdown(shown("<div><b>a</b></div><p>b<br>c</p><p></p>")) == (
+        "<p><b>a</b><br>\nb<br>\nc</p>"
+    )
 
 
 def test_what_needs_a_kernel_says_so():
