@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from helpers.models import answer_end
 from helpers.preflight.encoded import as_list
 from helpers.preflight.registry import check_of
 from helpers.preflight.report import RUINS, WARNS, Finding
@@ -74,13 +73,13 @@ def own_settings(model, answers) -> Iterator[Finding]:
 
 
 @check_of("end-stops-nothing", about="whether generation stops at the template's end")
-def end_stops_nothing(tokenizer, model) -> Iterator[Finding]:
+def end_stops_nothing(tokenizer, model, end) -> Iterator[Finding]:
     """Whether the checkpoint's stop tokens hold what ends an answer."""
-    config, end = getattr(model, "generation_config", None), answer_end(tokenizer)
+    config = getattr(model, "generation_config", None)
     stops = getattr(config, "eos_token_id", None)
     stops = stops if isinstance(stops, list) else [stops]
     said = ", ".join(tokenizer.decode([i]) for i in stops if i is not None)
-    if end is not None and stops != [None] and end not in stops:
+    if end >= 0 and stops != [None] and end not in stops:
         what = f"answers end with {tokenizer.decode([end])}, it stops at {said}"
         why = "whoever asks the model without naming the end gets more than the answer"
         mend = f"model.generation_config.eos_token_id = {[end, *stops]}"

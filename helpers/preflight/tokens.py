@@ -5,12 +5,24 @@ from collections.abc import Iterator
 
 from helpers.models import ModelError, answer_end, check_rows, check_template
 from helpers.preflight.encoded import after, last, last_run, trains_prompt, uncut
-from helpers.preflight.registry import check_of
+from helpers.preflight.registry import check_of, derived
 from helpers.preflight.report import RUINS, WARNS, Finding
 
 SHOWN = 60  # characters of what a row trains
 ROWS, TEMPLATE = "encoded rows", "chat template"  # where a finding may be
 GOES_ON = "the model never learns to stop: it writes on until a limit cuts it off"
+
+
+@derived
+def end(tokenizer) -> int | None:
+    """The id that ends an answer, -1 for none; None where no chat can be rendered."""
+    try:
+        found = answer_end(tokenizer)
+    except Exception:  # a template's own, which `unusable_template` tells
+        return None
+    if not tokenizer.chat_template:
+        found = tokenizer.eos_token_id
+    return -1 if found is None else found
 
 
 @check_of("nothing-trained", about="which tokens of a row are trained")
@@ -28,11 +40,9 @@ def nothing_trained(trained_rows, tokenizer=None, arguments=None) -> Iterator[Fi
 
 
 @check_of("pad-is-end", about="whether padding hides the token that ends an answer")
-def pad_is_end(tokenizer, trained_rows=None) -> Iterator[Finding]:
+def pad_is_end(tokenizer, end, trained_rows=None) -> Iterator[Finding]:
     """Whether what ends an answer is padding, and so has no label."""
-    pad, end = tokenizer.pad_token_id, answer_end(tokenizer)
-    end = tokenizer.eos_token_id if end is None else end
-    if pad is None or pad != end:
+    if tokenizer.pad_token_id != end:
         return f"pads with {tokenizer.pad_token}"
     masked = [row for row in trained_rows or [] if after(row) == end]
     masked = [row for row in masked if end not in last_run(row)]
@@ -49,11 +59,13 @@ def pad_is_end(tokenizer, trained_rows=None) -> Iterator[Finding]:
 
 
 @check_of("no-end-token", about="whether an answer ends with a token that can stop")
-def no_end_token(tokenizer, trained_rows=None, arguments=None) -> Iterator[Finding]:
+def no_end_token(
+    tokenizer, end, trained_rows=None, arguments=None
+) -> Iterator[Finding]:
     """Whether the template writes an end, and rows that are not cut train it."""
-    end, mend = answer_end(tokenizer), "let the template write one after every answer"
-    stops = {end, tokenizer.eos_token_id} - {None}
-    if tokenizer.chat_template and end is None:
+    mend = "let the template write one after every answer"
+    stops = {end, tokenizer.eos_token_id} - {None, -1}
+    if tokenizer.chat_template and end < 0:
         what = "no token that can stop follows an answer"
         yield Finding("no-end-token", RUINS, TEMPLATE, what, GOES_ON, mend)
         return
@@ -65,7 +77,7 @@ def no_end_token(tokenizer, trained_rows=None, arguments=None) -> Iterator[Findi
         level = _level(lacking, whole)
         what = f"{_of(lacking, whole)} train no token that can stop"
         yield Finding("no-end-token", level, ROWS, what, GOES_ON, mend)
-    return "" if end is None else tokenizer.decode([end])
+    return "" if end < 0 else tokenizer.decode([end])
 
 
 @check_of("prompt-trained", about="whether labels stand on the answer alone")
@@ -127,12 +139,12 @@ def no_generation_marks(tokenizer, arguments) -> Iterator[Finding]:
 
 
 @check_of("unusable-template", about="whether a prompt stays as it is once answered")
-def unusable_template(tokenizer) -> Iterator[Finding]:
+def unusable_template(tokenizer, end=None) -> Iterator[Finding]:
     """Whether a chat could be trained by the template, its end aside."""
     try:
-        if answer_end(tokenizer) is not None:
+        if tokenizer.chat_template and end != -1:
             check_template(tokenizer)
-    except Exception as error:  # ours, or what a template's own code runs into
+    except ModelError as error:
         why = "training and generation would not read the same prompt"
         mend = "take the template that the model was trained with"
         what = " ".join(str(error).split())
@@ -163,7 +175,10 @@ def answer_header(tokenizer, **options) -> list[int]:
         return []
     options |= {"add_generation_prompt": True, "return_dict": False}
     chats = ([{"role": "user", "content": text}] for text in ("Which?", "No, 7"))
-    one, two = (tokenizer.apply_chat_template(chat, **options) for chat in chats)
+    try:
+        one, two = (tokenizer.apply_chat_template(chat, **options) for chat in chats)
+    except Exception:  # a template's own, which `unusable_template` tells
+        return []
     same = 0
     while same < min(len(one), len(two)) and one[-1 - same] == two[-1 - same]:
         same += 1

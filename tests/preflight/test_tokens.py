@@ -198,3 +198,17 @@ def test_tokens_that_the_embedding_lacks_are_found(tokenizer):
     assert codes(tokenizer=tokenizer, model=model) == set()
     model.resize_token_embeddings(len(tokenizer) - 2)
     assert codes(tokenizer=tokenizer, model=model) == {"tokens-without-rows"}
+
+
+def test_a_template_that_refuses_a_chat_is_one_finding(tokenizer):
+    refuses = "{{ raise_exception('only images') }}"
+    bad = altered(tokenizer, chat_template=refuses)
+    report = check(tokenizer=bad, encoded=rows(tokenizer), only=CHECKS)
+    assert report.codes == {"unusable-template"}
+    assert {"pad-is-end", "no-end-token"} <= report.not_run.keys()
+
+
+def test_without_a_template_the_end_is_the_tokenizers(tokenizer):
+    plain = altered(tokenizer, chat_template=None)
+    assert codes(tokenizer=plain) == set()
+    assert codes(tokenizer=altered(plain, pad_token="<|endoftext|>")) == {"pad-is-end"}
