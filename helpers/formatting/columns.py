@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from helpers.formatting.lines import PATIENCE, DataError
+from helpers.formatting.lines import Bar, DataError
 
 # How a binary table begins: Parquet, Arrow's file and stream.
 MARKS = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
@@ -108,7 +108,4 @@ def _rows(path: Path) -> tuple[int, Iterator[dict]]:
 
 def _bar(rows: Iterator, total: int, progress: bool) -> Iterator:
     """The rows, with a progress bar over them, if that takes long."""
-    from tqdm import tqdm
-
-    rows, disable = map(_bare, rows), not progress
-    return tqdm(rows, total=total, disable=disable, delay=PATIENCE, unit="row")
+    return Bar(map(_bare, rows), total=total, disable=not progress, unit="row")

@@ -7,10 +7,11 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from tqdm import tqdm
+
 from helpers import UserError
 
 MAX_RECORD = 16 * 2**20  # bytes; a longer line is refused, and never held whole
-PATIENCE = 5  # seconds before a progress bar shows: small files need none
 BOM = b"\xef\xbb\xbf"  # the mark that some Windows editors put first
 # What reading raises: the system, a path with a NUL in it, a damaged packed file.
 BROKEN = (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError)
@@ -18,6 +19,28 @@ BROKEN = (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError)
 
 class DataError(UserError):
     """Unusable data. str(error): "path:line: what is wrong, what was expected"."""
+
+
+class Bar(tqdm):
+    """A progress bar that shows after some seconds only: small files need none.
+
+    It is text: a notebook's widget would be there even before it shows.
+    """
+
+    def __init__(self, *args, **options) -> None:
+        super().__init__(*args, delay=5, mininterval=0.5, **options)
+
+    def refresh(self, *args, **options) -> None:
+        if self._shows():
+            super().refresh(*args, **options)
+
+    def clear(self, *args, **options) -> None:
+        if self._shows():
+            super().clear(*args, **options)
+
+    def _shows(self) -> bool:
+        """Whether it is time: tqdm.write draws every bar anew."""
+        return self._time() >= self.start_t + self.delay
 
 
 def say(remark: str) -> None:

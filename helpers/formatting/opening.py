@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from helpers.formatting.lines import BROKEN, PATIENCE, DataError, unreadable
+from helpers.formatting.lines import BROKEN, Bar, DataError, unreadable
 
 PACKED = {b"\x1f\x8b": gzip, b"BZh": bz2, b"\xfd7zXZ\0": lzma}
 SUFFIXES = (".gz", ".bz2", ".xz")
@@ -163,8 +163,6 @@ def _encoding(stream, head: bytes) -> tuple[str, str]:
 
 def _bar(stream, progress: bool):
     """A progress bar over the bytes of an open file, if that takes long."""
-    from tqdm import tqdm  # text: a widget would be there even before it shows
-
     total = os.fstat(stream.fileno()).st_size
     sizes = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
-    return tqdm(total=total, disable=not progress, delay=PATIENCE, **sizes)
+    return Bar(total=total, disable=not progress, **sizes)

@@ -9,6 +9,7 @@ import os
 import random
 import re
 import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -192,6 +193,16 @@ def test_memory_does_not_grow_with_the_file(tmp_path, suffix):
         assert total == count
         peaks.append(peak)
     assert max(peaks[2:]) < 0.3 * 2**20
+
+
+def test_a_bar_shows_where_reading_takes_long(capsys):
+    with lines.Bar(total=10, unit="row") as bar:
+        bar.update(2)
+        bar.write("said", file=sys.stderr)
+        assert capsys.readouterr().err == "said\n"
+        bar.start_t -= 60
+        bar.update(4)
+    assert "60%" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rows_a_group", [1_000, 20_000])
