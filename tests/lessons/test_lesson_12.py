@@ -1,0 +1,99 @@
+"""Lesson 12: its scorer and its checks can fail, and its figures are what it claims."""
+
+import json
+import re
+
+import pytest
+
+from helpers import evaluation
+from tests.house import gates
+
+STEM = "12_finetune_your_own_data"
+PATH = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
+SOURCES = {cell.id: cell.source for _, cell in gates.cells(PATH)}
+REPLY = (
+    "Dear Vera, thank you for your message. We will mend the lamp within ten days. "
+    "The number is G4521. Kind regards, your shop team"
+)
+
+
+def run(space, *names):
+    """Executes cells of the lesson."""
+    for name in names:
+        exec(SOURCES[name], space)
+    return space
+
+
+@pytest.mark.parametrize(
+    ("changed", "missed"),
+    [
+        ((), set()),
+        (("Dear Vera", "Hello Vera"), set()),
+        (("We will mend the lamp within", "Give us"), set()),
+        (("Vera", "Vere"), {"name"}),
+        (("G4521", "G4512"), {"order"}),
+        (("The number is G4521.", ""), {"order"}),
+        (("The number", "Not F1111, the number"), {"order"}),  # invented
+        (("ten days", "a month"), {"promise"}),
+        (("ten days", "ten days or a week"), {"promise"}),
+        (("your shop team", "your shop team, Vera"), {"ending"}),
+    ],
+)
+def test_the_rubric_misses_what_it_should(changed, missed):
+    rubric = run({"re": re}, "rubric")["rubric"]
+    marks = rubric(REPLY, REPLY.replace(*changed) if changed else REPLY)
+    assert {name for name, met in marks.items() if not met} - {"all"} == missed
+    assert marks["all"] is (not missed)
+    assert not any(rubric(REPLY, "").values())
+
+
+def test_a_blind_scorer_fails_its_test():
+    rows = [REPLY, REPLY.replace("Vera", "Luc"), REPLY.replace("ten days", "a week")]
+    mails = {"train": [{"completion": [{"content": text}]} for text in rows]}
+    space = run({"re": re, "evaluation": evaluation, "mails": mails}, "rubric")
+    run(space, "scorer")
+    for blind in (lambda *_: {"all": True, "promise": True}, lambda *_: {"all": False}):
+        with pytest.raises(AssertionError):
+            run(space | {"rubric": blind}, "scorer")
+
+
+def card_of(folder, share):
+    """A folder whose metrics.json says one share and whose card another."""
+    marks = dict.fromkeys(["exact_match", "name", "order", "promise", "ending"], 0.5)
+    stored = {when: marks | {"all": 0.25} for when in ("before", "after")}
+    (folder / "metrics.json").write_text(json.dumps(stored))
+    rows = [f"| {n.replace('_', ' ')} | 50.0% | 50.0% | 1% to 2% |" for n in marks]
+    rows.append(f"| all | 25.0% | {share}% | 1% to 2% |")
+    text = "## Results\n\n" + "\n".join(rows) + "\n\n## Training\n"
+    (folder / "README.md").write_text(text)
+    return {"re": re, "json": json, "folder": folder}
+
+
+def test_a_card_with_another_figure_is_found(tmp_path):
+    space = run(card_of(tmp_path, "25.0"), "rubric", "card")
+    assert len(space["table"]) == 6
+    with pytest.raises(AssertionError, match="all"):
+        run(card_of(tmp_path, "26.0"), "rubric", "card")
+
+
+@pytest.fixture
+def figures(course_run):
+    return course_run.rows[STEM]["figures"]
+
+
+@pytest.mark.slow
+def test_a_split_by_row_flatters(figures):
+    assert figures["copier_by_row"] > figures["copier_by_customer"] + 0.2
+
+
+@pytest.mark.slow
+def test_more_rows_help_and_dealt_answers_do_not(figures):
+    few, *_, all_of_them = figures["curve"].values()
+    assert all_of_them > few and all_of_them > figures["copier_by_customer"] + 0.1
+    assert figures["control_exact_match"] < figures["chance"] + 0.1
+
+
+@pytest.mark.slow
+def test_the_replies_are_learnt_though_none_is_the_expected_text(figures):
+    assert figures["tuned_all_low"] > figures["base_all"]
+    assert figures["tuned_all"] > 0.5 > 0.3 > figures["reply_exact_match"]
