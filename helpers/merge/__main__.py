@@ -27,6 +27,10 @@ def main(argv: list[str] | None = None) -> None:
     add("--dtype", help="float32, bfloat16 or float16; without it, the training's")
     add("--model", help="a folder or Hub id: the base, where it has moved")
     add("--data", help="rows whose prompts are asked, as for helpers.finetune")
+    add(
+        "--map",
+        help='names of its columns, such as "question=prompt,answer=completion"',
+    )
     add("--rows", type=int, default=8, help="so many of them (%(default)s)")
     choices = vars(parser.parse_args(argv))
 

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from helpers.config import Profile, load_profile
 from helpers.evaluation import generate, prompt_ids, stop_ids
 from helpers.files import ROOT, put_in_place, shown, shown_model, write_json
-from helpers.formatting import load_splits
+from helpers.formatting import load_splits, parse_map
 from helpers.merge.proof import MergeError, ask, check, compare
 from helpers.models import (
     check_adapter,
@@ -29,7 +29,7 @@ NEW_TOKENS = 64
 
 
 def merge_adapter(
-    adapter, output, dtype=None, model=None, data=None, rows: int = 8
+    adapter, output, dtype=None, model=None, data=None, map=None, rows: int = 8
 ) -> dict:
     """Writes a whole model, the adapter in its weights; returns what was proven.
 
@@ -40,7 +40,7 @@ def merge_adapter(
     model: the base, None for the one that the adapter names. An adapter that was
         trained in 4 bit is merged into those 4-bit weights, unpacked.
     data: what `load_splits` takes, the tickets for None; so many prompts of its test
-        split are asked.
+        split are asked. map: a text of other names for its columns.
     Raises UserError, one line.
     """
     adapter, output = Path(adapter), Path(output).resolve()
@@ -50,7 +50,8 @@ def merge_adapter(
     config, known = check_adapter(adapter), claims(adapter)
     profile = base_profile(known, config, dtype, model)
     four_bit = bool(known["settings"].get("qlora"))
-    splits = load_splits(data or ROOT / "data" / "tickets")
+    columns = parse_map(map) if map else None
+    splits = load_splits(data or ROOT / "data" / "tickets", columns=columns)
     chats = [row["prompt"] for row in islice(splits["test"], rows)]
     part = output.with_name(f"{output.name}.part")
     shutil.rmtree(part, ignore_errors=True)

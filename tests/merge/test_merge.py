@@ -85,9 +85,13 @@ def test_the_merged_model_is_the_trained_one_on_its_own(tmp_path, capsys, monkey
 
 
 @pytest.mark.slow
-def test_another_precision_is_measured(tmp_path, warm):
-    output = tmp_path / "merged"
-    proof = merging.merge_adapter(ADAPTER, output, "bfloat16", rows=2)
+def test_another_precision_is_measured_on_prompts_of_the_readers_own(tmp_path, warm):
+    output, data = tmp_path / "merged", tmp_path / "mine.csv"
+    rows = "".join(f"Order G{n}21,b\n" for n in range(12))
+    data.write_text(f"Mail,Answer\n{rows}", encoding="utf-8")
+    names = {"data": data, "map": "Mail=prompt,Answer=completion"}
+    proof = merging.merge_adapter(ADAPTER, output, "bfloat16", rows=1, **names)
+    assert proof["answers"] == 1
     assert proof["trained_in"] == "float32" and proof["dtype"] == "bfloat16"
     assert 0.01 < proof["largest_difference"] < 2
     assert 1e-3 < proof["share_of_the_effect"] < 0.25
