@@ -149,18 +149,20 @@ def losses(trainer) -> tuple[float, float]:
     rows.sort(key=lambda row: _answer(trainer.data_collator([row])))
     short, long = rows[0], rows[-1]
     kept = copy.deepcopy(getattr(trainer, "_metrics", None))
-    training = trainer.model.training
+    training, steps = trainer.model.training, trainer.args.gradient_accumulation_steps
     trainer.model.eval()
     try:
         return _loss(trainer, [[short, long]]), _loss(trainer, [[short], [long]])
     finally:
         trainer.model.train(training)
+        trainer.args.gradient_accumulation_steps = steps
         if kept is not None:
             trainer._metrics = kept  # TRL notes every loss
 
 
 def _loss(trainer, parts: list[list]) -> float:
     """The loss of an update of so many batches, as Trainer.training_step adds it up."""
+    trainer.args.gradient_accumulation_steps = len(parts)  # an own loss may ask
     batches = [trainer.data_collator(part) for part in parts]
     counts = trainer.model_accepts_loss_kwargs or trainer.compute_loss_func is not None
     count = torch.tensor(sum(map(_answer, batches))) if counts else None

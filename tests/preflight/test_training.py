@@ -8,6 +8,7 @@ from trl import SFTConfig, SFTTrainer
 
 from helpers.config import load_profile
 from helpers.preflight import check
+from helpers.preflight.training import losses
 from tests.models.tiny_model import (
     build_model,
     build_phi3,
@@ -136,7 +137,15 @@ class MeanTrainer(SFTTrainer):
         return super().compute_loss(model, inputs, return_outputs)
 
 
-@pytest.fixture(scope="module", params=[SFTTrainer, MeanTrainer])
+class DividingTrainer(SFTTrainer):
+    """Divides the mean of each batch by the number of batches itself."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, **count):
+        loss = super().compute_loss(model, inputs, return_outputs)
+        return loss / self.args.gradient_accumulation_steps
+
+
+@pytest.fixture(scope="module", params=[SFTTrainer, MeanTrainer, DividingTrainer])
 def trainer(request, tmp_path_factory):
     rows = [chat("Which?", "one " * (n + 1)) for n in range(4)]
     args = arguments(
@@ -152,16 +161,19 @@ def trainer(request, tmp_path_factory):
         train_dataset=Dataset.from_list(rows),
         peft_config=LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM"),
     )
-    made.model_accepts_loss_kwargs = request.param is SFTTrainer
+    made.model_accepts_loss_kwargs = request.param is not MeanTrainer
     return made
 
 
 def test_a_trainers_loss_is_measured(trainer):
     before = [*trainer._metrics["eval"]]
     report = check(trainer=trainer, only=CHECKS)
-    wrong = isinstance(trainer, MeanTrainer)
+    wrong = type(trainer) is not SFTTrainer
     assert report.codes == ({"accumulation"} if wrong else set())
     assert report.checked["accumulation"].startswith("a loss ")
+    one, split = losses(trainer)
+    assert abs(one - split) < one / 3  # a mean of means, never a sum of them
+    assert trainer.args.gradient_accumulation_steps == 2
     assert [*trainer._metrics["eval"]] == before
 
 
