@@ -1,12 +1,17 @@
 """Figures: labelled, with their baselines, and told apart without colour."""
 
 import json
+import runpy
 
 import matplotlib.pyplot as plt
 import pytest
+from IPython.core import pylabtools
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from helpers import plotting
 from helpers.evaluation.scoring import score
+from helpers.files import ROOT
 
 HISTORY = [
     {"loss": 3.0, "step": 5},
@@ -101,3 +106,29 @@ def test_a_learning_curve_has_its_intervals_and_rivals():
     assert ends == [pytest.approx([30, 50]), pytest.approx([70, 85])]
     assert set(rival.get_ydata()) == {50} and legend(figure) == ["copier", "trained"]
     assert ax.get_xscale() == "log" and ax.get_ylabel() == "rows right (%)"
+
+
+def test_a_figure_is_described_by_its_titles_and_axes():
+    figure = plotting.loss_curves(HISTORY, "Loss falls")
+    words = "Loss falls; x: update step; y: loss (nats a token)"
+    assert plotting.described(figure) == words
+    assert plotting.described(plt.figure()) == ""
+    plt.close("all")
+
+
+def test_a_run_of_the_course_tells_a_figure_in_words(monkeypatch):
+    settings = Config()
+    settings.HistoryManager.enabled = False
+    shell = InteractiveShell(config=settings)
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    kept = pylabtools.select_figure_formats
+    monkeypatch.setattr(
+        pylabtools, "select_figure_formats", kept
+    )  # as it is afterwards
+    left = runpy.run_path(ROOT / "helpers" / "course" / "figure_texts.py")
+    assert not [name for name in left if not name.startswith("__")]
+    pylabtools.select_figure_formats(shell, {"png"})  # as the first figure does
+    shown, _ = shell.display_formatter.format(
+        plotting.curves({"a": [1]}, "T", "X", "Y")
+    )
+    assert shown["text/plain"] == "T; x: X; y: Y" and shown["image/png"]
