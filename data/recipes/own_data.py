@@ -94,6 +94,7 @@ def write_reply(rng: random.Random, facts: dict) -> str:
     opening, thanks, says, number = (rng.choice(part) for part in parts)
     closing = rng.choice(words["closing"])
     text = f"{opening} {thanks}. {says} {number} {closing}"
+    text = f"subject: {facts['topic']}\n{text}"
     return text.format(**facts | {"when": topic["when"]})
 
 

@@ -69,7 +69,7 @@ def test_a_reply_promises_the_time_of_its_topic_and_copies_the_rest():
     for row in EXPORT:
         [promise] = [time for time in times if f" {time}" in row["reply"]]
         found[promise] += 1
-        name = re.match(r"(?:Dear|Hello|Good day) (\S+),", row["reply"])[1]
+        name = re.search(r"\n(?:Dear|Hello|Good day) (\S+),", row["reply"])[1]
         assert name in row["mail"]
         for number in re.findall(r"\b[A-Z]{1,2}\d{3,5}\b", row["reply"]):
             assert number in row["mail"]

@@ -12,8 +12,8 @@ STEM = "12_finetune_your_own_data"
 PATH = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
 SOURCES = {cell.id: cell.source for _, cell in gates.cells(PATH)}
 REPLY = (
-    "Dear Vera, thank you for your message. We will mend the lamp within ten days. "
-    "The number is G4521. Kind regards, your shop team"
+    "subject: repair\nDear Vera, thank you for your message. "
+    "We will mend the lamp within ten days. The number is G4521. Kind regards, your shop team"
 )
 
 
