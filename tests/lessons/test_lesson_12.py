@@ -13,7 +13,8 @@ PATH = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
 SOURCES = {cell.id: cell.source for _, cell in gates.cells(PATH)}
 REPLY = (
     "subject: repair\nDear Vera, thank you for your message. "
-    "We will mend the lamp within ten days. The number is G4521. Kind regards, your shop team"
+    "We will mend the lamp within ten days. The number is G4521. "
+    "Kind regards, your shop team"
 )
 
 
