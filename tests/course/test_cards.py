@@ -8,9 +8,13 @@ import yaml
 
 from helpers.course import ledger
 from helpers.course.cards import LISTED, card_rows
+from helpers.files import ROOT
 from helpers.memory import CARDS
+from tests.house import gates
 
 ROWS = json.loads((ledger.RESULTS / ledger.BY_CARD).read_text(encoding="utf-8"))
+LESSON = ROOT / "notebooks" / "00_start_here.ipynb"
+SETTINGS = ledger.RESULTS / "small_settings.cpu-2-cores.json"
 TABLE = yaml.safe_load(LISTED.read_text(encoding="utf-8"))
 
 
@@ -63,3 +67,17 @@ def test_what_is_reckoned_is_of_the_size_that_others_report():
     mine = {(r["machine"], r["method"], r["how"][:8]): r for r in reversed(ROWS)}
     ours, theirs = (mine["A100", "lora", how] for how in ("reckoned", "reported"))
     assert 1 < ours["million_minutes"] / theirs["million_minutes"] < 2
+
+
+def test_lesson_00_says_of_data_what_was_measured():
+    [text] = [c.source for _, c in gates.cells(LESSON) if c.id == "cards-after"]
+    settings = json.loads(SETTINGS.read_text(encoding="utf-8"))["rows"][0]
+    [file] = ledger.RESULTS.glob("00_start_here.small.*.json")
+    exact = json.loads(file.read_text(encoding="utf-8"))["figures"]["tuned_exact_match"]
+    assert f"{settings['exact_match']:.0%}".replace("%", " %") in text
+    assert f"{settings['rows_read']:,} messages" in text
+    assert f"{100 * exact:.0f} % of test messages after {ROWS[0]['messages']:,}" in text
+    for address in (*TABLE["prices"].values(), *TABLE["sources"].values()):
+        assert address in text
+    rent = [row["million_dollars"] for row in ROWS[1:]]
+    assert 4 * max(rent) < 2  # "under two dollars"
