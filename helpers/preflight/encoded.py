@@ -60,11 +60,11 @@ def uncut(rows: list, arguments) -> Iterator[tuple]:
 
     Where no max_length is known, two rows of the largest length look cut.
     """
-    sizes = Counter(_size(row) for row in rows)
+    sizes = Counter(size(row) for row in rows)
     longest = max(sizes, default=0)
     limit = getattr(arguments, "max_length", None)
     limit = limit or (longest if sizes[longest] > 1 else longest + 1)
-    return (row for row in rows if _size(row) < limit)
+    return (row for row in rows if size(row) < limit)
 
 
 def trains_prompt(row: tuple, header: list[int]) -> bool:
@@ -78,7 +78,7 @@ def trains_prompt(row: tuple, header: list[int]) -> bool:
     return any(run[place : place + size] == header for place in places)
 
 
-def _size(row: tuple) -> int:
+def size(row: tuple) -> int:
     """Tokens up to the last label, all of them where there is none."""
     return last(row[1]) + 1 or len(row[0])
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from helpers.models import ModelError, answer_end, check_rows, check_template
-from helpers.preflight.encoded import after, last, last_run, trains_prompt, uncut
+from helpers.preflight.encoded import after, last, last_run, size, trains_prompt, uncut
 from helpers.preflight.registry import check_of, derived
 from helpers.preflight.report import RUINS, WARNS, Finding
 
@@ -78,6 +78,24 @@ def no_end_token(
         what = f"{_of(lacking, whole)} train no token that can stop"
         yield Finding("no-end-token", level, ROWS, what, GOES_ON, mend)
     return "" if end < 0 else tokenizer.decode([end])
+
+
+@check_of("cut-rows", about="rows of tokens that a limit has cut off")
+def cut_rows(
+    tokenizer, end, trained_rows, arguments, lengths=None
+) -> Iterator[Finding]:
+    """Whether rows reach max_length without an end; `cut_answers` knows their lines."""
+    limit = getattr(arguments, "max_length", None)
+    if lengths is not None or not limit or getattr(arguments, "packing", False):
+        return "told by cut-answers" if lengths is not None else "no limit a row"
+    full = [row for row in trained_rows if last(row[1]) >= 0 and size(row) >= limit]
+    stops = {end, tokenizer.eos_token_id}
+    if cut := [row for row in full if not stops & {*last_run(row)}]:
+        what = f"{_of(cut, trained_rows)} break off at max_length {limit:,}"
+        why = "a cut answer teaches to break off, and the turns after it are gone"
+        mend = "a larger max_length, or shorter chats"
+        yield Finding("cut-rows", _level(cut, trained_rows), ROWS, what, why, mend)
+    return f"max_length {limit:,}"
 
 
 @check_of("prompt-trained", about="whether labels stand on the answer alone")

@@ -19,7 +19,7 @@ from tests.models.tiny_model import TEMPLATE, build_model, build_tokenizer
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing")
 CHECKS = [
     *("nothing-trained", "pad-is-end", "no-end-token", "prompt-trained", "double-bos"),
-    *("no-generation-marks", "unusable-template", "tokens-without-rows"),
+    *("no-generation-marks", "unusable-template", "tokens-without-rows", "cut-rows"),
 ]
 QUESTIONS = ["Which order?", "Where is the tablet of order G4521? It is broken.", "So?"]
 
@@ -127,6 +127,24 @@ def test_rows_that_train_no_end_are_found_unless_they_are_cut(tokenizer):
     [finding] = check(tokenizer=tokenizer, encoded=some, only=CHECKS).findings
     assert (finding.level, finding.what[:9]) == ("warns", "1 of 3 ro")
     assert codes(tokenizer=tokenizer, encoded=rows(tokenizer, cut)) == set()
+
+
+def test_rows_that_a_limit_has_cut_are_found_where_no_texts_are_given(tokenizer):
+    def cut(ids, labels):
+        return ids[:40], labels[:40]
+
+    given = {"tokenizer": tokenizer, "encoded": rows(tokenizer, cut)}
+    config = {"use_cpu": True, "bf16": False}
+    [finding] = check(
+        arguments=SFTConfig(max_length=40, **config), only=CHECKS, **given
+    ).findings
+    assert (finding.code, finding.level) == ("cut-rows", "warns")
+    assert finding.what.startswith("1 of 3 rows break off at max_length 40")
+    for more in ({"max_length": 64}, {"max_length": None}, {"packing": True}):
+        arguments = SFTConfig(**{"max_length": 40} | config | more)
+        assert "cut-rows" not in codes(arguments=arguments, **given)
+    told = SFTConfig(max_length=40, **config)
+    assert codes(arguments=told, lengths={}, **given) == set()
 
 
 def test_a_prompt_with_labels_is_found(tokenizer):
