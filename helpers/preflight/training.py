@@ -16,7 +16,7 @@ ARGUMENTS = "training arguments"
 # 135 million, 2e-4 for 3.8 billion: about with the cube root of the size. Full
 # fine-tuning wants a tenth (Thinking Machines, "LoRA Without Regret", 2025).
 RATE, SIZE, ROOT, MOST = 2e-4, 3.8e9, 1 / 3, 2.5e-3
-BAND = 6  # so many times less, or more, is another rate
+BAND, FAR = 6, 20  # so many times less, or more, is another rate; ruins a run
 FULL_RATE = 2.5e-5  # what is usual for full fine-tuning teaches no LoRA much
 LOOKED_AT = 32  # rows of which the shortest and the longest is taken
 FEW_UPDATES = 50  # the course's smallest run that learnt a format made 160
@@ -72,14 +72,15 @@ def rate(model, arguments) -> Iterator[Finding]:
         usual, low, high = usual / 10, 0, usual
     value, kind = arguments.learning_rate, "LoRA" if lora else "full fine-tuning"
     what = f"{value:g} for {kind} of a model of this size, usual is about {usual:.1g}"
+    level = RUINS if not usual / FAR < value < usual * FAR else WARNS
     if value < low:
         why = "the loss falls smoothly and the model hardly changes"
         mend = f"learning_rate={usual:.1g}, or more updates"
-        yield Finding("rate-too-low", RUINS, ARGUMENTS, what, why, mend)
+        yield Finding("rate-too-low", level, ARGUMENTS, what, why, mend)
     if value > high:
         why = "updates overshoot: what the base knew is lost, or the loss is NaN"
         mend = f"learning_rate={usual:.1g}"
-        yield Finding("rate-too-high", RUINS, ARGUMENTS, what, why, mend)
+        yield Finding("rate-too-high", level, ARGUMENTS, what, why, mend)
     return f"{value:g}, usual {usual:.1g}"
 
 

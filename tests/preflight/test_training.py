@@ -7,6 +7,7 @@ from peft import LoraConfig, get_peft_model
 from trl import SFTConfig, SFTTrainer
 
 from helpers.config import load_profile
+from helpers.models import meta_model
 from helpers.preflight import check
 from helpers.preflight.training import losses
 from tests.models.tiny_model import (
@@ -91,13 +92,22 @@ def test_a_16_bit_base_is_no_finding():
 @pytest.mark.parametrize(
     ("rate", "expected"),
     [
-        *((2e-5, {"rate-too-low"}), (2e-4, {"rate-too-low"}), (1e-3, set())),
-        *((1e-2, set()), (5e-2, {"rate-too-high"})),
+        *((2e-5, "ruins: rate-too-low"), (2e-4, "warns: rate-too-low")),
+        *((1e-3, ""), (1e-2, "")),
+        *((2e-2, "warns: rate-too-high"), (2e-1, "ruins: rate-too-high")),
     ],
 )
 def test_a_rate_that_is_far_from_usual_is_found(rate, expected):
     given = {"arguments": arguments(learning_rate=rate), "model": tuned()}
-    assert codes(**given) == expected
+    found = check(only=CHECKS, **given).findings
+    assert [f"{f.level}: {f.code}" for f in found] == [expected][: bool(expected)]
+
+
+def test_the_usual_rate_of_full_fine_tuning_is_too_low_for_lora():
+    config = LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM")
+    given = {"model": get_peft_model(meta_model("Phi-3-mini"), config)}
+    for rate, expected in ((2e-5, {"rate-too-low"}), (2e-4, set()), (1e-4, set())):
+        assert codes(arguments=arguments(learning_rate=rate), **given) == expected
 
 
 def test_full_fine_tuning_and_real_models_have_rates_of_their_own():
