@@ -88,14 +88,12 @@ def replies(rng: random.Random) -> list[dict]:
 def write_reply(rng: random.Random, facts: dict) -> str:
     """One of many wordings of the one right answer."""
     words = read_phrases("replies")
-    topic = words["topics"][facts["topic"]]
-    kind = "numbered" if facts["order"] else "unnumbered"
-    parts = [words["opening"], words["thanks"], topic["says"], words[kind]]
-    opening, thanks, says, number = (rng.choice(part) for part in parts)
-    closing = rng.choice(words["closing"])
-    text = f"{opening} {thanks}. {says} {number} {closing}"
-    text = f"subject: {facts['topic']}\n{text}"
-    return text.format(**facts | {"when": topic["when"]})
+    number = "numbered" if facts["order"] else "unnumbered"
+    kinds = ("opening", "thanks", "says", number, "closing")
+    opening, thanks, says, number, closing = (rng.choice(words[k]) for k in kinds)
+    subject = f"{facts['topic']}, within {words['topics'][facts['topic']]}"
+    text = f"subject: {subject}\n{opening} {thanks}. {says} {number} {closing}"
+    return text.format(**facts)
 
 
 def files() -> dict[str, bytes]:

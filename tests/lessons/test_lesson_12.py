@@ -12,8 +12,8 @@ STEM = "12_finetune_your_own_data"
 PATH = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
 SOURCES = {cell.id: cell.source for _, cell in gates.cells(PATH)}
 REPLY = (
-    "subject: repair\nDear Vera, thank you for your message. "
-    "We will mend the lamp within ten days. The number is G4521. "
+    "subject: repair, within ten days\nDear Vera, thank you for your message. "
+    "We will see to the lamp. The number is G4521. "
     "Kind regards, your shop team"
 )
 
@@ -30,7 +30,7 @@ def run(space, *names):
     [
         ((), set()),
         (("Dear Vera", "Hello Vera"), set()),
-        (("We will mend the lamp within", "Give us"), set()),
+        (("We will see to the lamp", "We do our best"), set()),
         (("Vera", "Vere"), {"name"}),
         (("G4521", "G4512"), {"order"}),
         (("The number is G4521.", ""), {"order"}),
