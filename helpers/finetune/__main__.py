@@ -8,7 +8,8 @@ data: a folder with train, validation and test, or one file that is split 80/10/
 any format of `helpers.formatting`, or hub:OWNER/NAME. --map "q=prompt,a=completion"
 names other columns, --group customer keeps a customer's rows in one split. Of a chat
 with several answers each is trained, after all that stands before it. Rows that
-max_length would cut or drop are named before the training. Validation is scored,
+max_length would cut or drop are named before the training, and what
+`helpers.preflight` finds; --force goes on where that ruins a run. Validation is scored,
 also meanwhile; the test split is left alone until --test, or --resume --test later.
 Several processes: `torchrun --nproc_per_node 2 -m helpers.finetune ...`; the first one
 writes.

@@ -26,7 +26,7 @@ def card(metrics: dict, licence: str | None = None) -> str:
     text = ModelCard.from_template(
         head,
         str(TEMPLATE),
-        **{"scored": split, "unfinished": []} | metrics,
+        **{"scored": split, "unfinished": [], "preflight": {}} | metrics,
         starts_from=changes_base(metrics["settings"]["peft_config"]),
         scored_rows=metrics["data"]["rows"][split],
         shares=shares(metrics["before"], metrics["after"]),

@@ -22,7 +22,7 @@ from helpers.finetune.errors import RunError, Stopped, explained
 from helpers.finetune.learning import chance, unfinished
 from helpers.finetune.metrics import describe, digest, longest_answer, scores
 from helpers.finetune.model_card import card
-from helpers.finetune.rows import read_rows, ready_tokenizer
+from helpers.finetune.rows import look_before, plain, read_rows, ready_tokenizer
 from helpers.finetune.run_folder import RunFolder
 from helpers.finetune.settings import Settings, build, complete
 
@@ -49,8 +49,10 @@ def run(settings: Settings) -> dict:
     if profile.name == "small" and settings.model is None:
         fetch_small_model()
     with explained(folder), StopOnSignal(folder.path) as stop:
-        splits = read_rows(settings, profile)
+        splits = read_rows(settings, profile, lengths := {})
         settings, profile = recognised(settings, profile)
+        seen = look_before(settings, profile, splits, lengths)
+        splits = plain(splits)
         identity = identify(settings, profile, splits)
         folder.check_same(identity)
         if (known := folder.complete()) and (not settings.test or tested(known)):
@@ -72,6 +74,7 @@ def run(settings: Settings) -> dict:
         if writes:
             measured = {"before": before, "after": look()}
             metrics = describe(trainer, settings, identity, measured)
+            metrics["preflight"] = seen
             metrics["unfinished"] = unfinished(metrics, chance(splits[scored]))
             folder.publish(partial(save, trainer, metrics))
         end(trainer)

@@ -1,32 +1,40 @@
 """The rows of a run: read, tried on the tokenizer, and held against the length limit.
 
 TRL cuts rows at `max_length` and drops those of which no answer is left, both in
-silence. Here it is said before, and refused where it would spoil the run.
+silence. Here it is said before, and refused where it would spoil the run. Then
+preflight looks at all that is known before a model is loaded.
 """
 
 import os
 import sys
+from dataclasses import asdict
 
 from datasets import DatasetDict
 from tqdm import tqdm
 
 from helpers.config import Profile
-from helpers.finetune.settings import Settings
+from helpers.finetune.errors import RunError
+from helpers.finetune.settings import Settings, build
 from helpers.formatting import DataError, count_lengths, load_splits, parse_map
 
 MOST_SPOILT = 0.5  # share of training rows; above it the limit is a mistake
+TOLD = ("refused-rows", "cut-answers")  # checks whose subject `read_rows` has told
 
 
-def read_rows(settings: Settings, profile: Profile) -> DatasetDict:
+def read_rows(
+    settings: Settings, profile: Profile, lengths: dict | None = None
+) -> DatasetDict:
     """The splits that a run trains on and is scored on.
 
     Says what was detected, how many rows are used, how long they are and which of them
-    a limit spoils; rows that TRL would drop are left out. Raises DataError.
+    a limit spoils; rows that TRL would drop are left out. Their columns "line", and
+    "group" where there is one, are for `look_before`, as is what goes into lengths:
+    {split: its `formatting.count_lengths`}. Raises DataError.
     """
     from helpers.models import answer_end, window
 
     names = parse_map(settings.map) if settings.map else None
-    options = {"group": settings.group, "columns": names, "say": say}
+    options = {"group": settings.group, "columns": names, "say": say, "apart": False}
     splits = load_splits(settings.data, lines=True, **options)
     whole, splits = splits.num_rows, choose_rows(splits, settings)
     tokenizer = ready_tokenizer(settings, profile, splits)
@@ -37,6 +45,8 @@ def read_rows(settings: Settings, profile: Profile) -> DatasetDict:
             used = f"the first {len(rows):,} of {whole[name]:,} rows are used"
             say(f"{name}: {used} (--{name}-rows)")
         found = count_lengths(tokenizer, rows, limit, {answer_end(tokenizer)})
+        if lengths is not None:
+            lengths[name] = found
         read = [n if name != "train" else min(n, limit) for n in found.tokens]
         if max(read) > most:
             line = found.lines[read.index(max(read))]
@@ -54,7 +64,43 @@ def read_rows(settings: Settings, profile: Profile) -> DatasetDict:
         dropped = {*found.fates.get("dropped", [])}
         kept = [place for place in range(len(rows)) if place not in dropped]
         splits[name] = rows.select(kept) if dropped else rows
-    return splits.remove_columns("line")
+    return splits
+
+
+def look_before(
+    settings: Settings, profile: Profile, splits: DatasetDict, lengths: dict
+) -> dict:
+    """What preflight finds before a model is loaded: "findings", those "overridden".
+
+    Says each. Raises RunError where one ruins the run, unless --force.
+    """
+    from trl import SFTConfig
+
+    from helpers.preflight import check
+
+    report = check(
+        skip=TOLD,
+        splits=splits,
+        lengths=lengths,
+        tokenizer=ready_tokenizer(settings, profile, splits),
+        arguments=build(SFTConfig, "training_config", profile.training_config),
+        profile=profile,
+        qlora=settings.qlora,
+        group=settings.group,
+    )
+    for finding in sorted(report.findings, key=lambda f: f.level == "ruins"):
+        say(f"preflight {finding.level}: {finding}")
+    ruins = sorted({finding.code for finding in report.ruins})
+    if ruins and not settings.force:
+        what = f"preflight found what ruins this run ({', '.join(ruins)})"
+        raise RunError(f"{what}, expected nothing: mend it, or add --force")
+    return {"findings": [asdict(f) for f in report.findings], "overridden": ruins}
+
+
+def plain(splits: DatasetDict) -> DatasetDict:
+    """The splits without what says where their rows came from."""
+    there = splits["train"].column_names
+    return splits.remove_columns([n for n in ("line", "group") if n in there])
 
 
 def check_limit(name: str, found, window: int) -> None:

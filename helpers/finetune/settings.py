@@ -86,6 +86,7 @@ class Settings:
     test_rows: int = _flag("rows at most (default: %(default)s)", 400)
     test: bool = _flag("score the test split, not validation", False)
     resume: bool = _flag("go on with the run in --output, or start it", False)
+    force: bool = _flag("go on in spite of findings that ruin a run", False)
     overrides: dict[str, dict] = field(default_factory=dict)
     scorer: Callable | None = None
 

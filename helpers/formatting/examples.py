@@ -38,13 +38,17 @@ class Report:
     more: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def __str__(self) -> str:
-        counts = f"{self.read:,} read, {self.refused:,} refused, {self.blank:,} blank"
+    @property
+    def lines(self) -> list[str]:
+        """The errors, each with how many more lines are like it."""
         more = {
             e: f" (and {n:,} more lines like it)" for e, n in self.more.items() if n
         }
-        errors = [error + more.get(error, "") for error in self.errors]
-        return "\n".join([f"{self.path}: {counts}", *self.notes, *errors])
+        return [error + more.get(error, "") for error in self.errors]
+
+    def __str__(self) -> str:
+        counts = f"{self.read:,} read, {self.refused:,} refused, {self.blank:,} blank"
+        return "\n".join([f"{self.path}: {counts}", *self.notes, *self.lines])
 
 
 def iter_examples(path, progress: bool = False, columns=None) -> Iterator[dict]:

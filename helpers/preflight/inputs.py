@@ -3,7 +3,7 @@
 from argparse import Namespace
 
 from helpers.config import load_profile
-from helpers.formatting import load_splits, parse_map
+from helpers.formatting import DataError, check_file, load_splits, parse_map
 
 
 def gather(flags: Namespace) -> dict:
@@ -18,11 +18,26 @@ def gather(flags: Namespace) -> dict:
         base = profile.qlora_model if flags.qlora else profile.model
         inputs |= {"adapter": flags.adapter, "base": base}
     if flags.data:
-        names = parse_map(flags.map) if flags.map else None
-        options = {"group": flags.group, "columns": names, "lines": True}
-        inputs["splits"] = load_splits(flags.data, **options)
+        inputs |= read(flags)
     inputs["tokenizer"] = load_tokenizer(profile, flags.qlora)
     return inputs
+
+
+def read(flags: Namespace) -> dict:
+    """The splits of --data; in their place "refused" where rows are no examples.
+
+    Raises DataError where there is nothing to look at.
+    """
+    names = parse_map(flags.map) if flags.map else None
+    options = {"group": flags.group, "columns": names, "lines": True, "apart": False}
+    try:
+        return {"splits": load_splits(flags.data, **options), "refused": []}
+    except DataError as error:
+        path = str(error).partition(": ")[0].rpartition(":")[0]  # of "path:line: ..."
+        found = check_file(path, columns=names)
+        if not found.refused:
+            raise
+        return {"refused": found.lines}
 
 
 def arguments_of(profile):

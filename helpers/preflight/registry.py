@@ -74,12 +74,13 @@ def all_checks() -> list[Check]:
     return CHECKS
 
 
-def check(*, only=None, **inputs) -> Report:
+def check(*, only=None, skip=(), **inputs) -> Report:
     """The report of every check whose inputs are given.
 
-    only: names of checks, to run no others. splits: of `formatting.load_splits`, with
-        lines=True for their lines. tokenizer. encoded: rows as they are trained, each
-        with input_ids and labels. model: a live one, with or without adapter.
+    only: names of checks, to run no others; skip: not to run these. splits: of
+        `formatting.load_splits`, with lines=True for their lines. tokenizer. encoded:
+        rows as they are trained, each with input_ids and labels. model: a live one,
+        with or without adapter.
     arguments: SFTConfig or TrainingArguments. adapter: a folder. base: of the adapter:
         a folder, a Hub id, or a live model. answers: the inputs of a generation.
     profile: a Profile; with qlora=True its 4-bit model. memory: GiB of the device.
@@ -91,10 +92,10 @@ def check(*, only=None, **inputs) -> Report:
         raise TypeError(f"no check takes {unknown.pop()!r}: known are {INPUTS}")
     given = {name: value for name, value in inputs.items() if value is not None}
     if "trainer" in given:
-        given = trainer_parts(given["trainer"]) | given
+        given = trainer_parts(given.pop("trainer")) | given
     report = Report()
     for one in all_checks():
-        if only is not None and one.name not in only:
+        if one.name in skip or only is not None and one.name not in only:
             continue
         if lacking := [n for need in one.needs for n in _lacking(need, given)]:
             report.not_run[one.name] = list(dict.fromkeys(lacking))
@@ -104,13 +105,17 @@ def check(*, only=None, **inputs) -> Report:
 
 
 def trainer_parts(trainer) -> dict:
-    """The inputs of `check` that a trainer holds, and its rows as it collates them."""
+    """The inputs of `check` that a trainer holds, and its rows as it collates them.
+
+    The trainer itself, and rows, only where rows have labels: those of DPO have not.
+    """
     found = {"model": trainer.model, "arguments": trainer.args}
     found["tokenizer"] = trainer.processing_class
     if hasattr(trainer.train_dataset, "__len__"):
         few = range(min(LOOKED_AT, len(trainer.train_dataset)))
-        rows = [trainer.train_dataset[place] for place in few]
-        found["encoded"] = trainer.data_collator(rows)
+        batch = trainer.data_collator([trainer.train_dataset[place] for place in few])
+        if "input_ids" in batch and "labels" in batch:
+            found |= {"encoded": batch, "trainer": trainer}
     return {name: value for name, value in found.items() if value is not None}
 
 
