@@ -45,11 +45,13 @@ def loaded_base(adapter, base):
 
 @check_of("damaged-adapter", about="whether an adapter's files can be read")
 def damaged_adapter(adapter) -> Iterator[Finding]:
-    """Whether the weights are there, and finite."""
+    """Whether settings and weights are there, and finite."""
     why, mend = "there is nothing to put on a model", "copy the adapter again"
     yield from _told("damaged-adapter", adapter, why, mend, read_weights)
-    weights = _weights(adapter)
-    return f"{len(weights):,} tensors" if weights else ""
+    if not _settings(adapter):
+        what = "adapter_config.json is missing or damaged"
+        yield Finding("damaged-adapter", RUINS, str(adapter), what, why, mend)
+    return f"{len(_weights(adapter)):,} tensors"
 
 
 @check_of("zero-b", about="whether an adapter was trained")
@@ -66,24 +68,29 @@ def wrong_alpha(adapter) -> Iterator[Finding]:
     """Whether an adapter is scaled as it was in training."""
     why = "BA is multiplied by alpha/rank: the adapter does too little, or too much"
     mend = "restore adapter_config.json from the training"
-    yield from _told("wrong-alpha", adapter, why, mend, check_scale)
+    if _weights(adapter):
+        yield from _told("wrong-alpha", adapter, why, mend, check_scale)
     known = claims(Path(adapter))["settings"].get("peft_config")
     return "" if known else "nothing to compare with"
 
 
 @derived
-def base_fault(adapter, loaded_base) -> str:
-    """How a base is not the one of the fingerprint that is known, "" where it is."""
+def base_fault(adapter, loaded_base) -> str | None:
+    """How a base is not the one of the fingerprint that is known, "" where it is.
+
+    None where there is no base to look at.
+    """
+    if loaded_base is None:
+        return None
     try:
-        if loaded_base is not None:
-            check_base(loaded_base, Path(adapter))
+        check_base(loaded_base, Path(adapter))
     except ModelError as error:
         return str(error)
     return ""
 
 
 @check_of("lost-keys", about="an adapter's keys against the modules of its base")
-def lost_keys(adapter, base, base_fault="") -> Iterator[Finding]:
+def lost_keys(adapter, base, base_fault=None) -> Iterator[Finding]:
     """Whether PEFT would drop weights of an adapter without a word."""
     if base_fault or not (weights := _weights(adapter)):
         return "not compared: another base" if base_fault else ""
@@ -95,17 +102,19 @@ def lost_keys(adapter, base, base_fault="") -> Iterator[Finding]:
 
 
 @check_of("wrong-base", about="the fingerprint of the base that an adapter was made on")
-def wrong_base(adapter, base, base_fault="") -> Iterator[Finding]:
+def wrong_base(adapter, base, base_fault=None) -> Iterator[Finding]:
     """Whether the base is the one that the adapter was trained on."""
     why = "an adapter is a difference: on other weights it answers wrongly, in silence"
     mend = "load that base, unmerged, in the precision of the training"
     if base_fault:
         yield Finding("wrong-base", RUINS, str(adapter), base_fault, why, mend)
-    if known := claims(Path(adapter))["base"].get("fingerprint"):
+    known = claims(Path(adapter))["base"].get("fingerprint")
+    if known and base_fault is not None:
         return f"fingerprint {known[:8]}"
-    made, here = (Path(str(name)).name for name in (_made_on(adapter), _name(base)))
+    named = _settings(adapter).get("base_model_name_or_path") or ""
+    made, here = Path(named).name, Path(_name(base)).name
     if made and here and made != here:
-        what = f"made on {made}, and the base is {here}; no fingerprint is known"
+        what = f"made on {made}, and the base is {here}: weights were not compared"
         yield Finding("wrong-base", WARNS, str(adapter), what, why, mend)
     return f"the name {made}" if made else "nothing to compare with"
 
@@ -169,11 +178,17 @@ def _told(
 
 
 def _weights(adapter) -> dict:
-    """The tensors of an adapter, {} where they cannot be read."""
-    try:
-        return read_weights(Path(adapter))
-    except ModelError:
-        return {}
+    """The tensors of an adapter, {} where they or its settings cannot be read."""
+    with contextlib.suppress(ModelError):
+        return read_weights(Path(adapter)) if _settings(adapter) else {}
+    return {}
+
+
+def _settings(adapter) -> dict:
+    """What adapter_config.json holds, {} where it cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads((Path(adapter) / "adapter_config.json").read_text("utf-8"))
+    return {}
 
 
 def _plain(model):
@@ -213,11 +228,3 @@ def _is_four_bit(model) -> bool:
 def _name(base) -> str:
     """What a base is called: its folder or Hub id."""
     return base if isinstance(base, (str, Path)) else _plain(base).name_or_path
-
-
-def _made_on(adapter) -> str:
-    """The base that an adapter_config.json names, "" for none."""
-    with contextlib.suppress(OSError, ValueError):
-        config = json.loads((Path(adapter) / "adapter_config.json").read_text("utf-8"))
-        return config.get("base_model_name_or_path") or ""
-    return ""

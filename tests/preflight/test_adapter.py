@@ -106,7 +106,11 @@ def test_another_alpha_is_found(copied):
 
 def test_files_that_cannot_be_read_are_one_finding(copied):
     (copied / "adapter_model.safetensors").write_bytes(b"half")
-    assert codes(adapter=copied, base=build_model()) == {"damaged-adapter"}
+    given = {"adapter": copied, "base": build_model()}
+    assert codes(**given) == {"damaged-adapter"}
+    (copied / "adapter_config.json").unlink()
+    assert codes(**given) == {"damaged-adapter"}
+    assert codes(**given | {"adapter": copied / "nowhere"}) == {"damaged-adapter"}
 
 
 def test_another_base_is_found(saved):
