@@ -191,3 +191,10 @@ def test_a_trainers_rows_are_looked_at(trainer):
     report = check(trainer=trainer)
     assert "prompt-trained" in report.codes  # of a chat SFTTrainer trains all
     assert "the first row trains" in report.checked["nothing-trained"]
+
+
+def test_a_trainer_whose_rows_have_no_labels_is_not_measured(trainer, monkeypatch):
+    monkeypatch.setattr(trainer, "data_collator", lambda rows: {"prompt_ids": rows})
+    report = check(trainer=trainer, only=CHECKS)
+    assert report.findings == [] and report.checked["half-precision"] == "float32"
+    assert report.checked["accumulation"] == "2 batches an update"
