@@ -1,0 +1,78 @@
+"""Warm programs: all that a program of one's own has, but the cost of its imports."""
+
+import json
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from tests.warm import Program, can_fork
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not can_fork, reason="no fork here: programs start cold"),
+]
+TELL = """import json, os, sys
+known = [n for n in ("torch", "trl", "matplotlib", "helpers") if n in sys.modules]
+print(json.dumps([__name__, sys.argv, sys.path[0], os.getcwd(), known, {**os.environ}]))
+print("aside", file=sys.stderr)
+"""
+
+
+def script(folder, text):
+    path = folder / "program.py"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_it_has_arguments_folder_environment_and_output_of_its_own(tmp_path):
+    there = tmp_path / "there"
+    there.mkdir()
+    path, env = script(tmp_path, TELL), {"ONLY": "this", "PATH": os.environ["PATH"]}
+    done = Program(tmp_path / "said", path, "a", 1, env=env, cwd=there).wait()
+    name, arguments, first, folder, known, environment = json.loads(done.stdout)
+    assert (name, arguments) == ("__main__", [path, "a", "1"])
+    assert (first, folder) == (str(tmp_path), str(there))
+    assert known == ["torch", "trl"]  # nothing of the course, and no plots yet
+    assert environment == env
+    assert done.stderr == "aside\n" and done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("raise SystemExit(3)", 3, ""),
+        ("raise SystemExit('no room')", 1, "no room\n"),
+        ("raise SystemExit", 0, ""),
+        ("1 / 0", 1, "ZeroDivisionError: division by zero\n"),
+        ("import atexit; atexit.register(print, 'end')", 0, ""),
+    ],
+)
+def test_it_ends_as_a_program_does(tmp_path, text, code, said):
+    done = Program(tmp_path / "said", script(tmp_path, text)).wait()
+    assert done.returncode == code and done.stderr.endswith(said)
+    assert ("end" in done.stdout) == ("atexit" in text)
+
+
+def test_a_signal_reaches_it_and_is_its_exit_code(tmp_path):
+    program = Program(
+        tmp_path / "said", script(tmp_path, "import time; time.sleep(99)")
+    )
+    assert program.runs()
+    program.send(signal.SIGKILL)
+    assert program.wait().returncode == -signal.SIGKILL
+    program.send(signal.SIGKILL)  # in vain
+
+
+def test_it_does_not_outlive_the_one_who_started_it(tmp_path):
+    program = Program(
+        tmp_path / "said", script(tmp_path, "import time; time.sleep(99)")
+    )
+    process = psutil.Process(program.process.pid)
+    program.process.socket.close()  # as the system does at the end of a process
+    until = time.monotonic() + 30
+    while process.is_running() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not process.is_running()
