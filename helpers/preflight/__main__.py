@@ -29,11 +29,15 @@ def command(argv: list[str] | None) -> int:
     add("--group", help="a column: its rows of one value belong into one split")
     add("--memory", type=float, help="GiB of the device, default: what it has")
     add("--json", action="store_true", help="the report as JSON")
+    add("--list", action="store_true", help="every check there is, as a table")
     flags = parser.parse_args(argv)
 
     from helpers.preflight.inputs import gather
-    from helpers.preflight.registry import check
+    from helpers.preflight.registry import check, list_checks
 
+    if flags.list:
+        print(list_checks())
+        return 0
     report = check(**gather(flags))
     print(report.to_json() if flags.json else report)
     return 1 if report.findings else 0

@@ -74,6 +74,16 @@ def all_checks() -> list[Check]:
     return CHECKS
 
 
+def list_checks() -> str:
+    """Every check in a Markdown table: its codes, what it looks at, what it needs."""
+    rows = [("finding", "looks at", "needs"), ("---",) * 3]
+    for one in all_checks():
+        needs = dict.fromkeys(n for need in one.needs for n in _lacking(need, {}))
+        codes = ", ".join(f"`{code}`" for code in one.codes)
+        rows.append((codes, one.about, ", ".join(needs)))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def check(*, only=None, skip=(), **inputs) -> Report:
     """The report of every check whose inputs are given.
 
@@ -85,7 +95,8 @@ def check(*, only=None, skip=(), **inputs) -> Report:
         a folder, a Hub id, or a live model. answers: the inputs of a generation.
     profile: a Profile; with qlora=True its 4-bit model. memory: GiB of the device.
     trainer: its model, arguments, tokenizer and first batch, where they are not given.
-    group: a column that tells whole sources apart. What is None counts as not given.
+    group: a column that tells whole sources apart. lengths: of each split. refused:
+        what reading refused, "path:line: why". What is None counts as not given.
     Raises TypeError for an input that no check knows.
     """
     if unknown := inputs.keys() - {*INPUTS}:

@@ -1,11 +1,14 @@
 """The frame of preflight: what runs, what is reported, and the command."""
 
 import json
+from pathlib import Path
 
 import pytest
 from datasets import Dataset, DatasetDict
 
-from helpers.preflight import Finding, Report, check, registry
+from helpers.files import ROOT
+from helpers.formatting import load_splits
+from helpers.preflight import Finding, Report, all_checks, check, registry
 from helpers.preflight.__main__ import main
 
 
@@ -135,3 +138,30 @@ def test_what_cannot_be_looked_at_is_one_line(tmp_path, capsys):
     assert main(["--data", str(tmp_path / "none.csv"), "--profile", "tiny"]) == 2
     assert capsys.readouterr().err.startswith("preflight: ")
     assert main(["--profiel", "tiny"]) == 2
+
+
+def test_the_page_lists_every_check(capsys):
+    """Changed a check? Put what `python -m helpers.preflight --list` prints there."""
+    assert main(["--list"]) == 0
+    table = capsys.readouterr().out
+    page = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+    assert f"\n\n{table}\n" in page
+    codes = [code for one in all_checks() for code in one.codes]
+    assert len(codes) == len(set(codes)) and all(f"`{code}`" in table for code in codes)
+
+
+def test_every_check_has_a_test_of_what_it_finds():
+    texts = [
+        path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py")
+    ]
+    codes = [code for one in all_checks() for code in one.codes]
+    assert [code for code in codes if f'"{code}"' not in "".join(texts)] == []
+
+
+GOOD = ("prompt_completion.jsonl", "messages.jsonl", "share_gpt.jsonl", "alpaca.csv")
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_nothing_but_few_rows_is_found_in_the_formats(name):
+    report = check(splits=load_splits(ROOT / "data" / "formats" / name, lines=True))
+    assert report.codes == {"too-few-rows"}
