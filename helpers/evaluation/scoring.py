@@ -38,7 +38,7 @@ class Report:
         over what a scorer names; "score" where it returns one number.
     intervals: {metric or field: (low, high)}, 95 %, by bootstrap.
     rows: a dict a row: prompt, expected, answer, exact_match, valid_json, stopped,
-        fields ({field: hit}).
+        fields ({field: hit, or what the scorer gave}).
     perplexity: of the expected answers, where asked for.
     seconds: what generating took.
     """
@@ -178,7 +178,7 @@ def _score_row(
         "expected": expected,
         "answer": answer,
         "exact_match": answer.strip() == expected.strip(),
-        "valid_json": got is not None,
+        "valid_json": None if scorer else got is not None,
         "stopped": stopped,
         "fields": _marks(scorer(expected, answer)) if scorer else fields,
     }

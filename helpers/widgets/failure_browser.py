@@ -80,8 +80,13 @@ def _fields(reports: dict) -> list[str]:
 
 
 def _is_wrong(row: dict, wrong: str) -> bool:
-    """Whether a row fails, at one field or at any."""
-    return not (row["exact_match"] if wrong == ANY else row["fields"].get(wrong, True))
+    """Whether a row fails, at one field or at any; with a scorer, short of 1."""
+    marks = row["fields"]
+    if wrong != ANY:
+        return marks.get(wrong, 1) < 1
+    if row["valid_json"] is None:
+        return min(marks.values(), default=1) < 1
+    return not row["exact_match"]
 
 
 def _block(reports: dict, number: int) -> str:
@@ -90,6 +95,7 @@ def _block(reports: dict, number: int) -> str:
     first = next(iter(rows.values()))
     fields = list(first["fields"])
     right = {"fields": dict.fromkeys(fields, True), "exact_match": True}
+    right["valid_json"] = first["valid_json"]
     rows = {"expected": {"answer": first["expected"], **right}, **rows}
     message = first["prompt"][-1]["content"] if first["prompt"] else ""
     lines = [_line(row) for row in rows.values()]
@@ -107,6 +113,9 @@ def _block(reports: dict, number: int) -> str:
 def _line(row: dict) -> dict:
     """The texts of an answer by field, or whole where that would say too little."""
     got, hits = json_object(row["answer"]), row["fields"]
+    if row["valid_json"] is None:  # a scorer's marks, not fields of an object
+        marks = {n: f"{CROSS} {v:g}" if v < 1 else "1" for n, v in hits.items()}
+        return marks | {WHOLE: row["answer"]}
     if hits and got is not None and (row["exact_match"] or not all(hits.values())):
         return {name: _value(got, name, hit) for name, hit in hits.items()}
     if row["exact_match"]:

@@ -4,12 +4,18 @@ import re
 
 import pytest
 import torch
+from datasets import Dataset, DatasetDict
 from safetensors.torch import load_file
 
 from helpers.config import load_profile
+from helpers.evaluation import score
+from helpers.finetune import RunError, Settings
 from helpers.finetune.__main__ import main as finetune
 from helpers.finetune.learning import chance, unfinished
-from helpers.finetune.model_card import card, summary
+from helpers.finetune.metrics import scores
+from helpers.finetune.model_card import card, shares, summary
+from helpers.finetune.rows import choose_rows
+from helpers.finetune.settings import complete
 from helpers.formatting import load_splits
 from helpers.models import claims, load_tokenizer
 from tests.finetune import small_run
@@ -67,6 +73,36 @@ def test_a_field_at_chance_is_named():
     assert unfinished(known, {"order": 0.2, "queue": 0.3}) == []
     [line] = unfinished(metrics([2.0, 0.5, 0.5], 0.4), {"exact_match": 0.4})
     assert line.startswith("no better than chance at exact match (40.0% right")
+
+
+def test_a_scorer_s_criteria_are_in_the_metrics_and_on_the_card():
+    expected, answers = ["Dear Vera", "Dear Luc"], ["Dear Vera!", "no"]
+    mark = lambda wanted, got: {"kind": got.startswith("Dear")}  # noqa: E731
+    ended = {"stopped": [True, True], "scorer": mark}
+    found = scores(0.5, score(expected, answers, **ended))
+    assert found.keys() == {"validation_loss", "exact_match", "kind", "intervals"} | {
+        "stopped"
+    }
+    assert found["kind"] == 0.5 and found["intervals"].keys() == {"exact_match", "kind"}
+    rows = shares(found | {"kind": 0.0}, found)
+    assert ("kind", "0.0%", "50.0%", "0.0% to 100.0%") in rows
+
+
+def test_so_many_training_rows_and_no_fewer_than_there_are():
+    splits = DatasetDict({name: rows_of(9) for name in ("train", "validation", "test")})
+    few = Settings("data", "out", train_rows=4, validation_rows=3)
+    assert choose_rows(DatasetDict(splits), few).num_rows == {
+        "train": 4,
+        "validation": 3,
+        "test": 9,
+    }
+    assert choose_rows(splits, Settings("data", "out")).num_rows["train"] == 9
+    with pytest.raises(RunError, match="--train-rows requires 1 or more: got 0"):
+        complete(Settings("data", "out", "tiny", train_rows=0))
+
+
+def rows_of(count):
+    return Dataset.from_list([{"n": n} for n in range(count)])
 
 
 @pytest.fixture(scope="module")

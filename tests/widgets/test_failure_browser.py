@@ -88,6 +88,15 @@ def test_the_right_fields_in_another_text_are_told():
     assert html.count("✗") == 1 and "✗ another text: {&#34;b&#34;" in html
 
 
+def test_a_scorer_s_failures_are_told_by_its_marks():
+    kind = lambda expected, answer: {"kind": "Dear" in answer, "long": 0.5}  # noqa: E731
+    report = score(["Dear V"] * 2, ["Dear W", "no"], scorer=kind)
+    assert failure_browser.failures({"tuned": report}) == [0, 1]
+    assert failure_browser.failures({"tuned": report}, "kind") == [1]
+    page = failure_browser.failure_view({"tuned": report}, [1]).data
+    assert "✗ 0<" in page and "✗ 0.5<" in page and "JSON" not in page
+
+
 def test_no_failure_says_so(reports):
     assert "No failure" in failure_browser.failure_view(reports, []).data
     right = {"right": score(EXPECTED, EXPECTED, PROMPTS)}
