@@ -17,6 +17,8 @@ from helpers.finetune.errors import RunError
 from helpers.finetune.settings import Settings, build
 from helpers.formatting import DataError, count_lengths, load_splits, parse_map
 
+THINKS = "answers hold their thoughts, which are trained"
+SILENT = "no answer thinks: the template's empty thought is part of every prompt"
 MOST_SPOILT = 0.5  # share of training rows; above it the limit is a mistake
 TOLD = ("refused-rows", "cut-answers")  # checks whose subject `read_rows` has told
 
@@ -31,13 +33,15 @@ def read_rows(
     "group" where there is one, are for `look_before`, as is what goes into lengths:
     {split: its `formatting.count_lengths`}. Raises DataError.
     """
-    from helpers.models import answer_end, window
+    from helpers.models import answer_end, thinks, window
 
     names = parse_map(settings.map) if settings.map else None
     options = {"group": settings.group, "columns": names, "say": say, "apart": False}
     splits = load_splits(settings.data, lines=True, **options)
     whole, splits = splits.num_rows, choose_rows(splits, settings)
     tokenizer = ready_tokenizer(settings, profile, splits)
+    if (first := thinks(tokenizer)) is not None:
+        say(f"{THINKS if first else SILENT} (of a model that can think first)")
     most = window(profile, settings.qlora)
     limit = profile.training_config.get("max_length") or most
     for name, rows in splits.items():

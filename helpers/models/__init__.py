@@ -38,7 +38,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "cpu_training": ["train_fast_on_cpu"],
         "small": ["fetch_small_model"],
-        "tokens": ["answer_end", "check_rows", "check_template", "let_think"],
+        "tokens": [
+            *("answer_end", "check_rows", "check_template", "let_think", "thinks"),
+        ],
         "shapes": ["CONFIGS", "linear_shapes", "meta_model"],
     },
 )

@@ -49,6 +49,14 @@ def let_think(tokenizer) -> None:
     tokenizer.chat_template = tokenizer.chat_template.replace(NO_THINKING, thinking)
 
 
+def thinks(tokenizer) -> bool | None:
+    """Whether answers think first; None where the template knows no thinking."""
+    template = tokenizer.chat_template
+    if "enable_thinking" in template:
+        return not template.startswith(NO_THINKING)
+    return None
+
+
 def choose_pad(tokenizer, rows: int) -> None:
     """Sets the pad token: the tokenizer's own, or one that ends no answer, or eos."""
     known, eos = tokenizer.get_vocab(), tokenizer.eos_token

@@ -1,6 +1,7 @@
 """Which rows a run trains on: no row and no token is lost without a word."""
 
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from helpers.finetune.metrics import data_name
 from helpers.finetune.rows import plain, read_rows, ready_tokenizer
 from helpers.finetune.settings import complete, parse
 from helpers.formatting import DataError
+from tests.models.tiny_model import build_model, build_tokenizer
 
 LONG = "0 1 " * 200  # 400 tokens or so, which no limit below 400 lets through
 
@@ -153,3 +155,34 @@ def test_answers_that_think_let_the_template_think(tmp_path, monkeypatch):
         splits = load_splits(write(tmp_path, **({"train": train} if train else {})))
         ready_tokenizer(settings, complete(settings), splits)
         assert len(asked) == times
+
+
+@pytest.fixture
+def qwen(tmp_path):
+    """The folder of a small model with the chat template of Qwen 3, which may think."""
+    tokenizer = build_tokenizer()
+    ends = {"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]}
+    tokenizer.add_special_tokens(ends)
+    text = files("trl") / "chat_templates" / "qwen3.jinja"
+    tokenizer.chat_template = text.read_text(encoding="utf-8")
+    tokenizer.save_pretrained(tmp_path / "qwen")
+    build_model().save_pretrained(tmp_path / "qwen")
+    return str(tmp_path / "qwen")
+
+
+@pytest.mark.parametrize("thought", [None, "it is red"])
+def test_where_thoughts_belong_is_said(tmp_path, capsys, qwen, thought):
+    answer = {"role": "assistant", "content": "b"}
+    answer |= {"reasoning_content": thought} if thought else {}
+    names = ("train", "validation", "test")
+    chats = {n: [{"messages": [{"role": "user", "content": n}, answer]}] for n in names}
+    data, limit = write(tmp_path / "d", **chats), {"max_length": 100}
+    known = {"overrides": {"training_config": limit}, "profile": "tiny", "model": qwen}
+    settings = Settings(data, "out", **known)
+    read_rows(settings, complete(settings))
+    said = capsys.readouterr().err
+    assert ("answers hold their thoughts, which are trained" in said) == bool(thought)
+    assert ("empty thought is part of every prompt" in said) == (not thought)
+    if not thought:
+        read(data)  # for tiny-phi3, which cannot think
+        assert "thought" not in capsys.readouterr().err
