@@ -349,7 +349,9 @@ def test_a_group_in_two_given_splits_is_a_leak(tmp_path):
         load_splits(tmp_path, group="customer")
     what = "this test 'customer' is also a training 'customer'"
     assert f"{tmp_path / 'test.jsonl'}:1: {what}" in str(error.value)
-    assert len(load_splits(tmp_path)["test"]) == 1
+    assert "group" not in load_splits(tmp_path)["test"].column_names
+    splits = load_splits(tmp_path, group="customer", lines=True, apart=False)
+    assert [rows["group"][0] for rows in splits.values()] == ["0", "1", "0"]
 
 
 def test_columns_of_other_names(tmp_path):

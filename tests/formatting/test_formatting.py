@@ -187,6 +187,7 @@ def test_a_leak_names_both_lines(tmp_path, split):
         f"({tmp_path / 'train.jsonl'}:3), expected splits that share none: "
         "remove one of the two"
     )
+    assert len(load_splits(tmp_path, apart=False)[split]) == 3
 
 
 def test_the_same_answer_is_no_leak(tmp_path):
