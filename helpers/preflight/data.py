@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from helpers.preflight.looking import lines_of
+from helpers.preflight.looking import Lines
 from helpers.preflight.registry import check_of
 from helpers.preflight.report import RUINS, WARNS, Finding
 
@@ -48,19 +48,18 @@ def too_few_rows(splits) -> Iterator[Finding]:
 @check_of("empty-answers", about="answers without a word in them")
 def empty_answers(texts) -> Iterator[Finding]:
     """Answers that hold nothing, or what a program writes for nothing."""
-    found = [
-        (row.line, row.answer.strip())
-        for row in texts.rows()
-        if row.answer.strip().lower() in EMPTY
-    ]
-    if found:
-        lines, kinds = zip(*found, strict=True)
-        shown = ", ".join(sorted({repr(kind) for kind in kinds})[:3])
-        what = f"{len(found):,} answers are {shown}: {lines_of(lines)}"
+    lines, kinds = Lines(), set()
+    for row in texts.rows():
+        if (answer := row.answer.strip()).lower() in EMPTY:
+            lines.add(row.line)
+            kinds.add(repr(answer))
+    if lines:
+        shown = ", ".join(sorted(kinds)[:3])
+        what = f"{len(lines):,} answers are {shown}: {lines}"
         why = "the model learns to answer so"
         mend = "fill them in, or remove the rows"
-        level = RUINS if len(found) > len(texts) / 2 else WARNS
-        yield Finding("empty-answers", level, lines[0], what, why, mend)
+        level = RUINS if len(lines) > len(texts) / 2 else WARNS
+        yield Finding("empty-answers", level, lines.where, what, why, mend)
     return f"{len(texts):,} rows"
 
 

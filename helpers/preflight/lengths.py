@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from helpers.formatting import DataError, count_lengths
-from helpers.preflight.looking import lines_of
+from helpers.preflight.looking import Lines
 from helpers.preflight.registry import check_of, derived
 from helpers.preflight.report import RUINS, WARNS, Finding
 
@@ -44,13 +44,13 @@ def cut_answers(lengths) -> Iterator[Finding]:
         if name == "test" or isinstance(found, DataError) or not found.spoilt:
             continue
         counts = ", ".join(f"{len(p):,} {fate}" for fate, p in found.fates.items())
-        lines = [found.lines[place] for place in found.spoilt]
+        lines = Lines(found.lines[place] for place in found.spoilt)
         what = f"max_length {found.limit:,} spoils {len(lines):,} of "
-        what += f"{len(found.tokens):,} {name} rows ({counts}): {lines_of(lines)}"
+        what += f"{len(found.tokens):,} {name} rows ({counts}): {lines}"
         why = "a cut answer teaches to break off, or never to stop; TRL says nothing"
         mend = f"set training_config: {{max_length: {found.needed}}} in --config"
         level = RUINS if len(lines) > len(found.tokens) / 2 else WARNS
-        yield Finding("cut-answers", level, lines[0], what, why, mend)
+        yield Finding("cut-answers", level, lines.where, what, why, mend)
     return _looked(lengths)
 
 

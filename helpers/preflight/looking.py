@@ -5,7 +5,7 @@ A row is a tree of JSON; to take each apart for each check would take most of th
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -61,6 +61,14 @@ class Texts:
         [values] = self.tables[name].slice(place, 1).to_pylist()
         return Row(**values)
 
+    def at(self, number: int) -> Row:
+        """One row, counted as `rows` yields them all."""
+        for name, table in self.tables.items():
+            if number < len(table):
+                return self.row(name, number)
+            number -= len(table)
+        raise IndexError(number)
+
     def _table(self, name: str, rows):
         """Writes a split; returns it as a pyarrow.Table that stays on disk."""
         import pyarrow as pa
@@ -80,13 +88,30 @@ def texts(splits) -> Texts:
     return Texts(splits)
 
 
-def lines_of(lines: Sequence[str], count: int | None = None) -> str:
-    """The first of some lines, as a finding names them.
+class Lines:
+    """Where rows came from: how many, and the first few. str(): as a finding has it."""
 
-    count: how many there are, where not all are given.
-    """
-    more = ", ..." if (count or len(lines)) > SHOWN else ""
-    return ", ".join(lines[:SHOWN]) + more
+    def __init__(self, lines: Iterable[str] = ()) -> None:
+        self.count, self.first = 0, []
+        for line in lines:
+            self.add(line)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def add(self, line: str, *more: str) -> None:
+        """Notes a line; or one and the line that it is held against."""
+        self.count += 1
+        if len(self.first) < SHOWN:
+            self.first.append(" as ".join((line, *more)))
+
+    @property
+    def where(self) -> str:
+        """The first line."""
+        return self.first[0].partition(" as ")[0]
+
+    def __str__(self) -> str:
+        return ", ".join(self.first) + ", ..." * (self.count > SHOWN)
 
 
 def _words(name: str, place: int, row: dict) -> dict:

@@ -1,12 +1,12 @@
 """Checks for rows that stand there twice: in one split, or in two, where it leaks."""
 
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 
-from helpers.preflight.looking import SHOWN, lines_of
+from helpers.preflight.looking import SHOWN, Lines
 from helpers.preflight.registry import check_of, derived
 from helpers.preflight.report import RUINS, WARNS, Finding
 
@@ -19,87 +19,75 @@ ALIKE, HASHES, BANDS, COMPARED, LEARNT, MANY = 0.8, 128, 16, 10_000, 1_000, 0.01
 COMMON, FEWEST = 0.1, 4  # a part of so many prompts is no mark; parts a prompt needs
 
 
-@dataclass
-class Seen:
-    """The prompts that occur twice. lines: up to SHOWN "line as line" of each kind."""
-
-    rows: int = 0
-    counts: Counter = field(default_factory=Counter)
-    lines: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, kind: str, later: str, first: str) -> None:
-        """Notes a row and the earlier one with the same prompt."""
-        self.counts[kind] += 1
-        lines = self.lines.setdefault(kind, [])
-        if len(lines) <= SHOWN:
-            lines.append(f"{later} as {first}")
-
-
 @derived
-def seen(texts) -> Seen:
-    """The prompts of all splits that occur twice, in one pass."""
-    found, first = Seen(), {}
+def seen(texts) -> dict[str, Lines]:
+    """The rows whose prompt is there before, by what that means, in one pass.
+
+    Of a row a key is in memory, its number, and eight bytes of its answer.
+    """
+    found, first, said, splits = {}, {}, array("q"), array("b")
+    names = [*texts.tables]
     for number, row in enumerate(texts.rows()):
-        found.rows += 1
-        earlier = first.setdefault(row.asked, (number, row.split, row.line, row.said))
-        if earlier[0] != number:
-            _, split, line, said = earlier
-            kind = "repeats" if said == row.said else "conflicting-answers"
-            kind = kind if split == row.split else f"leak {row.split} {split}"
-            found.add(kind, row.line, line)
+        said.append(int.from_bytes(row.said[:7]))
+        splits.append(names.index(row.split))
+        earlier = first.setdefault(row.asked, number)
+        if earlier != number:
+            same = said[earlier] == said[number]
+            kind = "repeats" if same else "conflicting-answers"
+            if splits[earlier] != splits[number]:
+                kind = f"leak {row.split} {names[splits[earlier]]}"
+            lines = found.setdefault(kind, Lines())
+            line = texts.at(earlier).line if len(lines) < SHOWN else ""
+            lines.add(row.line, line)
     return found
 
 
 @check_of("leak", about="prompts that are in two splits")
-def leak(seen) -> Iterator[Finding]:
+def leak(seen, texts) -> Iterator[Finding]:
     """Prompts of one split that another one has too."""
-    for kind, count in seen.counts.items():
+    for kind, lines in seen.items():
         if kind.startswith("leak "):
             _, name, other = kind.split()
-            what = f"{count:,} prompts of {name} are in {other} too"
-            yield _shared("leak", RUINS, what, seen.lines[kind], count)
-    return f"{seen.rows:,} rows"
+            what = f"{len(lines):,} prompts of {name} are in {other} too"
+            yield _shared("leak", RUINS, what, lines)
+    return f"{len(texts):,} rows"
 
 
 @check_of("repeats", about="prompts that stand in a split twice, with one answer")
-def repeats(seen) -> Iterator[Finding]:
+def repeats(seen, texts) -> Iterator[Finding]:
     """Rows that say nothing new."""
-    if count := seen.counts["repeats"]:
-        lines = seen.lines["repeats"]
-        what = f"{count:,} rows are there before: {lines_of(lines, count)}"
+    if lines := seen.get("repeats"):
+        what = f"{len(lines):,} rows are there before: {lines}"
         why = "they weigh twice, and teach nothing more"
-        where = lines[0].partition(" as ")[0]
-        yield Finding("repeats", WARNS, where, what, why, "remove them")
-    return f"{seen.rows:,} rows"
+        yield Finding("repeats", WARNS, lines.where, what, why, "remove them")
+    return f"{len(texts):,} rows"
 
 
 @check_of("conflicting-answers", about="prompts that have several answers")
-def conflicting_answers(seen) -> Iterator[Finding]:
+def conflicting_answers(seen, texts) -> Iterator[Finding]:
     """One question, two answers."""
-    if count := seen.counts["conflicting-answers"]:
-        lines = seen.lines["conflicting-answers"]
-        what = f"{count:,} prompts have another answer before"
-        what = f"{what}: {lines_of(lines, count)}"
+    if lines := seen.get("conflicting-answers"):
+        what = f"{len(lines):,} prompts have another answer before: {lines}"
         why = "the model can learn one of them at most: to guess"
         mend = "keep one, or put what decides into the prompt"
-        level = RUINS if count > seen.rows / 2 else WARNS
-        where = lines[0].partition(" as ")[0]
-        yield Finding("conflicting-answers", level, where, what, why, mend)
-    return f"{seen.rows:,} rows"
+        level = RUINS if len(lines) > len(texts) / 2 else WARNS
+        yield Finding("conflicting-answers", level, lines.where, what, why, mend)
+    return f"{len(texts):,} rows"
 
 
 @check_of("split-groups", about="groups (--group) that are in two splits")
 def split_groups(texts, group) -> Iterator[Finding]:
     """Rows of one source in two splits."""
-    first, pairs = {}, {}
+    first, told, pairs = {}, set(), {}
     for row in texts.rows():
         split, line = first.setdefault(row.group, (row.split, row.line))
-        if split != row.split and row.group is not None:
-            found = pairs.setdefault((row.split, split), {})
-            found.setdefault(row.group, f"{row.line} as {line}")
-    for (name, split), found in pairs.items():
-        what = f"{len(found):,} values of {group!r} are in {name} and {split}"
-        yield _shared("split-groups", RUINS, what, [*found.values()], len(found))
+        one = row.split, split, row.group
+        if split != row.split and row.group is not None and one not in told:
+            told.add(one)
+            pairs.setdefault(one[:2], Lines()).add(row.line, line)
+    for (name, split), lines in pairs.items():
+        what = f"{len(lines):,} values of {group!r} are in {name} and {split}"
+        yield _shared("split-groups", RUINS, what, lines)
     return f"{len(first):,} groups"
 
 
@@ -116,9 +104,11 @@ def near_duplicates(texts) -> Iterator[Finding]:
         looked.append(f"{len(few):,} {name} rows")
         pairs = find_near(few, texts, common)
         if len(pairs) > MANY * len(few):
-            lines = [f"{few[place].line} as {line}" for place, line in pairs.items()]
+            lines = Lines()
+            for place, line in pairs.items():
+                lines.add(few[place].line, line)
             what = f"{len(pairs):,} of {len(few):,} {name} prompts are nearly in train"
-            yield _shared("near-duplicates", WARNS, what, lines, len(pairs))
+            yield _shared("near-duplicates", WARNS, what, lines)
     return " and ".join(looked)
 
 
@@ -171,7 +161,6 @@ def _hashes(rensa, own: set[str]):
     return found
 
 
-def _shared(code: str, level: str, what: str, lines: list[str], count: int) -> Finding:
+def _shared(code: str, level: str, what: str, lines: Lines) -> Finding:
     """The finding for rows that are in two splits."""
-    where = lines[0].partition(" as ")[0]
-    return Finding(code, level, where, f"{what}: {lines_of(lines, count)}", FAR, APART)
+    return Finding(code, level, lines.where, f"{what}: {lines}", FAR, APART)

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from helpers.preflight.looking import lines_of
+from helpers.preflight.looking import Lines
 from helpers.preflight.registry import check_of
 from helpers.preflight.report import WARNS, Finding
 
@@ -40,12 +40,12 @@ def secrets(texts) -> Iterator[Finding]:
         answer = row.answer
         for kind, forms in plugins:
             if any(form.search(answer) for form in forms):
-                found.setdefault(kind, []).append(row.line)
+                found.setdefault(kind, Lines()).add(row.line)
     for kind, lines in found.items():
-        what = f"{len(lines):,} answers hold what looks like: {kind}: {lines_of(lines)}"
+        what = f"{len(lines):,} answers hold what looks like: {kind}: {lines}"
         why = "a model says by heart what it was trained on, to whoever asks"
         mend = "make them void where they are used, and replace them in the data"
-        yield Finding("secrets", WARNS, lines[0], what, why, mend)
+        yield Finding("secrets", WARNS, lines.where, what, why, mend)
     return f"{len(texts):,} rows"
 
 
@@ -60,12 +60,12 @@ def personal_data(texts) -> Iterator[Finding]:
                 there = found.setdefault(kind, [])
                 there.append((value, row.line))
     for kind, pairs in found.items():
-        lines = [line for value, line in pairs if often[value] < OWN]
+        lines = Lines(line for value, line in pairs if often[value] < OWN)
         if lines:
-            what = f"{len(lines):,} answers hold {kind}: {lines_of(lines)}"
+            what = f"{len(lines):,} answers hold {kind}: {lines}"
             why = "a model says by heart what it was trained on, to whoever asks"
             mend = "put made-up ones in their place, or be sure that you may use them"
-            yield Finding("personal-data", WARNS, lines[0], what, why, mend)
+            yield Finding("personal-data", WARNS, lines.where, what, why, mend)
     return f"{len(texts):,} rows"
 
 
@@ -91,12 +91,12 @@ def foreign_template_tokens(texts) -> Iterator[Finding]:
     form, found = re.compile("|".join(map(re.escape, family))), {}
     for row in texts.rows():
         for token in {*form.findall(row.question), *form.findall(row.answer)}:
-            found.setdefault(token, []).append(row.line)
+            found.setdefault(token, Lines()).add(row.line)
     for token, lines in found.items():
-        what = f"{token!r} ({family[token]}) in {len(lines):,} rows: {lines_of(lines)}"
+        what = f"{token!r} ({family[token]}) in {len(lines):,} rows: {lines}"
         why = "the chat template writes its own: these are learnt as text, and answered"
         mend = "give the messages as they were before any template"
-        yield Finding("foreign-template-tokens", WARNS, lines[0], what, why, mend)
+        yield Finding("foreign-template-tokens", WARNS, lines.where, what, why, mend)
     return f"{len(texts):,} rows"
 
 
