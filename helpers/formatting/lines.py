@@ -10,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from helpers import UserError
+from helpers.environment import is_headless
 
 MAX_RECORD = 16 * 2**20  # bytes; a longer line is refused, and never held whole
 BOM = b"\xef\xbb\xbf"  # the mark that some Windows editors put first
@@ -24,11 +25,13 @@ class DataError(UserError):
 class Bar(tqdm):
     """A progress bar that shows after some seconds only: small files need none.
 
-    It is text: a notebook's widget would be there even before it shows.
+    It is text: a notebook's widget would be there even before it shows. In a headless
+    run of the course nobody waits for it.
     """
 
-    def __init__(self, *args, **options) -> None:
-        super().__init__(*args, delay=5, mininterval=0.5, **options)
+    def __init__(self, *args, disable=False, **options) -> None:
+        how = {"delay": 5, "mininterval": 0.5, "disable": disable or is_headless()}
+        super().__init__(*args, **options, **how)
 
     def refresh(self, *args, **options) -> None:
         if self._shows():
