@@ -13,7 +13,7 @@ from helpers.files import ROOT
 from helpers.formatting import collate, encode, load_splits
 from helpers.models import load_tokenizer
 from helpers.preflight import check
-from tests.models.tiny_model import TEMPLATE, build_model, build_tokenizer
+from tests.models.tiny_model import TEMPLATE, build_model, build_tokenizer, chat
 
 # TRL's settings still have it by the old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing")
@@ -160,8 +160,9 @@ def test_a_prompt_with_labels_is_found(tokenizer):
 
 
 def test_a_prompt_with_labels_is_found_in_the_arguments(tokenizer):
-    splits = load_splits(ROOT / "data" / "tickets")
-    given = {"tokenizer": tokenizer, "splits": splits}
+    asked, answer = chat("Which?", "one")["messages"]
+    row = {"prompt": [asked], "completion": [answer]}
+    given = {"tokenizer": tokenizer, "splits": {"train": Dataset.from_list([row])}}
     config = {"use_cpu": True, "bf16": False}
     for only, expected in ((False, {"prompt-trained"}), (None, set()), (True, set())):
         arguments = SFTConfig(completion_only_loss=only, **config)
