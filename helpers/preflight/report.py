@@ -1,9 +1,11 @@
 """What the checks found, and what they looked at."""
 
 import json
+import textwrap
 from dataclasses import asdict, dataclass, field
 
 RUINS, WARNS = "ruins", "warns"
+WIDTH = 88
 LEVELS = (RUINS, WARNS)  # a finding that ruins a run stops `helpers.finetune`
 
 
@@ -60,22 +62,28 @@ class Report:
         return json.dumps(asdict(self), indent=1)
 
     def __str__(self) -> str:
-        lines = [self.summary()]
+        lines = [self.summary(), ""]
         for finding in self.findings:
-            lines += ["", f"{finding.level}: {finding.code}, {finding.where}"]
-            lines += [f"  {finding.what}", f"  why: {finding.why}"]
-            lines += [f"  mend: {finding.mend}"]
+            lines += [f"{finding.level}: {finding.code}, {finding.where}"]
+            parts = finding.what, f"why: {finding.why}", f"mend: {finding.mend}"
+            lines += [_wrapped(part, "  ") for part in parts] + [""]
         looked = (f"{n} ({of})" if of else n for n, of in self.checked.items())
-        lines += ["", f"checked: {', '.join(looked) or 'nothing'}"]
+        lines += [_wrapped(f"checked: {', '.join(looked) or 'nothing'}")]
         if self.not_run:
-            lacking = sorted(
-                {name for names in self.not_run.values() for name in names}
-            )
+            lacking = ", ".join(sorted(set().union(*self.not_run.values())))
             names = ", ".join(self.not_run)
-            lines += [f"not checked for want of {', '.join(lacking)}: {names}"]
+            lines += [_wrapped(f"not checked for want of {lacking}: {names}")]
         return "\n".join(lines)
 
     def summary(self) -> str:
         """One line: how many checks, how many findings."""
         ruin = f", {len(self.ruins):,} of which ruin the run" if self.ruins else ""
         return f"{len(self.checked):,} checks: {len(self.findings):,} findings{ruin}"
+
+
+def _wrapped(text: str, margin: str = "") -> str:
+    """A text in lines that fit a terminal; a path is never broken."""
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.fill(
+        text, WIDTH, initial_indent=margin, subsequent_indent="  ", **whole
+    )
