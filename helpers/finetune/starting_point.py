@@ -72,7 +72,8 @@ def _trained(profile: Profile, name: str, data: Path, changed: dict) -> Path:
     if profile.name == "small" and profile.model == profile.open_model:
         fetch_small_model()  # the folder's name depends on its files
     few = {"validation_rows": 50, "test_rows": 50, "resume": True}
-    few["overrides"] = {"training_config": changed}
+    few |= {"overrides": {"training_config": changed}}
+    few["force"] = True  # data and settings are the course's: a doubt stops no lesson
     settings = Settings(data, TRAINED, profile.name, profile.model, **few)
     splits = choose_rows(load_splits(data), settings)
     run = recipe.identify(settings, complete(settings), splits)
