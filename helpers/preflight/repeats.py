@@ -12,6 +12,7 @@ from helpers.preflight.report import RUINS, WARNS, Finding
 
 FAR = "the score on these rows says what was learnt by heart, not what is understood"
 APART = "keep them in one split: give one file, which is divided so, or remove them"
+ALONE = "remove them from one split, or --group a column that they have in common"
 # Of near-duplicates: the share of two prompts' parts that is the same; hashes a prompt;
 # rows of a split that are compared with the training rows; rows to learn from which
 # parts nearly all prompts have; and the share of a split from which on it is a finding.
@@ -108,7 +109,7 @@ def near_duplicates(texts) -> Iterator[Finding]:
             for place, line in pairs.items():
                 lines.add(few[place].line, line)
             what = f"{len(pairs):,} of {len(few):,} {name} prompts are nearly in train"
-            yield _shared("near-duplicates", WARNS, what, lines)
+            yield _shared("near-duplicates", WARNS, what, lines, ALONE)
     return " and ".join(looked)
 
 
@@ -161,6 +162,6 @@ def _hashes(rensa, own: set[str]):
     return found
 
 
-def _shared(code: str, level: str, what: str, lines: Lines) -> Finding:
+def _shared(code: str, level: str, what: str, lines: Lines, mend=APART) -> Finding:
     """The finding for rows that are in two splits."""
-    return Finding(code, level, lines.where, f"{what}: {lines}", FAR, APART)
+    return Finding(code, level, lines.where, f"{what}: {lines}", FAR, mend)
