@@ -141,7 +141,8 @@ def test_early_stopping_keeps_the_best_and_resumes_to_it(lora, tmp_path):
     steps = small_run.STEPS | wild | {"warmup_steps": 40, "max_steps": 40}
     config = small_run.write_config(tmp_path, training_config=steps)
     output = tmp_path / "out"
-    call = small_run.arguments(lora.data, output, config, "--patience", "2")
+    more = ("--patience", "2", "--force")  # preflight knows such a rate
+    call = small_run.arguments(lora.data, output, config, *more)
     assert finetune(call) == 0
     metrics = small_run.metrics(output)
     losses = {e["step"]: e["eval_loss"] for e in metrics["history"] if "eval_loss" in e}
