@@ -47,7 +47,7 @@ def test_a_messy_table_from_excel(tmp_path, found):
     for n in range(80):
         place = ("Köln", "Würzburg", "Málaga")[n % 3]
         lines += [
-            f'"Wo ist Bestellung {n}?\r\nKunde in {place}.";{place} {n};k{n % 20};'
+            f'"Wo liegt Bestellung {n}?\r\nKunde in {place}.";{place} {n};k{n % 20};'
         ]
     table, whole = tmp_path / "export.csv", "\r\n".join(lines) + "\r\n"
     table.write_bytes(whole.replace("Köln 6;", ";").encode("cp1252"))
