@@ -56,8 +56,10 @@ LONGEST = (
     "course/test_course.py",
     "finetune/test_adapter_folder.py",
     "lessons/test_without_helpers.py",
+    "preflight/test_strangers.py",
     "merge/test_merge.py",
     "finetune/test_learning.py",
+    "course/test_cards.py",
     "memory/test_memory_table.py",
     "rehearsal/test_rehearsal.py",
 )

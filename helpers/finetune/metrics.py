@@ -166,3 +166,8 @@ def _peak_rss() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # Linux counts in KiB
+
+
+def tested(metrics: dict) -> bool:
+    """Whether these metrics are of the test split."""
+    return metrics.get("scored", "test") == "test"

@@ -20,7 +20,7 @@ from helpers.files import shown_model, write_json, write_text
 from helpers.finetune.checkpoints import finished, trainer_state
 from helpers.finetune.errors import RunError, Stopped, explained
 from helpers.finetune.learning import chance, unfinished
-from helpers.finetune.metrics import describe, digest, longest_answer, scores
+from helpers.finetune.metrics import describe, digest, longest_answer, scores, tested
 from helpers.finetune.model_card import card
 from helpers.finetune.rows import look_before, plain, read_rows, ready_tokenizer
 from helpers.finetune.run_folder import RunFolder
@@ -93,11 +93,6 @@ def recognised(settings: Settings, profile: Profile) -> tuple[Settings, Profile]
         profile = replace(profile, qlora_model=profile.model)
     own = profile.quantization_config | own
     return replace(settings, qlora=True), replace(profile, quantization_config=own)
-
-
-def tested(metrics: dict) -> bool:
-    """Whether these metrics are of the test split."""
-    return metrics.get("scored", "test") == "test"
 
 
 def identify(settings: Settings, profile: Profile, splits: DatasetDict) -> dict:
