@@ -87,7 +87,10 @@ def test_generation_is_greedy_and_silent_on_a_model_that_samples(tokenizer, capl
     its_own |= {"min_new_tokens": 40, "max_length": 20, "num_return_sequences": 2}
     its_own |= {"suppress_tokens": [40], "forced_eos_token_id": END}
     its_own |= {"no_repeat_ngram_size": 1, "bad_words_ids": [[41]]}
-    its_own |= {"exponential_decay_length_penalty": (1, 9.0), "renormalize_logits": True}
+    its_own |= {
+        "exponential_decay_length_penalty": (1, 9.0),
+        "renormalize_logits": True,
+    }
     sampling.generation_config.update(**its_own)
     with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
         warnings.simplefilter("error")
