@@ -63,7 +63,7 @@ class Report:
 
     def __str__(self) -> str:
         lines = [self.summary(), ""]
-        for finding in self.findings:
+        for finding in sorted(self.findings, key=lambda f: f.level != RUINS):
             lines += [f"{finding.level}: {finding.code}, {finding.where}"]
             parts = finding.what, f"why: {finding.why}", f"mend: {finding.mend}"
             lines += [_wrapped(part, "  ") for part in parts] + [""]

@@ -104,6 +104,7 @@ def test_a_report_says_all_of_it():
     text = str(report)
     for part in ("ruins: b, a:1", "two of it", "one is enough", "take one out"):
         assert part in text
+    assert text.index("ruins: b") < text.index("warns: a")
     assert "checked: a (9 rows), b\nnot checked for want of model: c" in text
     assert list(report.table()["code"]) == ["a", "b"]
     assert Report().table().empty and "why" in Report().table().columns
