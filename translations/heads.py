@@ -53,6 +53,6 @@ def _run(edition: Edition, page: Page, here: str) -> str:
     if language != ENGLISH:
         parts.append(say(STAYS))
     if kept:
-        where = f"`{kept.profile}`, {say(kept.device)}, {kept.date}"
+        where = f"`{kept.profile}`, {say(kept.device).rstrip()}, {kept.date}"
         parts.append(f"{say('What the cells print is from')}: {where}.")
     return " · ".join(parts)
