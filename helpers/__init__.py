@@ -6,10 +6,14 @@ one way, from top to bottom of the table in CONTRIBUTING.md.
 
 import argparse
 import logging
+import os
 import sys
 
 # bitsandbytes asks, as of an error, for a package that would download code.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+# The environment variable that marks a run of the course, without a reader before it.
+HEADLESS = "LORA_COURSE_RUN"
 
 
 class UserError(ValueError):
@@ -25,6 +29,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         raise UserError(message)
+
+
+def is_headless() -> bool:
+    """Whether the course runs by itself: widgets are static pictures, bars are gone."""
+    return HEADLESS in os.environ
 
 
 def run_command(name: str, command, argv=None) -> int:

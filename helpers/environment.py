@@ -14,8 +14,6 @@ from helpers import UserError
 from helpers.config import Profile, probe_device
 from helpers.files import ROOT
 
-# The environment variable that marks a run of the course, without a reader before it.
-HEADLESS = "LORA_COURSE_RUN"
 SHOWN = ("torch", "transformers", "peft", "trl", "datasets", "bitsandbytes")
 # Colab has its own builds of these two, tied to its driver: replacing them in a running
 # session breaks it.
@@ -26,11 +24,6 @@ NOT_FOR_COLAB = "# Notebooks"
 # Colab had an older transformers than lessons need: activation_checkpointing of
 # training_config came with 5.16. What is older than this counts as missing.
 OLDEST = {"transformers": "5.16.0"}
-
-
-def is_headless() -> bool:
-    """Whether the course runs by itself, so that widgets stay static pictures."""
-    return HEADLESS in os.environ
 
 
 def use_one_gpu() -> None:

@@ -94,6 +94,21 @@ class _Table:
 
     rows: list[list[str]] = field(default_factory=list)
     heads: int = 0
+    down: dict[int, list] = field(default_factory=dict)  # column: text, rows it spans
+
+    def add(self, text: str, wide: int, high: int) -> None:
+        """Adds a cell, which may span columns and rows: its text stands in each."""
+        self.carry()
+        for _ in range(wide):
+            self.down[len(self.rows[-1])] = [text, high - 1]
+            self.rows[-1].append(text)
+
+    def carry(self) -> None:
+        """Adds what cells above span, as far as the next free column."""
+        row = self.rows[-1]
+        while (span := self.down.get(len(row), ["", 0]))[1]:
+            span[1] -= 1
+            row.append(span[0])
 
     def markdown(self) -> str:
         wide = max(map(len, self.rows), default=0)
@@ -122,7 +137,7 @@ class _Page(HTMLParser):
         self.marks: list[str] = []  # of the open spans
         self.table: _Table | None = None
         self.cell: list[str] | None = None
-        self.span, self.wrong, self.skip = 1, False, False
+        self.span, self.wrong, self.skip = [1, 1], False, False
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         found = {name: value or "" for name, value in attrs}
@@ -138,7 +153,7 @@ class _Page(HTMLParser):
             self.table.rows.append([])
         elif tag in ("td", "th") and self.table:
             self.cell = []
-            self.span = int(found.get("colspan", 1))
+            self.span = [int(found.get(way, 1)) for way in ("colspan", "rowspan")]
             self.wrong = "wrong" in found.get("class", "").split()
         elif tag == "br":
             (self.text if self.cell is None else self.cell).append("\n")
@@ -160,8 +175,10 @@ class _Page(HTMLParser):
         elif tag in ("td", "th") and self.cell is not None:
             text = _cell("".join(self.cell))
             text = f"**{text}**" if self.wrong and text else text
-            self.table.rows[-1] += [text] * self.span
+            self.table.add(text, *self.span)
             self.cell = None
+        elif tag == "tr" and self.table:
+            self.table.carry()
         elif tag == "table" and self.table:
             self.parts.append(self.table.markdown())
             self.table = None

@@ -17,10 +17,10 @@ from pathlib import Path
 import psutil
 from ipykernel.kernelspec import write_kernel_spec
 
+from helpers import HEADLESS
 from helpers.course.figures import read_figures
 from helpers.course.report import Progress, failure_text
 from helpers.course.worker import end_processes
-from helpers.environment import HEADLESS
 from helpers.files import ROOT, write_json
 
 KERNEL = "lora-course"

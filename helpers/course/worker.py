@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from helpers.environment import HEADLESS
+from helpers import HEADLESS
 
 MIB = 2**20
 SAMPLE_SECONDS = 0.2

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from helpers import UserError
-from helpers.environment import is_headless
+from helpers import UserError, is_headless
 
 MAX_RECORD = 16 * 2**20  # bytes; a longer line is refused, and never held whole
 BOM = b"\xef\xbb\xbf"  # the mark that some Windows editors put first

@@ -7,7 +7,7 @@ import pandas as pd
 from ipywidgets import Widget
 from pandas.io.formats.style import Styler
 
-from helpers.environment import is_headless
+from helpers import is_headless
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 MOVES = {"moves": True}  # metadata: a reader of the static form is told so

@@ -64,7 +64,8 @@ def _set(book, name, value):
 def lab_options() -> list[str]:
     """What `make lab` gives to JupyterLab."""
     makefile = (gates.ROOT / "Makefile").read_text(encoding="utf-8")
-    return re.search(r"-m jupyterlab (.*) \$\(ARGS\)", makefile)[1].split()
+    options = re.search(r"-m jupyterlab \\\s+(.*) \$\(ARGS\)", makefile)[1]
+    return options.replace("$$1", "notebooks/00_start_here.ipynb").split()
 
 
 @contextmanager

@@ -9,9 +9,8 @@ import pytest
 import torch
 import transformers
 
-from helpers import UserError, memory, run_command
+from helpers import HEADLESS, UserError, memory, run_command
 from helpers.config import GIB, Device, read_profiles
-from helpers.environment import HEADLESS
 from helpers.files import ROOT
 from helpers.memory import controls
 from helpers.memory.__main__ import main

@@ -18,7 +18,7 @@ import torch
 import transformers
 from torch.overrides import TorchFunctionMode
 
-from helpers import config, environment, serving
+from helpers import HEADLESS, config, environment, serving
 from helpers.config import GIB, Device
 from helpers.files import ROOT
 from helpers.serving import transformers_serve
@@ -77,7 +77,7 @@ def set_up(profile: str, work: Path) -> Copies:
     """
     for name in ("data", "helpers", "notebooks", "README.md"):
         (work / name).symlink_to(ROOT / name)
-    os.environ[environment.HEADLESS] = "rehearsal"
+    os.environ[HEADLESS] = "rehearsal"
     from helpers.finetune import rows, starting_point
 
     starting_point.TRAINED = work / "build" / "adapters"

@@ -118,6 +118,14 @@ def test_a_cell_over_two_columns_stands_in_both():
     assert "| a | a |\n| 1 | 2 |" in markdown(shown(html))
 
 
+def test_a_cell_over_two_rows_stands_in_both():
+    head = "<table><thead><tr><th>m</th><th>n</th><th>o</th></tr></thead>"
+    rows = '<tr><th rowspan="2">a</th><td>1</td><td rowspan="2">x</td></tr>'
+    rows += "<tr><td>2</td></tr><tr><th>b</th><td>3</td><td>y</td></tr></table>"
+    found = markdown(shown(head + rows)).split("\n")[2:]
+    assert found == ["| a | 1 | x |", "| a | 2 | x |", "| b | 3 | y |"]
+
+
 def test_marks_of_a_page_of_tokens_need_no_colour():
     html = (
         '<div><span style="font-weight:bold;outline:1px">&lt;a&gt;</span><wbr>'

@@ -4,7 +4,7 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import v4
 
-from helpers.environment import HEADLESS
+from helpers import HEADLESS
 from helpers.widgets import chat_box
 
 VIEW = "application/vnd.jupyter.widget-view+json"

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from helpers.environment import HEADLESS
+from helpers import HEADLESS
 from helpers.evaluation.scoring import score
 from helpers.widgets import failure_browser
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from IPython.display import HTML
 
-from helpers.environment import HEADLESS
+from helpers import HEADLESS
 from helpers.files import ROOT
 from helpers.widgets import tokens
 

@@ -7,7 +7,7 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import v4
 
-from helpers.environment import HEADLESS
+from helpers import HEADLESS
 from helpers.widgets import show, sliders
 
 PNG = b"\x89PNG\r\n\x1a\n"
