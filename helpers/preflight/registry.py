@@ -68,10 +68,12 @@ def derived(function: Callable) -> Callable:
 
 
 def all_checks() -> list[Check]:
-    """Every check there is."""
-    for module in MODULES:
-        importlib.import_module(f"helpers.preflight.{module}")
-    return CHECKS
+    """Every check there is, in the order of MODULES, whoever imported one before."""
+    order = [f"helpers.preflight.{module}" for module in MODULES]
+    for module in order:
+        importlib.import_module(module)
+    places = {module: place for place, module in enumerate(order)}
+    return sorted(CHECKS, key=lambda one: places.get(one.run.__module__, 0))
 
 
 def list_checks() -> str:
