@@ -233,8 +233,10 @@ def _resolve(model: str, *bases: Path) -> str:
     What is neither becomes a path below the last base, for the error to name.
     """
     for base in bases:
-        if (base / model).is_dir():
-            return str((base / model).resolve())
+        if (folder := base / model).is_dir():
+            # Below the course by its name there, wherever a link leads.
+            named = folder.is_relative_to(ROOT) and ".." not in folder.parts
+            return str(folder if named else folder.resolve())
     if re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", str(model)):  # "name" or "owner/name"
         return str(model)
     return str((bases[-1] / model).resolve())

@@ -11,7 +11,7 @@ from peft import LoraConfig
 from transformers import BitsAndBytesConfig
 from trl import SFTConfig
 
-from helpers import config
+from helpers import config, files
 from helpers.config import ConfigError, Device, choose_profile, load_profile
 from helpers.files import ROOT
 
@@ -261,6 +261,25 @@ def test_any_model_takes_the_place_of_both(on, tmp_path, monkeypatch):
         assert Path(load_profile("tiny", model=path).model) == tmp_path / "mine"
     missing = load_profile("tiny", model="data/checkpoints/none").model
     assert missing == str(ROOT / "data/checkpoints/none")
+
+
+def test_a_link_below_the_course_keeps_its_name_there(on, tmp_path, monkeypatch):
+    """It names the base in what a run leaves, and helpers.merge finds it again."""
+    on(CPU)
+    root, other = tmp_path / "course", tmp_path / "disk" / "SmolLM2-135M-Instruct"
+    other.mkdir(parents=True)
+    (root / "build").mkdir(parents=True)
+    (root / "build" / "models").symlink_to(other.parent, target_is_directory=True)
+    (tmp_path / "way").symlink_to(root, target_is_directory=True)
+    for module in (config, files):
+        monkeypatch.setattr(module, "ROOT", root)
+    monkeypatch.chdir(root)
+    name = "build/models/SmolLM2-135M-Instruct"
+    for model in (None, name, f"./{name}", str(root / name)):
+        assert files.shown_model(load_profile("small", model).model) == name
+    outside = [other, root / ".." / "disk" / other.name, tmp_path / "way" / name]
+    for model in map(str, outside):
+        assert load_profile("small", model).model == str(other)
 
 
 def test_probe_reads_memory_and_counts_what_this_process_can_reuse(monkeypatch):
