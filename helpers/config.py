@@ -232,14 +232,14 @@ def _resolve(model: str, *bases: Path) -> str:
 
     What is neither becomes a path below the last base, for the error to name.
     """
-    for base in bases:
-        if (folder := base / model).is_dir():
-            # Below the course by its name there, wherever a link leads.
-            named = folder.is_relative_to(ROOT) and ".." not in folder.parts
-            return str(folder if named else folder.resolve())
-    if re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", str(model)):  # "name" or "owner/name"
-        return str(model)
-    return str((bases[-1] / model).resolve())
+    folders = [base / model for base in bases]
+    found = next((folder for folder in folders if folder.is_dir()), None)
+    if not found and re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", str(model)):
+        return str(model)  # "name" or "owner/name"
+    folder = found or folders[-1]
+    # Below the course it is called by its name there, wherever a link leads.
+    named = folder.is_relative_to(ROOT) and ".." not in folder.parts
+    return str(folder if named else folder.resolve())
 
 
 def _dotted(device: Device) -> str:

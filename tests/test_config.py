@@ -275,8 +275,10 @@ def test_a_link_below_the_course_keeps_its_name_there(on, tmp_path, monkeypatch)
         monkeypatch.setattr(module, "ROOT", root)
     monkeypatch.chdir(root)
     name = "build/models/SmolLM2-135M-Instruct"
-    for model in (None, name, f"./{name}", str(root / name)):
-        assert files.shown_model(load_profile("small", model).model) == name
+    for there in (True, False):  # it is fetched later
+        for model in (None, name, f"./{name}", str(root / name)):
+            assert files.shown_model(load_profile("small", model).model) == name
+        other.rmdir() if there else other.mkdir()
     outside = [other, root / ".." / "disk" / other.name, tmp_path / "way" / name]
     for model in map(str, outside):
         assert load_profile("small", model).model == str(other)
