@@ -29,10 +29,11 @@ def on_each(model, measure, *given, **options) -> dict:
 
 
 def hits(report: Report, metric: str = "exact_match") -> np.ndarray:
-    """(rows,) of 0 and 1: where a metric or field is right. Raises KeyError."""
+    """(rows,) of 0 to 1: where a metric or field is right. Raises KeyError."""
     if metric in ("exact_match", "valid_json", "stopped"):
         return np.array([float(row[metric]) for row in report.rows])
-    return np.array([float(row["fields"][metric]) for row in report.rows])
+    report.field_accuracy[metric]  # not every row has every field
+    return np.array([float(row["fields"].get(metric, 0)) for row in report.rows])
 
 
 def paired_difference(

@@ -86,7 +86,8 @@ def score(
 
     Exact match: the same text, white space at its ends aside. Field accuracy: the same
     key with the same JSON value; what is not a JSON object has no field right.
-    scorer: scorer(expected, answer) takes the place of the fields.
+    scorer: scorer(expected, answer) takes the place of the fields. What it names for
+        some rows counts as wrong for the others.
     Raises ValueError for lists that are empty or differ in length, and for what a
     scorer may not return.
     """
@@ -188,7 +189,8 @@ def _marks(given) -> dict[str, float]:
     """What a scorer returned, by name. Raises ValueError."""
     marks = dict(given) if isinstance(given, Mapping) else {"score": given}
     for name, value in marks.items():
-        if name in OWN or not (isinstance(value, Real | np.bool_) and 0 <= value <= 1):
+        number = isinstance(value, Real | np.bool_) and 0 <= value <= 1
+        if name in OWN or not (number and isinstance(name, str)):
             rule = "a scorer must return numbers from 0 to 1, by names of their own"
-            raise ValueError(f"{rule}: got {name} = {value!r}")
+            raise ValueError(f"{rule}: got {name!r}: {value!r}")
     return marks

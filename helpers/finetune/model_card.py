@@ -37,13 +37,17 @@ def card(metrics: dict, licence: str | None = None) -> str:
 
 
 def shares(before: dict, after: dict) -> list[tuple[str, str, str, str]]:
-    """(name, before, after, the 95 % interval of after) of each share in the scores."""
+    """(name, before, after, the 95 % interval of after) of each share in the scores.
+
+    "" for what a scorer named at one time only.
+    """
     rows = []
-    for name in after:
+    for name in after | before:
         if name not in ("validation_loss", "intervals"):
             ends = after["intervals"].get(name, ())
             interval = " to ".join(f"{end:.1%}" for end in ends)
-            pair = f"{before[name]:.1%}", f"{after[name]:.1%}"
+            known = (scores.get(name) for scores in (before, after))
+            pair = ("" if share is None else f"{share:.1%}" for share in known)
             rows.append((name.replace("_", " "), *pair, interval))
     return rows
 

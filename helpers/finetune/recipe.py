@@ -97,7 +97,7 @@ def recognised(settings: Settings, profile: Profile) -> tuple[Settings, Profile]
 
 def identify(settings: Settings, profile: Profile, splits: DatasetDict) -> dict:
     """What a run is: of a resumed one all of it must be the same."""
-    config = dict(profile.training_config)
+    config, scorer = dict(profile.training_config), settings.scorer
     del config["output_dir"]  # a folder may be moved
     return {
         "profile": profile.name,
@@ -105,7 +105,7 @@ def identify(settings: Settings, profile: Profile, splits: DatasetDict) -> dict:
         "model": shown_model(profile.qlora_model if settings.qlora else profile.model),
         "dtype": profile.dtype,
         "patience": settings.patience,
-        "scorer": getattr(settings.scorer, "__name__", None),
+        "scorer": scorer and getattr(scorer, "__name__", type(scorer).__name__),
         "rows": {name: len(rows) for name, rows in splits.items()},
         "data_sha256": digest(splits),
         "training_config": config,

@@ -41,6 +41,17 @@ def test_first_rows_and_pairs_keep_the_scorer():
     assert paired_difference(one, other, "when").value == 0.5
 
 
+def test_what_it_names_for_some_rows_is_wrong_for_the_others():
+    def first(expected, answer):
+        return {"polite": 1} if answer.startswith("Dear") else {}
+
+    report = score(EXPECTED, ANSWERS, scorer=first)
+    assert report.field_accuracy == {"polite": 0.5}
+    assert list(hits(report, "polite")) == [0, 1]
+    with pytest.raises(KeyError, match="kind"):
+        hits(report, "kind")
+
+
 def test_a_number_of_numpy_is_one():
     report = score(EXPECTED, ANSWERS, scorer=lambda e, a: np.bool_(e[:4] == a[:4]))
     assert report.field_accuracy == {"score": 0.5}
@@ -50,7 +61,7 @@ def test_a_number_of_numpy_is_one():
     "given",
     [
         *(2, -0.1, None, "yes", float("nan"), {"score": None}),
-        *({"exact_match": 1}, {"validation_loss": 0.5}),
+        *({"exact_match": 1}, {"validation_loss": 0.5}, {1: 0.5}, {None: 1}),
     ],
 )
 def test_what_it_may_not_return(given):

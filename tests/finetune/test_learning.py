@@ -1,6 +1,7 @@
 """A run says what it has learnt: by field, on validation, and whether it is done."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 from helpers.config import load_profile
 from helpers.evaluation import score
 from helpers.finetune import RunError, Settings
+from helpers.finetune import run as finetuned
 from helpers.finetune.__main__ import main as finetune
 from helpers.finetune.learning import chance, unfinished
 from helpers.finetune.metrics import scores
@@ -88,6 +90,48 @@ def test_a_scorer_s_criteria_are_in_the_metrics_and_on_the_card():
     assert ("kind", "0.0%", "50.0%", "0.0% to 100.0%") in rows
 
 
+def test_what_a_scorer_named_at_one_time_only_is_on_the_card():
+    one, other = {"kind": 1.0, "intervals": {}}, {"short": 0.5, "intervals": {}}
+    rows = [("short", "", "50.0%", ""), ("kind", "100.0%", "", "")]
+    assert shares(one, other) == rows
+
+
+class Marks:
+    """A scorer; all that it is asked is in asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, expected, answer):
+        self.asked.append((expected, answer))
+        return {"kind": True, "short": len(answer) < 9} if self.asked[1:] else {}
+
+
+@pytest.mark.slow
+def test_a_run_is_scored_by_a_scorer_of_the_reader_s_own(tmp_path):
+    steps = {"max_steps": 2, "save_steps": 1, "eval_steps": 1}
+    few = {"profile": "tiny", "validation_rows": 3, "train_rows": 9}
+    few["overrides"] = {"training_config": steps}
+    data, mark = small_run.write_tickets(tmp_path), Marks()
+    settings = Settings(data, tmp_path / "out", scorer=mark, **few)
+    metrics = finetuned(settings)
+    names = {"exact_match", "stopped", "kind", "short"}
+    for when in ("before", "after"):
+        assert metrics[when].keys() == {"validation_loss", "intervals"} | names
+    assert metrics["before"]["kind"] == 2 / 3 and metrics["after"]["kind"] == 1
+    watched = [entry["scores"] for entry in metrics["history"] if "scores" in entry]
+    assert [scores.keys() for scores in watched] == [
+        {"exact_match", "kind", "short"}
+    ] * 2
+    assert len(mark.asked) == 4 * 3  # before, after and at two evaluations
+    read = [e for e, _ in mark.asked[:3]]
+    validation = load_splits(data)["validation"].select(range(3))
+    assert read == [row["completion"][0]["content"] for row in validation]
+    other = replace(settings, resume=True, scorer=None)
+    with pytest.raises(RunError, match='its scorer is "Marks", here it is null'):
+        finetuned(other)
+
+
 def test_so_many_training_rows_and_no_fewer_than_there_are():
     splits = DatasetDict({name: rows_of(9) for name in ("train", "validation", "test")})
     few = Settings("data", "out", train_rows=4, validation_rows=3)
@@ -96,6 +140,7 @@ def test_so_many_training_rows_and_no_fewer_than_there_are():
         "validation": 3,
         "test": 9,
     }
+    assert choose_rows(DatasetDict(splits), few)["train"]["n"] == [0, 1, 2, 3]
     assert choose_rows(splits, Settings("data", "out")).num_rows["train"] == 9
     with pytest.raises(RunError, match="--train-rows requires 1 or more: got 0"):
         complete(Settings("data", "out", "tiny", train_rows=0))
