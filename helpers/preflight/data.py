@@ -17,6 +17,9 @@ ONE_SIDED = 0.95  # share of rows with one answer; a model may say nothing else
 EMPTY = {"", "nan", "null", "undefined", "n/a", "#n/a", "#ref!", "#value!", "#name?"}
 EMPTY |= {"#div/0!", "todo", "tbd", "[object object]", "-", "...", "\ufffd"}
 SAMPLE, LEAST, DEALS, WIDTH = 500, 100, 60, 2**12  # of `answers_fit`
+# Letters of scripts without spaces, from Thai to Chinese: each counts as a word.
+ALONE = r"\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff"
+WORD = re.compile(rf"[{ALONE}]|[^\W{ALONE}]+")
 CHANCE = 3.0  # standard deviations; of 1,000 shuffled data sets one exceeds it
 
 
@@ -58,8 +61,7 @@ def empty_answers(texts) -> Iterator[Finding]:
         what = f"{len(lines):,} answers are {shown}: {lines}"
         why = "the model learns to answer so"
         mend = "fill them in, or remove the rows"
-        level = RUINS if len(lines) > len(texts) / 2 else WARNS
-        yield Finding("empty-answers", level, lines.where, what, why, mend)
+        yield Finding("empty-answers", WARNS, lines.where, what, why, mend)
     return f"{len(texts):,} rows"
 
 
@@ -102,13 +104,14 @@ def answers_fit(questions: list[str], answers: list[str]) -> float:
     """By how many standard deviations pairs fit better than pairs that are dealt anew.
 
     The better of two measures: words that a question and its answer share; and whether
-    alike questions have alike answers. Infinite where all answers are the same.
+    alike questions have alike answers. Infinite where all answers are the same, or all
+    questions: what decides may be in the system's message.
     """
     asked, said = _vectors(questions), _vectors(answers)
     shared, alike, same = asked @ said.T, asked @ asked.T, said @ said.T
     for square in (alike, same):
         np.fill_diagonal(square, 0.0)
-    if np.ptp(same[~np.eye(len(same), dtype=bool)]) < 1e-6:
+    if np.ptp(same[~np.eye(len(same), dtype=bool)]) < 1e-6 or not asked.any():
         return float("inf")
     deal, rows = np.random.default_rng(0), np.arange(len(said))
     orders = [rows] + [deal.permutation(len(said)) for _ in range(DEALS)]
@@ -124,7 +127,7 @@ def _vectors(texts: list[str]) -> np.ndarray:
     """(texts, WIDTH): the words of each, by hash, rare ones heavier; of length 1."""
     found = np.zeros((len(texts), WIDTH), dtype=np.float32)
     for number, text in enumerate(texts):
-        for word in set(re.findall(r"\w+", text.lower())):
+        for word in set(WORD.findall(text.lower())):
             found[number, hash_of(word) % WIDTH] = 1.0
     found *= np.log(len(texts) / np.maximum(found.sum(0), 1.0))
     return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)

@@ -11,6 +11,7 @@ from helpers.preflight.registry import check_of, derived
 from helpers.preflight.report import RUINS, WARNS, Finding
 
 SURE = 1.15  # a prediction of memory is within 15 %
+SHARED = ("activation_offloading", "fsdp", "deepspeed")  # it knows none of these
 BLOCK = 64  # values of a 4-bit block (bitsandbytes)
 
 
@@ -23,7 +24,7 @@ def model(profile, qlora=False):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-    from helpers.models import bypassed
+    from helpers.models import bypassed, train_in_float32
 
     name = profile.qlora_model if qlora else profile.model
     try:
@@ -38,9 +39,11 @@ def model(profile, qlora=False):
     try:
         if lora.get("target_modules") == "all-linear" and (past := bypassed(made)):
             lora = {"exclude_modules": past} | lora
-        return get_peft_model(made, LoraConfig(**lora))
+        made = get_peft_model(made, LoraConfig(**lora))
     except Exception:
         return None
+    train_in_float32(made)  # as `helpers.finetune` does
+    return made
 
 
 @check_of("does-not-fit", about="peak memory, predicted, against the device's")
@@ -50,7 +53,9 @@ def does_not_fit(
     """Whether training takes more than there is."""
     from helpers.memory import predict, size
 
-    free, where = _free(arguments) if memory is None else (memory, "given")
+    if shared := [name for name in SHARED if getattr(arguments, name, None)]:
+        return f"not predicted with {', '.join(shared)}"
+    free, where = _free(arguments, model) if memory is None else (memory, "given")
     lora = next(iter(getattr(model, "peft_config", {}).values()), None)
     four_bit = qlora or getattr(model, "is_loaded_in_4bit", False)
     method = ("qlora" if four_bit else "lora") if lora else "full"
@@ -91,11 +96,12 @@ def precision(arguments, model=None) -> Iterator[Finding]:
     return ", ".join([device.name, *kinds])
 
 
-def _free(arguments) -> tuple[float, str]:
-    """(GiB that training can have, where)."""
+def _free(arguments, model) -> tuple[float, str]:
+    """(GiB that training can have, where); what the model holds there is its own."""
     device = probe_device()
     if device.kind == "cuda" and not arguments.use_cpu:
-        return device.free_gib, f"free on {device.name}"
+        held = sum(p.nbytes for p in model.parameters() if p.is_cuda) / GIB
+        return device.free_gib + held, f"free on {device.name}"
     return psutil.virtual_memory().total / GIB, "in this machine"
 
 

@@ -11,10 +11,12 @@ IGNORED = -100
 
 @derived
 def encoded(splits, tokenizer) -> list[dict]:
-    """The first training rows, whole, as their template encodes them."""
+    """Some training rows from first to last, whole, as their template encodes them."""
     from helpers.formatting import encode
 
-    rows = splits["train"].select(range(min(LOOKED_AT, len(splits["train"]))))
+    count = len(splits["train"])
+    places = {n * count // LOOKED_AT for n in range(LOOKED_AT)}  # a file may be sorted
+    rows = splits["train"].select(sorted(places) if count else [])
     try:
         found = [encode(tokenizer, row) for row in rows]
     except Exception:  # a template's own; what it refuses is told where lengths are

@@ -36,7 +36,8 @@ def nothing_trained(trained_rows, tokenizer=None, arguments=None) -> Iterator[Fi
         yield Finding("nothing-trained", _level(idle, whole), ROWS, what, why, mend)
     for ids, labels in trained_rows if tokenizer else ():
         kept = [i for i, label in zip(ids, labels, strict=True) if label >= 0]
-        return f"the first row trains {_short(tokenizer.decode(kept))}"
+        shown = _short(tokenizer.decode(kept))
+        return f"the first of {len(trained_rows):,} rows trains {shown}"
 
 
 @check_of("pad-is-end", about="whether padding hides the token that ends an answer")
@@ -95,7 +96,7 @@ def cut_rows(
         why = "a cut answer teaches to break off, and the turns after it are gone"
         mend = "a larger max_length, or shorter chats"
         yield Finding("cut-rows", _level(cut, trained_rows), ROWS, what, why, mend)
-    return f"max_length {limit:,}"
+    return f"max_length {limit:,}, {len(trained_rows):,} rows"
 
 
 @check_of("prompt-trained", about="whether labels stand on the answer alone")
@@ -114,10 +115,10 @@ def prompt_trained(
         yield Finding(code, _level(bad, rows), ROWS, what, why, mend)
     elif on_all and splits is not None and not arguments.assistant_only_loss:
         what = "completion_only_loss is False"
-        yield Finding(code, RUINS, "training arguments", what, why, mend)
+        yield Finding(code, WARNS, "training arguments", what, why, mend)
     trained = sum(label >= 0 for _, labels in rows for label in labels)
     total = sum(len(ids) for ids, _ in rows)
-    return f"{trained / total:.0%} of the tokens are trained" if total else ""
+    return f"{trained / total:.0%} of the tokens of {len(rows):,} rows" if total else ""
 
 
 @check_of("double-bos", about="how often the begin token stands at the start")
@@ -135,6 +136,7 @@ def double_bos(tokenizer, trained_rows) -> Iterator[Finding]:
         why = "pretraining never showed that, and generation may write it once"
         mend = "encode what a template wrote with add_special_tokens=False"
         yield Finding("double-bos", WARNS, ROWS, what, why, mend)
+    return f"{len(trained_rows):,} rows"
 
 
 @check_of("no-generation-marks", about="whether the template marks what it generates")

@@ -16,7 +16,7 @@ ARGUMENTS = "training arguments"
 # 135 million, 2e-4 for 3.8 billion: about with the cube root of the size. Full
 # fine-tuning wants a tenth (Thinking Machines, "LoRA Without Regret", 2025).
 RATE, SIZE, ROOT, MOST = 2e-4, 3.8e9, 1 / 3, 2.5e-3
-BAND, FAR = 6, 20  # so many times less, or more, is another rate; ruins a run
+BAND, FAR = 6, 20  # so many times less, or more, is another rate; more ruins a run
 FULL_RATE = 2.5e-5  # what is usual for full fine-tuning teaches no LoRA much
 LOOKED_AT = 32  # rows of which the shortest and the longest is taken
 FEW_UPDATES = 50  # the course's smallest run that learnt a format made 160
@@ -32,9 +32,10 @@ def half_adapted(model) -> Iterator[Finding]:
     names = [] if isinstance(names, str) else sorted(names)
     carrying = [n for n, m in model.named_modules() if hasattr(m, "lora_A")]
     idle = [n for n in names if not any(f".{c}".endswith(f".{n}") for c in carrying)]
-    if idle:
+    # A list for many families misses nothing, and other methods carry no LoRA.
+    if found and idle and (missed := left_out(model)):
         what = f"target_modules {', '.join(idle)} match no module; LoRA leaves out "
-        what += left_out(model)
+        what += missed
         why = "a model with fused projections trains a part of itself, and no word"
         mend = 'target_modules="all-linear"'
         yield Finding("half-adapted", RUINS, "model", what, why, mend)
@@ -65,21 +66,24 @@ def rate(model, arguments) -> Iterator[Finding]:
     optimizer = str(getattr(arguments.optim, "value", arguments.optim))
     if not total["trainable"] or not optimizer.startswith(ADAM):
         return f"{optimizer}: not judged"
+    lora = bool(adapted_modules(model))
+    if not lora and getattr(model, "peft_config", None):
+        return "not judged: neither LoRA nor full fine-tuning"
     size = total["trainable"] / total["share"]
     usual = min(RATE * (SIZE / size) ** ROOT, MOST)
     low, high = max(usual / BAND, FULL_RATE), usual * BAND
-    if not (lora := bool(adapted_modules(model))):
+    if not lora:
         usual, low, high = usual / 10, 0, usual
     value, kind = arguments.learning_rate, "LoRA" if lora else "full fine-tuning"
     what = f"{value:g} for {kind} of a model of this size, usual is about {usual:.1g}"
-    level = RUINS if not usual / FAR < value < usual * FAR else WARNS
-    if value < low:
+    if value < low:  # more updates, or another start, such as PiSSA's, make up for it
         why = "the loss falls smoothly and the model hardly changes"
         mend = f"learning_rate={usual:.1g}, or more updates"
-        yield Finding("rate-too-low", level, ARGUMENTS, what, why, mend)
+        yield Finding("rate-too-low", WARNS, ARGUMENTS, what, why, mend)
     if value > high:
         why = "updates overshoot: what the base knew is lost, or the loss is NaN"
         mend = f"learning_rate={usual:.1g}"
+        level = RUINS if value >= usual * FAR else WARNS
         yield Finding("rate-too-high", level, ARGUMENTS, what, why, mend)
     return f"{value:g}, usual {usual:.1g}"
 
@@ -123,7 +127,7 @@ def accumulation(arguments, model=None, trainer=None) -> Iterator[Finding]:
         return f"a loss of {one:.4f} at once, {split:.4f} in two"
     if steps > 1 and model is not None and not takes_count(model):
         what = f"{steps} batches an update, and the model takes no num_items_in_batch"
-        yield Finding(code, RUINS, "model", what, why, mend)
+        yield Finding(code, WARNS, "model", what, why, mend)
     shared = getattr(arguments, "average_tokens_across_devices", True)
     if arguments.world_size > 1 and not shared:
         what = "average_tokens_across_devices is False"

@@ -39,6 +39,13 @@ def splits(train=None, validation=None, test=None, **columns):
     return found
 
 
+def levels(report):
+    """{code: the level of its findings}, all of which have the same."""
+    found = {finding.code: finding.level for finding in report.findings}
+    assert all(finding.level == found[finding.code] for finding in report.findings)
+    return found
+
+
 def found(report, code):
     """The only finding of this code."""
     [one] = [finding for finding in report.findings if finding.code == code]

@@ -8,7 +8,7 @@ import pytest
 from helpers.formatting import load_splits
 from helpers.preflight import check
 from helpers.preflight.data import CHANCE, answers_fit
-from tests.preflight.made import found, pairs, splits
+from tests.preflight.made import found, levels, pairs, splits
 
 NAMES = ("too-few-rows", "empty-answers", "constant-answers", "shuffled-answers")
 look = partial(check, only=NAMES)
@@ -23,6 +23,7 @@ def test_nothing_is_found_in_good_rows():
 def test_few_rows_are_seen():
     report = look(splits=splits(pairs(49), pairs(20, 100), pairs(19, 200)))
     assert [f.where for f in report.findings] == ["train", "test"]
+    assert {f.level for f in report.findings} == {"warns"}
     assert report.checked["too-few-rows"] == "train 49, validation 20, test 19"
 
 
@@ -33,8 +34,11 @@ def test_answers_that_hold_nothing_are_named():
     one = found(look(splits=splits(rows)), "empty-answers")
     assert (one.level, one.where) == ("warns", "train.jsonl:8")
     assert one.what.startswith("3 answers are '#REF!', '', 'N/A': train.jsonl:8, train")
-    rows = [(question, "nan") for question, _ in rows]
-    assert found(look(splits=splits(rows)), "empty-answers").level == "ruins"
+    rows = [(question, "nan") for question, _ in rows]  # they may be a label, too
+    report = look(splits=splits(rows))
+    assert levels(report) == {"empty-answers": "warns", "constant-answers": "ruins"}
+    held_out = [(question, "undefined") for question, _ in pairs(20, 100)]
+    assert "empty-answers" in look(splits=splits(test=held_out)).codes
 
 
 @pytest.mark.parametrize(("others", "level"), [(0, "ruins"), (2, "warns"), (4, None)])
@@ -61,13 +65,24 @@ def labels(count):
     ]
 
 
-@pytest.mark.parametrize("make", [pairs, labels])
+def written_together(count):
+    """Chinese, which has no spaces: one mark tells which queue a message goes to."""
+    draw = random.Random(0)
+    signs = "灯椅电话平板烤箱桌钟风扇水壶书鞋帽杯地毯沙发"
+    found = []
+    for n in range(count):
+        said, kind = "".join(draw.choices(signs, k=9)), "坏丢"[n % 2]
+        found.append((f"{said}{kind}了", {"坏": "修理", "丢": "物流"}[kind]))
+    return found
+
+
+@pytest.mark.parametrize("make", [pairs, labels, written_together])
 def test_shuffled_answers_are_seen(make):
     rows = make(300)
     assert "shuffled-answers" not in look(splits=splits(rows)).codes
     for seed in range(3):
         report = look(splits=splits(shuffled(rows, seed)))
-        assert "shuffled-answers" in report.codes
+        assert levels(report) == {"shuffled-answers": "warns"}
 
 
 def test_the_tickets_fit_and_shuffled_ones_do_not():
@@ -76,6 +91,11 @@ def test_the_tickets_fit_and_shuffled_ones_do_not():
     said = [row["completion"][0]["content"] for row in tickets]
     assert answers_fit(asked, said) > 10 * CHANCE
     assert answers_fit(asked, said[1:] + said[:1]) < CHANCE
+
+
+def test_prompts_that_differ_in_the_systems_message_alone_are_not_judged():
+    said = [answer for _, answer in pairs(100)]
+    assert answers_fit(["Go on."] * 100, said) == float("inf")
 
 
 def test_few_or_equal_answers_are_not_held_to_be_shuffled():
@@ -87,4 +107,5 @@ def test_few_or_equal_answers_are_not_held_to_be_shuffled():
 def test_what_reading_refused_is_a_finding():
     one = found(check(refused=["a.csv:3: no answer, expected one"]), "unread-rows")
     assert (one.where, one.what) == ("a.csv:3", "no answer, expected one")
+    assert one.level == "ruins"
     assert check(refused=[]).findings == []

@@ -44,6 +44,37 @@ def test_memory_that_is_not_there_is_found():
         assert [f.level for f in found] == [level][: bool(level)]
 
 
+@pytest.mark.parametrize("name", ["activation_offloading", "fsdp", "deepspeed"])
+def test_what_takes_memory_elsewhere_is_not_predicted(name):
+    args = SimpleNamespace(**{name: True})
+    report = check(model=build_model(), arguments=args, only=["does-not-fit"])
+    assert report.checked["does-not-fit"] == f"not predicted with {name}"
+
+
+def test_what_a_model_holds_already_counts_as_free(monkeypatch):
+    known = load_profile("tiny")
+    args = SFTConfig(**known.training_config | {"bf16": False})
+    args = SimpleNamespace(**vars(args) | {"use_cpu": False})
+    card = Device("cuda", "a card", (8, 0), 16, 0.01)
+    monkeypatch.setattr(device, "probe_device", lambda: card)
+    config, weight = build_model().config, SimpleNamespace(is_cuda=True, nbytes=GIB)
+    for weights, expected in (([], {"does-not-fit"}), ([weight], set())):
+        model = SimpleNamespace(config=config, dtype=torch.float32, peft_config={})
+        model.parameters = lambda held=weights: held
+        report = check(model=model, arguments=args, only=["does-not-fit"])
+        assert report.codes == expected
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings")
+def test_what_is_trained_beside_lora_is_in_float32_as_in_a_run():
+    known = load_profile("tiny")
+    config = known.peft_config | {"modules_to_save": ["lm_head"]}
+    half = replace(known, dtype="float16", peft_config=config)
+    args = SFTConfig(**known.training_config)
+    report = check(profile=half, arguments=args, only=["half-precision"])
+    assert report.findings == [] and report.checked["half-precision"] == "float32"
+
+
 def test_the_longest_row_counts_where_it_is_known():
     model, lengths = meta_model("Phi-3-mini"), {"train": SimpleNamespace(tokens=[9])}
     args = arguments(max_length=4096)
@@ -80,7 +111,8 @@ def test_bf16_is_asked_of_a_gpu_that_has_it(monkeypatch, capability, bf16, expec
     card = Device("cuda", "a card", capability, 16, 15)
     monkeypatch.setattr(device, "probe_device", lambda: card)
     args = SimpleNamespace(bf16=bf16, fp16=not bf16, use_cpu=False)
-    assert check(arguments=args, only=["no-bf16"]).codes == expected
+    report = check(arguments=args, only=["no-bf16"])
+    assert report.codes == expected and len(report.ruins) == len(expected)
     args.use_cpu = True
     assert check(arguments=args, only=["no-bf16"]).codes == set()
 
@@ -110,3 +142,4 @@ def test_4_bit_widths_that_a_block_does_not_divide_are_found(tmp_path, monkeypat
     model.model.layers[0].mlp.down_proj.in_features = 96
     [finding] = check(model=model, arguments=arguments(), only=CHECKS).findings
     assert finding.code == "four-bit-on-cpu" and finding.what.startswith("1 layers")
+    assert finding.level == "ruins"

@@ -5,7 +5,7 @@ from functools import partial
 
 from helpers.preflight import check
 from helpers.preflight.repeats import parts
-from tests.preflight.made import found, pairs, splits
+from tests.preflight.made import found, levels, pairs, splits
 
 NAMES = ("leak", "repeats", "conflicting-answers", "near-duplicates", "split-groups")
 look = partial(check, only=NAMES)
@@ -28,6 +28,13 @@ def test_a_prompt_of_two_splits_is_a_leak_whatever_its_answer_and_spaces():
     assert "test.jsonl:6 as train.jsonl:10" in one.what and report.codes == {"leak"}
 
 
+def test_one_prompt_of_many_in_two_splits_ruins_no_score():
+    train, test = pairs(60), pairs(200, 2000)
+    for place, level in ((0, "warns"), (1, "warns"), (2, "ruins")):
+        test[place] = train[place]
+        assert levels(look(splits=splits(train, test=test))) == {"leak": level}
+
+
 def test_rows_that_say_the_same_twice():
     rows = pairs(60)
     rows += rows[4:6]
@@ -46,8 +53,8 @@ def test_one_prompt_with_two_answers():
     one = found(report, "conflicting-answers")
     assert report.codes == {"conflicting-answers"} and one.level == "warns"
     assert one.where == "train.jsonl:61" and "as train.jsonl:5" in one.what
-    rows = [("Which?", f"{n}") for n in range(60)]
-    assert found(look(splits=splits(rows)), "conflicting-answers").level == "ruins"
+    rows = [(q, f"{a} {n}") for q, a in pairs(60) for n in range(4)]  # drawn so
+    assert levels(look(splits=splits(rows))) == {"conflicting-answers": "warns"}
 
 
 def sentences(count, seed):
@@ -81,6 +88,15 @@ def test_a_fixed_instruction_makes_no_near_duplicate():
     assert look(splits=splits(*given)).findings == []
     given[2] = changed(given[0][:30])
     assert look(splits=splits(*given)).codes == {"near-duplicates"}
+
+
+def test_an_instruction_of_the_second_half_makes_no_near_duplicate():
+    ask, second = sentences(1, 7)[0][0], " ".join(q for q, _ in sentences(3, 8))
+    tail = [" ".join(q.split()[:4]) for q, _ in sentences(3100, 9)]
+    rows = [(f"{ask} {q}", q) for q in tail[:1500]]
+    rows += [(f"{second} {q}", q) for q in tail[1500:3000]]
+    validation = [(f"{second} {q}", q) for q in tail[3000:]]
+    assert look(splits=splits(rows, validation)).findings == []
 
 
 def test_short_texts_and_texts_without_spaces_have_parts_too():

@@ -14,6 +14,7 @@ from helpers.formatting import collate, encode, load_splits
 from helpers.models import load_tokenizer
 from helpers.preflight import check
 from tests.models.tiny_model import TEMPLATE, build_model, build_tokenizer, chat
+from tests.preflight.made import levels
 
 # TRL's settings still have it by the old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing")
@@ -166,7 +167,8 @@ def test_a_prompt_with_labels_is_found_in_the_arguments(tokenizer):
     config = {"use_cpu": True, "bf16": False}
     for only, expected in ((False, {"prompt-trained"}), (None, set()), (True, set())):
         arguments = SFTConfig(completion_only_loss=only, **config)
-        assert codes(arguments=arguments, **given) == expected
+        report = check(arguments=arguments, only=CHECKS, **given)
+        assert report.codes == expected and report.ruins == []  # one may mean it
 
 
 def test_trls_masks_count_as_labels(tokenizer):
@@ -179,7 +181,9 @@ def test_trls_masks_count_as_labels(tokenizer):
 
 def test_two_begin_tokens_are_found(tokenizer):
     encoded = rows(tokenizer, begun_twice)
-    assert codes(tokenizer=tokenizer, encoded=encoded) == {"double-bos"}
+    report = check(tokenizer=tokenizer, encoded=encoded, only=CHECKS)
+    assert levels(report) == {"double-bos": "warns"}
+    assert report.checked["double-bos"] == "3 rows"
 
 
 def test_rows_without_a_label_are_found_unless_they_are_cut(tokenizer):
