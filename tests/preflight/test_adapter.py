@@ -14,6 +14,7 @@ from helpers.files import ROOT, write_json
 from helpers.models import fingerprint
 from helpers.preflight import check
 from tests.models.tiny_model import build_model, build_phi3
+from tests.preflight.made import levels
 
 # PEFT 0.21.2 still asks transformers by the old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
@@ -52,7 +53,10 @@ def make_adapter(base, folder, known=True, **more):
 
 
 def codes(**inputs):
-    return check(**inputs).codes & CODES
+    """What is found, all of which ruins what the adapter is for."""
+    found = levels(check(**inputs))
+    assert {found[code] for code in found.keys() & CODES} <= {"ruins"}
+    return found.keys() & CODES
 
 
 def rewrite(folder, change):
@@ -127,8 +131,12 @@ def test_without_a_fingerprint_the_names_are_compared(tmp_path):
     assert codes(adapter=folder, base=base) == set()
     other = build_model(seed=1)
     other.config._name_or_path = other.name_or_path = "models/two"
-    [finding] = check(adapter=folder, base=other).findings
-    assert (finding.code, finding.level) == ("wrong-base", "warns")
+    report = check(adapter=folder, base=other)
+    assert levels(report) == {"wrong-base": "warns"}
+    assert report.checked["wrong-base"] == "the name one"
+    assert report.checked["wrong-alpha"] == "nothing to compare with"
+    other.config._name_or_path = other.name_or_path = ""
+    assert codes(adapter=folder, base=other) == set()
 
 
 def test_a_merge_in_float32_or_bfloat16_keeps_the_adapter(saved):
@@ -145,6 +153,13 @@ def test_a_merge_of_something_else_is_found(saved):
     whole = merged(build_model(), saved)
     with torch.no_grad():
         whole.model.layers[0].mlp.up_proj.weight += 0.05
+    assert codes(model=whole, adapter=saved, base=build_model()) == {"merge-drift"}
+    whole = merged(build_model(), saved)
+    with torch.no_grad():  # as if a quarter of what was added had been lost, and more
+        for (_, now), (_, before) in zip(
+            whole.named_parameters(), build_model().named_parameters(), strict=True
+        ):
+            now += 0.3 * (before - now)
     assert codes(model=whole, adapter=saved, base=build_model()) == {"merge-drift"}
 
 

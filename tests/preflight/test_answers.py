@@ -1,10 +1,13 @@
 """What a generation is given, and what it stops at."""
 
+import copy
+
 import pytest
 from transformers import GenerationConfig
 
 from helpers.preflight import check
-from tests.models.tiny_model import build_model, build_tokenizer
+from tests.models.tiny_model import TEMPLATE, build_model, build_tokenizer
+from tests.preflight.made import levels
 
 TEXTS = ["Which order?", "Where is the tablet of order G4521? It is broken."]
 
@@ -25,8 +28,15 @@ def asked(tokenizer, side="left", template=True, **more):
     return {**tokenizer(texts, add_special_tokens=False, **options), **more}
 
 
+LEVELS = {"padding-side": "ruins", "no-template": "ruins", "own-settings": "warns"}
+
+
 def codes(**inputs):
-    return check(**inputs).codes & {"padding-side", "no-template", "own-settings"}
+    """What is found of LEVELS, each at its level."""
+    found = levels(check(**inputs))
+    found = {code: level for code, level in found.items() if code in LEVELS}
+    assert found.items() <= LEVELS.items()
+    return found.keys()
 
 
 def test_prompts_padded_left_and_ended_by_the_template_have_no_finding(tokenizer):
@@ -70,9 +80,37 @@ def test_a_checkpoints_own_settings_are_found_where_they_reach_answers(tokenizer
     assert codes(model=model) == set()  # no answers are asked for
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("repetition_penalty", 1.1), ("encoder_repetition_penalty", 1.1)),
+        *(("num_beams", 4), ("min_new_tokens", 8), ("bad_words_ids", [[5]])),
+        *(("suppress_tokens", [5]), ("do_sample", True)),
+    ],
+)
+def test_each_setting_that_changes_greedy_answers_is_known(tokenizer, key, value):
+    model = build_model()
+    setattr(model.generation_config, key, value)
+    assert codes(model=model, answers=asked(tokenizer)) == {"own-settings"}
+
+
 def test_stop_tokens_without_the_templates_end_are_found(tokenizer):
     model = build_model()
     [finding] = check(model=model, tokenizer=tokenizer).findings
     assert finding.code == "end-stops-nothing" and "[2, 3]" in finding.mend
+    assert finding.level == "warns"
     model.generation_config.eos_token_id = [2, 3]
     assert check(model=model, tokenizer=tokenizer).findings == []
+    model.generation_config.eos_token_id = None  # it stops at nothing, as it says
+    assert check(model=model, tokenizer=tokenizer).findings == []
+
+
+def test_a_prompt_that_thinks_first_or_not_is_the_templates_own(tokenizer):
+    ask = "'<|assistant|>' ~ ('<|user|>' if enable_thinking is false else '')"
+    able = copy.deepcopy(tokenizer)
+    able.chat_template = TEMPLATE.replace("'<|assistant|>'", ask)
+    chat = [{"role": "user", "content": TEXTS[0]}]
+    options = {"add_generation_prompt": True, "return_dict": False}
+    for thinks in ({}, {"enable_thinking": False}):
+        ids = able.apply_chat_template(chat, **options, **thinks)
+        assert codes(answers=[ids], tokenizer=able) == set()
