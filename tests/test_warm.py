@@ -7,6 +7,7 @@ import time
 
 import psutil
 import pytest
+from nbformat import v4, write
 
 from tests.warm import Program, can_fork
 
@@ -38,6 +39,22 @@ def test_it_has_arguments_folder_environment_and_output_of_its_own(tmp_path):
     assert known == ["torch", "trl"]  # nothing of the course, and no plots yet
     assert environment == env
     assert done.stderr == "aside\n" and done.returncode == 0
+
+
+def test_the_kernel_of_a_lesson_knows_nothing_of_the_course(tmp_path, run_notebooks):
+    """Else a lesson that does not find the course would import it all the same."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    book = v4.new_notebook(metadata={"kernelspec": kernel})
+    sources = ['PROFILE = "auto"', "import sys\nassert 'torch' in sys.modules"]
+    sources += ["assert 'helpers' not in sys.modules, 'it is known'"]
+    book.cells = [v4.new_code_cell(source) for source in sources]
+    book.cells[0].metadata.tags = ["parameters"]
+    (tmp_path / "lessons").mkdir()
+    write(book, tmp_path / "lessons" / "01_any.ipynb")
+    said = run_notebooks(
+        "--notebooks", tmp_path / "lessons", "--output", tmp_path / "run"
+    )
+    assert "01_any" in said
 
 
 @pytest.mark.parametrize(

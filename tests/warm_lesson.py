@@ -11,7 +11,6 @@ import socket
 import sys
 from unittest import mock
 
-from helpers.course import worker
 from tests.warm import NUMBER, become
 
 LAUNCH = "jupyter_client.provisioning.local_provisioner.launch_kernel"
@@ -75,5 +74,8 @@ def _wait(caller: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    with mock.patch(LAUNCH, Kernel().launch):
+    kernel = Kernel()  # made before the course is imported: a lesson has to find it
+    from helpers.course import worker
+
+    with mock.patch(LAUNCH, kernel.launch):
         worker.main(json.loads(sys.argv[1]) | {"parent": os.getppid()})
