@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
 from helpers.course import machine
-from translations.outputs import FIGURES, Outputs, code_hash, code_of
+from translations.outputs import FIGURES, Outputs, code_hash, code_of, read
 from translations.outputs import figures as figures_of
 from translations.pages import Page, PageError
 from translations.rendering import rendered
@@ -19,23 +19,45 @@ ADDRESS = re.compile(r"\b0x[0-9a-f]{8,}\b")
 def take(root: Path, pages: list[Page], run: Path) -> tuple[dict, list[str]]:
     """({name: Outputs}, messages) of the lessons of a run; writes their figures.
 
-    run: the folder of `make course`. A lesson that ran other code is left out, with a
-    message. Raises PageError where there is no run.
+    run: the folder of `make course`. A lesson that ran other code, or with other
+    parameters, is left out, with a message. Raises PageError where there is no run.
     """
-    try:
-        rows = json.loads((run / "course.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        message = f"{run / 'course.json'}: {error}; run `make course` first"
-        raise PageError(message) from None
     known, found, messages = {page.name: page for page in pages}, {}, []
-    for row in rows:
-        page, name = known.get(row["lesson"]), row["lesson"]
-        book = json.loads((run / f"notebooks/{name}.ipynb").read_text(encoding="utf-8"))
+    for name, (profile, book) in _books(run).items():
+        page = known.get(name)
         if page is None or _code(book, page) != code_of(page):
             messages.append(f"{run}: {name} ran other code than today's; run it again")
+        elif own := _parameters(book):
+            messages.append(f"{run}: {name} ran with -p {own}; run it again without")
         else:
-            found[name] = outputs(root, page, book, row["profile"])
+            old = read(root, page)
+            found[name] = outputs(root, page, book, profile)
+            if old and old.profile != profile:
+                print(f"warning: {name}: {profile} takes the place of {old.profile}")
+    for path in sorted((run / "failed").glob("*.ipynb")):
+        print(f"warning: {path}: this lesson failed; its outputs are as they were")
     return found, messages
+
+
+def _books(run: Path) -> dict[str, tuple[str, dict]]:
+    """{lesson: (profile, executed notebook)} of a run. Raises PageError."""
+    path, books = run / "course.json", {}
+    try:
+        for row in json.loads(path.read_text(encoding="utf-8")):
+            name, profile = row["lesson"], row["profile"]
+            path = run / f"notebooks/{name}.ipynb"
+            books[name] = profile, json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PageError(f"{path}: {error}; run `make course` first") from None
+    if not books:
+        raise PageError(f"{path}: no lesson ran to its end; run `make course` first")
+    return books
+
+
+def _parameters(book: dict) -> str:
+    """What a run set besides the profile, "" for nothing."""
+    found = book["metadata"].get("papermill", {}).get("parameters", {})
+    return ", ".join(f"{n} {v}" for n, v in found.items() if n != "PROFILE")
 
 
 def _code(book: dict, page: Page) -> str:
@@ -87,9 +109,9 @@ def _keep(folder: Path, number: str, shown: dict[str, bytes]) -> None:
 
 def cleaned(text: str, places: list) -> str:
     """A text without what is the machine's: folders, addresses in memory."""
-    for place in map(str, places):
-        text = re.sub(
-            rf"{re.escape(place)}[/\\]\.venv[/\\][^\s'\"]*site-packages[/\\]", "", text
-        )
-        text = re.sub(rf"{re.escape(place)}(?:[/\\]|(?![\w-]|\.\w))", "", text)
+    # Not the root of a disk, nor a name that may be a word.
+    for place in (str(p) for p in places if len(PurePath(p).parts) > 1):
+        here = rf"(?<![\w.-]){re.escape(place)}"
+        text = re.sub(rf"{here}[/\\]\.venv[/\\][^\s'\"]*site-packages[/\\]", "", text)
+        text = re.sub(rf"{here}(?:[/\\]|(?![\w-]|\.\w))", "", text)
     return ADDRESS.sub("0x...", PACKAGES.sub("", text))

@@ -159,15 +159,15 @@ def editions(options: argparse.Namespace) -> list[Edition]:
 
 def sync_editions(options: argparse.Namespace, chosen: list[Edition]) -> list[str]:
     """Brings languages up to date; the messages of files left alone."""
-    before, errors = begun_pages(options.root), []
+    before, left = begun_pages(options.root), []
     if options.run:
         english, *others = chosen
         pages = list(english.pages.values())
         from translations import harvest  # it asks what machine this is
 
-        taken, errors = harvest.take(options.root, pages, options.run)
+        taken, left = harvest.take(options.root, pages, options.run)
         chosen = [Edition(options.root, pages, ENGLISH, taken), *others]
-    errors += [error for edition in chosen for error in sync_edition(edition)]
+    errors = [error for edition in chosen for error in sync_edition(edition)]
     if begun_pages(options.root) != before:  # each page links those of all languages
         options = argparse.Namespace(**vars(options) | {"languages": [], "run": None})
         chosen = editions(argparse.Namespace(**vars(options) | {"new": None}))
@@ -175,7 +175,7 @@ def sync_editions(options: argparse.Namespace, chosen: list[Edition]) -> list[st
     if options.new:
         print(f"next: fill in translations/{options.new}/{glossary.NAME}, translate a")
         print(f"      page, then run: sync {options.new}, and check")
-    return errors
+    return left + errors
 
 
 def check_editions(options: argparse.Namespace, chosen: list[Edition]) -> list[str]:

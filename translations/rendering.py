@@ -34,7 +34,8 @@ def rendered(outputs: list[dict], clean: Callable, picture: Callable) -> str:
     parts = []
     for output in _merged(outputs):
         for part in _parts(output, clean, picture):
-            if part and part != (parts or [""])[-1]:
+            again = part == said(BAR) == (parts or [""])[-1]
+            if part and not again:
                 parts.append(part.replace("<!--", "<! --") if "```" in part else part)
     return "\n\n".join(parts)
 
@@ -157,6 +158,8 @@ class _Page(HTMLParser):
             self.wrong = "wrong" in found.get("class", "").split()
         elif tag == "br":
             (self.text if self.cell is None else self.cell).append("\n")
+        elif self.cell is not None:
+            return  # of a cell only the text is kept
         elif tag == "wbr":
             self.text.append("|<wbr>")
         elif tag in ("span", "b"):
@@ -182,7 +185,7 @@ class _Page(HTMLParser):
         elif tag == "table" and self.table:
             self.parts.append(self.table.markdown())
             self.table = None
-        elif tag in ("span", "b") and self.marks:
+        elif tag in ("span", "b") and self.marks and self.cell is None:
             names = re.findall(r"\w+", self.marks.pop())
             self.text.append("".join(f"</{name}>" for name in reversed(names)))
         elif tag in ("div", "p"):

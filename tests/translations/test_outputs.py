@@ -1,9 +1,12 @@
 """What the cells print: as Markdown, on the pages of every language, with a stamp."""
 
+import ast
 import json
 import re
 from base64 import b64decode
+from pathlib import Path
 
+import pandas
 import pytest
 from nbformat import v4
 
@@ -31,6 +34,7 @@ PIXEL = (
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PRINTED = v4.new_output("stream", text="posix\n")
 FIGURE = v4.new_output("display_data", {"image/png": PIXEL, "text/plain": "It [rises]"})
+ROW = '{"lesson": "00_first", "profile": "tiny"}'
 BUDGET = 3 * 2**20  # bytes of all figures
 
 
@@ -126,6 +130,17 @@ def test_a_cell_over_two_rows_stands_in_both():
     assert found == ["| a | 1 | x |", "| a | 2 | x |", "| b | 3 | y |"]
 
 
+def test_marks_in_a_cell_leave_nothing_behind_the_table():
+    html = "<table><tr><td><b>a</b><wbr> <span>b</span></td></tr></table><b>c</b>"
+    assert markdown(shown(html)) == "|  |\n| --- |\n| a b |\n\n<p><b>c</b></p>"
+
+
+def test_what_is_shown_twice_stands_twice_but_for_bars():
+    table = shown("<table><tr><td>a</td></tr></table>")
+    assert markdown(table, table).count("| a |") == 2
+    assert markdown(shown(**{WIDGET: {}}), shown(**{WIDGET: {}})).count("bar") == 1
+
+
 def test_marks_of_a_page_of_tokens_need_no_colour():
     html = (
         '<div><span style="font-weight:bold;outline:1px">&lt;a&gt;</span><wbr>'
@@ -165,9 +180,12 @@ def test_nothing_of_the_machine_is_kept():
         "/usr/lib/python3/site-packages/peft/a.py": "peft/a.py",
         "in /srv/someone/course.": "in .",
         "/srv/someone/courses/a": "/srv/someone/courses/a",
+        "/mnt/srv/someone/course/a": "/mnt/srv/someone/course/a",
         "<A object at 0x7f3e6d3eb250>": "<A object at 0x...>",
     }.items():
         assert harvest.cleaned(printed, places) == kept
+    printed = "3 tokens / s. See https://example.org."  # a container's home may be /
+    assert harvest.cleaned(printed, ["/", Path("."), "tokens"]) == printed
 
 
 # On the pages
@@ -236,6 +254,61 @@ def test_a_run_of_other_code_is_left_out_and_said(whole, capsys):
     )
     code, _, err = said(whole, "sync", "--run", str(whole), capsys=capsys)
     assert code == 2 and "run `make course` first" in err
+
+
+def test_the_first_run_of_a_course_says_what_it_leaves_out(root, capsys):
+    execute(root, "00_first", {"code-run": [PRINTED]})
+    write_lesson(root, "00_first", FIRST | {"code-run": "answer = 43"})
+    code, _, err = said(root, "sync", "--run", str(root / "build"), capsys=capsys)
+    assert code == 1 and "00_first ran other code than today's" in err
+
+
+def test_a_run_with_other_parameters_is_left_out(whole, capsys):
+    execute(whole, "00_first", {"code-setup": [FIGURE]})
+    path = whole / "build" / "notebooks" / "00_first.ipynb"
+    book = json.loads(path.read_text(encoding="utf-8"))
+    before = text(whole)
+    for more, expected in (({"ROWS": 64}, 1), ({}, 0)):
+        book["metadata"]["papermill"]["parameters"] = {"PROFILE": "tiny"} | more
+        path.write_text(json.dumps(book), encoding="utf-8")
+        arguments = ("sync", "--run", str(whole / "build"))
+        code, _, err = said(whole, *arguments, capsys=capsys)
+        assert (code, "with -p ROWS 64; run it again" in err) == (expected, bool(more))
+        assert (text(whole) == before) == bool(more)
+
+
+def test_another_profile_and_a_failed_lesson_are_said(whole, capsys):
+    execute(whole, "00_first", {"code-setup": [PRINTED], "code-run": [FIGURE]})
+    arguments = ("sync", "--run", str(whole / "build"))
+    assert "warning" not in said(whole, *arguments, capsys=capsys)[1]
+    rows = f"[{ROW.replace('tiny', 'small')}]"
+    (whole / "build" / "course.json").write_text(rows, encoding="utf-8")
+    (whole / "build" / "failed").mkdir()
+    (whole / "build" / "failed" / "01_second.ipynb").touch()
+    code, out, _ = said(whole, *arguments, capsys=capsys)
+    assert code == 0 and "warning: 00_first: small takes the place of tiny" in out
+    assert "01_second.ipynb: this lesson failed; its outputs are as they were" in out
+
+
+@pytest.mark.parametrize(
+    ("course", "words"),
+    [
+        ("[]", "course.json: no lesson ran"),
+        ("[1]", "course.json: 'int'"),
+        ('[{"lesson": "00_first"}]', "course.json: 'profile'"),
+        (f"[{ROW}, {ROW.replace('00_first', '07_lost')}]", "07_lost.ipynb: "),
+    ],
+)
+def test_a_run_that_is_not_whole_is_one_line_and_changes_nothing(
+    whole, capsys, course, words
+):
+    execute(whole, "00_first", {"code-setup": [FIGURE]})
+    (whole / "build" / "course.json").write_text(course, encoding="utf-8")
+    folder = whole / "translations"
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    code, _, err = said(whole, "sync", "--run", str(whole / "build"), capsys=capsys)
+    assert code == 2 and words in err and err.count("\n") == 1
+    assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def test_a_changed_set_up_cell_makes_no_output_stale(whole):
@@ -315,6 +388,29 @@ def test_no_page_of_the_course_is_one_that_nobody_has_begun():
         folder = ROOT / "translations" / language
         names = {path.stem for path in folder.glob("*.md")} - {"glossary"}
         assert names == set(begun[language]) - {"glossary"}
+
+
+# Cells that show files of data/results alone: {page: ids}.
+QUOTING = {
+    "00_start_here": ("ledger", "cards"),
+    "01_build_lora_by_hand": ("rates",),
+    "03_finetune_with_lora": ("recipe-measured",),
+    "06_run_inference_on_gpu": ("vllm-ledger",),
+}
+
+
+@pytest.mark.parametrize("name", QUOTING)
+def test_tables_of_the_ledger_are_those_of_today(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    [page] = [page for page in read_pages(ROOT) if page.name == name]
+    kept = outputs.read(ROOT, page).blocks
+    for cell in (cell for cell in page.cells if cell.id in QUOTING[name]):
+        *code, last = ast.parse(cell.text).body
+        names = {"pd": pandas, "json": json, "Path": Path}
+        exec(compile(ast.Module(code, []), cell.id, "exec"), names)
+        table = eval(compile(ast.Expression(last.value), cell.id, "eval"), names)
+        remedy = f"run `make course pages LESSONS={name[:2]} RUN=build`"
+        assert markdown(shown(table._repr_html_())) == kept[cell.id], remedy
 
 
 FALLING_BACK = {"vllm-start"}  # cells that print only where a program is not there
