@@ -65,7 +65,7 @@ def does_not_fit(
     options = {"rank": lora.r} if lora else {}
     options["checkpointing"] = bool(getattr(arguments, "activation_checkpointing", 0))
     options["dtype"] = str(model.dtype).removeprefix("torch.")
-    options["padded"] = batch > 1 and not getattr(arguments, "packing", False)
+    options["padded"] = batch > 1 or bool(getattr(arguments, "packing", False))
     try:
         needs = predict(model.config, method, batch, length, **options).total
     except UserError as error:

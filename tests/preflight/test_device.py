@@ -9,10 +9,11 @@ from transformers import BitsAndBytesConfig, LlamaForCausalLM
 from trl import SFTConfig
 
 from helpers.config import GIB, Device, load_profile
-from helpers.memory import predict
+from helpers.memory import predict, size
 from helpers.models import meta_model
 from helpers.preflight import check, device
 from tests.models.tiny_model import build_model
+from tests.preflight.made import levels
 
 # TRL's settings still have it by the old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing")
@@ -39,7 +40,7 @@ def test_memory_that_is_not_there_is_found():
     known = load_profile("tiny")
     needs = predict(known.model, "lora", 4, 256, dtype="float32", padded=True).total
     given = {"arguments": SFTConfig(**known.training_config), "profile": known}
-    for share, level in ((1.05, None), (0.95, "warns"), (0.5, "ruins")):
+    for share, level in ((1.05, None), (0.95, "warns"), (0.8, "ruins")):
         found = check(only=CHECKS, memory=share * needs / GIB, **given).findings
         assert [f.level for f in found] == [level][: bool(level)]
 
@@ -81,6 +82,32 @@ def test_the_longest_row_counts_where_it_is_known():
     for known, expected in ((None, "8 x 4096"), (lengths, "8 x 9 ")):
         report = check(model=model, arguments=args, lengths=known, only=CHECKS)
         assert report.checked["does-not-fit"].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, {"padded": True}),
+        ({"activation_checkpointing": True}, {"padded": True, "checkpointing": True}),
+        ({"per_device_train_batch_size": 1}, {"batch": 1}),
+        (
+            {"per_device_train_batch_size": 1, "packing": True},
+            {"batch": 1, "padded": True},
+        ),
+        ({"packing": True}, {"padded": True}),  # rows are filled up to the limit
+    ],
+)
+def test_the_settings_count_as_in_the_prediction(more, expected):
+    model, lengths = build_model(), {"train": SimpleNamespace(tokens=[9, 150, 400])}
+    args = arguments(**{"max_length": 200, "activation_checkpointing": False} | more)
+    report = check(model=model, arguments=args, lengths=lengths, only=CHECKS)
+    given = {"method": "full", "batch": 8, "length": 200, "dtype": "float32"}
+    needs = size(predict(model.config, **given | expected).total)
+    found = report.checked["does-not-fit"]
+    assert found.startswith(f"{expected.get('batch', 8)} x 200 tokens take {needs},")
+    args.max_length, args.packing = None, True
+    report = check(model=model, arguments=args, lengths=lengths, only=CHECKS)
+    assert report.checked["does-not-fit"] == "no max_length: not predicted"
 
 
 def test_qlora_takes_less_than_lora():
@@ -129,7 +156,11 @@ def test_4_bit_layers_that_a_cpu_would_pack_anew_are_found(tmp_path, monkeypatch
     for layer in model.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = True
-    assert codes(model=model, arguments=arguments()) == {"four-bit-on-cpu"}
+    report = check(model=model, arguments=arguments(), only=CHECKS)
+    assert levels(report) == {"four-bit-on-cpu": "ruins"}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)  # nothing repacks there
+    assert codes(model=model, arguments=arguments()) == set()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     for layer in model.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
