@@ -23,7 +23,8 @@ OFFLINE  := HF_HUB_OFFLINE=1
 # holds one to two GiB.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Many systems set a variable of this name for themselves: what was typed counts.
-LOCAL    := $(if $(filter command line,$(origin LANGUAGE)),build/translations/$(LANGUAGE)/)
+TYPED    := $(if $(filter command line,$(origin LANGUAGE)),$(filter-out en,$(LANGUAGE)))
+LOCAL    := $(TYPED:%=build/translations/%/)
 STRIP    := --keep-id --extra-keys "metadata.language_info"
 
 .DEFAULT_GOAL := help

@@ -210,6 +210,12 @@ def test_outputs_of_other_code_are_refused_and_another_setup_cell_is_not(root, c
     assert "run `make course pages LESSONS" in capsys.readouterr().err
 
 
+def test_a_figure_that_is_not_there_is_asked_for(root):
+    (root / "translations" / "figures" / "00-plot.png").unlink()
+    with pytest.raises(SiteError, match='run `make course pages LESSONS="00" RUN='):
+        build.checked(options(root))
+
+
 def test_only_the_stale_lessons_are_asked_for(root):
     book = (root / "notebooks" / "00_first.ipynb").read_text(encoding="utf-8")
     (root / "notebooks" / "01_second.ipynb").write_text(book, encoding="utf-8")

@@ -140,7 +140,8 @@ def lab(*arguments) -> str:
 
 
 def test_make_lab_opens_the_notebooks_of_a_language_that_is_typed():
-    assert "build" not in lab() and "set -- notebooks/*.ipynb" in lab()
+    for mine in (lab(), lab("LANGUAGE=en"), lab("LANGUAGE=")):
+        assert "build" not in mine and "set -- notebooks/*.ipynb" in mine
     said = lab("LANGUAGE=ro")
     assert "lessons.py build ro" in said
     assert "set -- build/translations/ro/notebooks/*.ipynb" in said

@@ -19,14 +19,15 @@ TOCTREE = "```{toctree}\n:hidden:\n\n"
 
 
 def stale(root: Path, pages: list[Page]) -> list[str]:
-    """The names of the lessons whose kept outputs are of other code, or absent."""
-    kept = {page.name: outputs.read(root, page) for page in pages}
-    return [
-        page.name
-        for page in pages
-        if page.name != "README"
-        and (not kept[page.name] or kept[page.name].code != outputs.code_of(page))
-    ]
+    """The names of the lessons whose kept outputs are of other code, or not whole."""
+    names, there = [], root / "translations" / outputs.FIGURES
+    for page in (page for page in pages if page.name != "README"):
+        kept = outputs.read(root, page)
+        shown = outputs.figures(kept.blocks) if kept else ()
+        whole = all((there / name).exists() for name in shown)
+        if not kept or kept.code != outputs.code_of(page) or not whole:
+            names.append(page.name)
+    return names
 
 
 def prepare(
