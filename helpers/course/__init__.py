@@ -2,7 +2,8 @@
 
 import lazy_loader
 
-LEDGER = ["MEASURED", "machine", "measured_line", "read_ledger", "results_block"]
+LEDGER = ["MEASURED", "RESULTS", "machine", "measured_line"]
+LEDGER += ["read_ledger", "results_block"]
 ADDRESS = ["IN_BADGES", "badges_block", "colab", "declared", "repository", "site"]
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(

@@ -36,7 +36,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "trainable_table",
             "unadapted_modules",
         ],
-        "cpu_training": ["train_fast_on_cpu"],
+        "cpu_training": ["score_trained_positions", "train_fast_on_cpu"],
         "small": ["fetch_small_model"],
         "tokens": [
             *("answer_end", "check_rows", "check_template", "let_think", "thinks"),

@@ -22,7 +22,7 @@ import torch
 from helpers.course.ledger import RESULTS
 from helpers.files import ROOT
 from helpers.models import CONFIGS, free, quiet
-from tests.benchmarks import rows as ledger
+from helpers.sweep import rows as ledger
 
 quiet()  # before bitsandbytes comes in
 

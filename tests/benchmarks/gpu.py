@@ -26,8 +26,8 @@ from helpers.course import ledger
 from helpers.environment import use_one_gpu
 from helpers.files import ROOT
 from helpers.models import CONFIGS, quiet
-from tests.benchmarks import rows
-from tests.benchmarks.rows import Budget, Part
+from helpers.sweep import rows
+from helpers.sweep.rows import Budget, Part
 
 BATCHES = [1, 8, 32, 128]
 PROMPT, NEW = 128, 32

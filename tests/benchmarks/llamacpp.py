@@ -31,7 +31,7 @@ from helpers.evaluation import prompt_ids, stop_ids
 from helpers.files import ROOT
 from helpers.formatting import load_splits
 from helpers.serving import llamacpp
-from tests.benchmarks import rows as ledger
+from helpers.sweep import rows as ledger
 from tests.benchmarks.serving import merge
 
 KINDS = ("F32", "F16", "Q8_0", "Q4_0", "Q4_K_M")

@@ -23,8 +23,8 @@ from helpers.config import GIB, probe_device
 from helpers.files import ROOT
 from helpers.memory.prediction import predict
 from helpers.models import CONFIGS, free, linear_shapes, quiet
+from helpers.sweep import rows as ledger
 from tests.benchmarks import living
-from tests.benchmarks import rows as ledger
 
 RANK = 16
 TINY = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 2}

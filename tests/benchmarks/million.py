@@ -28,7 +28,7 @@ from pathlib import Path
 from helpers import run_command
 from helpers.course.ledger import RESULTS
 from helpers.files import ROOT
-from tests.benchmarks.rows import Budget, Part, measure
+from helpers.sweep.rows import Budget, Part, measure
 
 FORMS = ("jsonl", "parquet")
 STEPS = ("read", "lengths", "tokens")

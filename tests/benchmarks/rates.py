@@ -16,7 +16,7 @@ from pathlib import Path
 from helpers import run_command
 from helpers.course.ledger import RESULTS
 from helpers.files import ROOT
-from tests.benchmarks.rows import Budget, Part, measure
+from helpers.sweep.rows import Budget, Part, measure
 from tests.house import gates
 
 LESSON = ROOT / "notebooks" / "01_build_lora_by_hand.ipynb"

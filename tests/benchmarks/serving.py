@@ -28,7 +28,7 @@ from helpers.config import Profile, load_profile
 from helpers.course.ledger import RESULTS
 from helpers.files import ROOT
 from helpers.formatting import load_splits
-from tests.benchmarks import rows as ledger
+from helpers.sweep import rows as ledger
 
 ADAPTER = ROOT / "data" / "checkpoints" / "tickets-lora"
 NEW_TOKENS = 56

@@ -25,8 +25,8 @@ from helpers.course.ledger import RESULTS
 from helpers.files import ROOT
 from helpers.formatting import load_splits
 from helpers.models import fetch_small_model, load_model, load_tokenizer, quiet
-from tests.benchmarks import rows
-from tests.benchmarks.rows import Budget, Part
+from helpers.sweep import rows
+from helpers.sweep.rows import Budget, Part
 
 READ = 1200  # training rows of a setting that is compared
 SCORED = 100  # validation rows

@@ -10,8 +10,9 @@ from transformers import AutoConfig
 from helpers import run_command
 from helpers.config import Device
 from helpers.course import ledger
-from tests.benchmarks import decoding, gpu, memory, rows, training
-from tests.benchmarks.rows import Budget, Part, RowFile
+from helpers.sweep import rows
+from helpers.sweep.rows import Budget, Part, RowFile
+from tests.benchmarks import decoding, gpu, memory, training
 
 SMALL = {"vocab_size": 2112, "hidden_size": 64, "intermediate_size": 128}
 SMALL |= {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}

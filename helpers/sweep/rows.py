@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.course.ledger import machine
+from tqdm import tqdm
+
+from helpers import UserError
+from helpers.course import machine
 from helpers.environment import SHOWN, version
 from helpers.files import write_json
 
@@ -55,7 +58,17 @@ class RowFile:
         self.entry = {"machine": here, "versions": {n: version(n) for n in SHOWN}}
         self.entry["rows"] = []
         if self.path.exists():
-            self.entry = json.loads(self.path.read_text(encoding="utf-8"))
+            self.entry = self._read()
+
+    def _read(self) -> dict:
+        """What the file holds. Raises UserError where it is damaged."""
+        try:
+            entry = json.loads(self.path.read_text(encoding="utf-8"))
+            assert all(isinstance(row, dict) for row in entry["rows"])
+            return entry
+        except (OSError, ValueError, LookupError, TypeError, AssertionError):
+            rule = "must be JSON with a list of rows: restore it, or delete it"
+            raise UserError(f"{self.path} {rule}") from None
 
     def missing(self, rows: list[dict]) -> list[dict]:
         """Those rows that the file does not hold; last, those that failed before."""
@@ -91,10 +104,11 @@ def measure(parts: list[Part], folder: Path, budget: Budget) -> int:
 def measured(part: Part, file: RowFile, rows: list[dict], budget: Budget) -> Iterator:
     """Writes, prints and yields rows of one part, as long as the next one fits."""
     needed, results = part.first + part.seconds, None
-    for row in rows:
+    bar = tqdm(rows, part.name, unit="row", disable=None)  # without a terminal none
+    for row in bar:
         if needed > budget.left:
             what = f"the next row needs {needed:.0f} s, {budget.left:.0f} s are left"
-            print(f"{part.name}: stopped, {what}", flush=True)
+            bar.write(f"{part.name}: stopped, {what}")
             return
         start = budget.left
         try:
@@ -104,8 +118,8 @@ def measured(part: Part, file: RowFile, rows: list[dict], budget: Budget) -> Ite
             found = file.add(row, next(results))
         except Exception as error:  # of any library, and the card's time is dear
             what = f"{type(error).__name__}: {error}"[:500]
-            print(json.dumps(file.add(row, {"error": what})), flush=True)
+            bar.write(json.dumps(file.add(row, {"error": what})))
             return
-        print(json.dumps(found), flush=True)
+        bar.write(json.dumps(found))
         yield found
         needed = max(part.seconds, start - budget.left)
