@@ -49,6 +49,7 @@ def start_vllm(
     adapters: dict | None = None,
     *,
     dtype: str,
+    more: int = 0,
     port: int | None = None,
     device: str = "cpu",
     wait: float = 600,
@@ -58,6 +59,8 @@ def start_vllm(
 
     base: a folder or Hub id. adapters: {name that clients ask for: folder}.
     dtype: "float32", "float16" or "bfloat16"; vLLM's own choice would halve float32.
+    more: how many adapters may be loaded while it serves, by whoever reaches the server;
+    in vLLM 0.32 one that is unloaded keeps its place (vllm#54839).
     device: on a "cpu" nothing is compiled. wait: seconds allowed; a start takes a
     minute on a CPU. work: a folder for the log.
     Raises ServerError: where vLLM is not set up, for a folder without a whole model or
@@ -74,28 +77,57 @@ def start_vllm(
     port = free_port(port)
     # No sampling settings of the checkpoint's. Its stop ids count all the same.
     call += [str(base), "--host", HOST, "--port", str(port), "--dtype", dtype]
-    call += ["--generation-config", "vllm", *adapter_options(adapters or {}, config)]
+    call += ["--generation-config", "vllm"]
+    call += adapter_options(adapters or {}, config, more)
     call += ["--enforce-eager"] if device == "cpu" else []
+    own |= {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"} if more else {}
     own |= {name: os.environ[name] for name in own if name in os.environ}
     return begin(call, str(base), port, wait, Path(work).resolve(), own)
 
 
-def adapter_options(adapters: dict, config=None) -> list[str]:
+def start_router(
+    replicas: list[Server],
+    *options: str,
+    port: int | None = None,
+    wait: float = 120,
+    work="build/runs/router",
+) -> Server:
+    """Starts vLLM's router before servers of one model; the Server, once it is healthy.
+
+    It sends each request to the next one, and what fails there to another. options: of
+    `vllm-router`, such as "--disable-retries". Raises ServerError as `start_vllm`.
+    """
+    own = ENVIRONMENT / "bin" / "vllm-router"
+    call = str(own) if own.is_file() else shutil.which("vllm-router")
+    if call is None:
+        what = "requires vLLM's router, not found here"
+        raise ServerError(f"{what}: `make vllm` or `pip install vllm-router`")
+    port, places = free_port(port), [r.url.removesuffix("/v1") for r in replicas]
+    command = [call, "--worker-urls", *places, "--policy", "round_robin", *options]
+    command += ["--host", HOST, "--port", str(port), "--worker-startup-check-interval"]
+    command += ["1", "--prometheus-port", str(free_port())]
+    return begin(command, replicas[0].model, port, wait, Path(work).resolve(), {})
+
+
+def adapter_options(adapters: dict, config=None, more: int = 0) -> list[str]:
     """The options that load adapters, of which one batch may mix all, and the base.
 
-    config: of the base (transformers'), whose keys the adapters must have.
+    config: of the base (transformers'), whose keys the adapters must have. more: how
+    many others may come, of no larger rank.
 
     One place for an adapter stays empty: in a mixed batch on a CPU, vLLM 0.32 adds what
     is in the last place to the rows of the base (vllm#48421), in silence.
     """
-    if not adapters:
+    if not adapters and not more:
         return []
     folders = {name: Path(folder).resolve() for name, folder in adapters.items()}
-    most = max(adapter_rank(name, path, config) for name, path in folders.items())
+    ranks = [adapter_rank(name, path, config) for name, path in folders.items()]
+    most = max(ranks, default=16)
     room = next((rank for rank in RANKS if rank >= most), most)
-    options = ["--enable-lora", "--max-loras", str(len(folders) + 1)]
-    options += ["--max-lora-rank", str(room), "--lora-modules"]
-    return options + [f"{name}={folder}" for name, folder in folders.items()]
+    options = ["--enable-lora", "--max-loras", str(len(folders) + more + 1)]
+    options += ["--max-lora-rank", str(room)]
+    named = [f"{name}={folder}" for name, folder in folders.items()]
+    return [*options, "--lora-modules", *named] if named else options
 
 
 def adapter_rank(name: str, folder: Path, config=None) -> int:

@@ -95,6 +95,34 @@ def test_a_base_from_the_hub_may_be_fetched_and_a_gpu_compiles(
     assert not {"--enforce-eager", "--enable-lora"} & set(command)
 
 
+def test_more_adapters_may_come_where_they_are_asked_for(vllm, pretend, nowhere):
+    asked, base = pretend(HEALTHY), CHECKPOINTS / "tiny-phi3"
+    options = {"dtype": "float32", "work": nowhere, "more": 3}
+    for adapters in (ADAPTERS, {}):
+        serving.start_vllm(base, adapters, **options).stop()
+    (command, environment), (bare, _) = asked
+    assert option(command, "--max-loras") == "6" and option(bare, "--max-loras") == "4"
+    assert environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
+    assert "--lora-modules" in command and "--lora-modules" not in bare
+
+
+def test_the_router_is_called_for_all_replicas(vllm, pretend, nowhere):
+    asked, base = pretend(HEALTHY), CHECKPOINTS / "tiny-phi3"
+    replicas = [serving.start_vllm(base, dtype="float32", work=nowhere)] * 2
+    with pytest.raises(ServerError, match="requires vLLM's router"):
+        serving.start_router(replicas)
+    (nowhere / "vllm-router").write_text("#!/bin/sh\n")
+    (nowhere / "vllm-router").chmod(0o755)
+    router = serving.start_router(replicas, "--disable-retries", work=nowhere)
+    router.stop()
+    replicas[0].stop()
+    command = asked[-1][0]
+    place = replicas[0].url.removesuffix("/v1")
+    assert command[1:4] == ["--worker-urls", place, place]
+    assert option(command, "--host") == "127.0.0.1" and "--disable-retries" in command
+    assert router.model == str(base)
+
+
 @pytest.mark.parametrize(
     ("config", "room"),
     [
