@@ -23,6 +23,7 @@ from helpers.course import RESULTS
 from helpers.sweep import Budget, Part, RowFile, measure
 from helpers.sweep.grids import check, rows_of
 
+ABOUT = {"note": "scores are of validation rows; cpu_seconds, of the updates alone"}
 SECONDS = {"tiny": 30, "small": 400}  # a row, at first; later what the last one took
 
 
@@ -64,7 +65,7 @@ def sweep(asked: list[str], args: argparse.Namespace, spread: Callable) -> int:
         rows = rows_of(question, profile, args.seeds, args.scored)
         adopt(RowFile(name, args.output), rows)
         results = partial(measured, spread, profile=args.profile)
-        part = Part(name, rows, results, SECONDS[args.profile])
+        part = Part(name, rows, results, SECONDS[args.profile], about=ABOUT)
         left += measure([part], args.output, budget)
     return left
 

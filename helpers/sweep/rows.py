@@ -6,6 +6,7 @@ one that the file holds already is not measured again.
 """
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -104,11 +105,10 @@ def measure(parts: list[Part], folder: Path, budget: Budget) -> int:
 def measured(part: Part, file: RowFile, rows: list[dict], budget: Budget) -> Iterator:
     """Writes, prints and yields rows of one part, as long as the next one fits."""
     needed, results = part.first + part.seconds, None
-    bar = tqdm(rows, part.name, unit="row", disable=None)  # without a terminal none
-    for row in bar:
+    for row in tqdm(rows, part.name, unit="row", disable=None):  # no bar in a file
         if needed > budget.left:
             what = f"the next row needs {needed:.0f} s, {budget.left:.0f} s are left"
-            bar.write(f"{part.name}: stopped, {what}")
+            say(f"{part.name}: stopped, {what}")
             return
         start = budget.left
         try:
@@ -118,8 +118,14 @@ def measured(part: Part, file: RowFile, rows: list[dict], budget: Budget) -> Ite
             found = file.add(row, next(results))
         except Exception as error:  # of any library, and the card's time is dear
             what = f"{type(error).__name__}: {error}"[:500]
-            bar.write(json.dumps(file.add(row, {"error": what})))
+            say(json.dumps(file.add(row, {"error": what})))
             return
-        bar.write(json.dumps(found))
+        say(json.dumps(found))
         yield found
         needed = max(part.seconds, start - budget.left)
+
+
+def say(text: str) -> None:
+    """Prints a line at once, above a progress bar."""
+    tqdm.write(text)
+    sys.stdout.flush()

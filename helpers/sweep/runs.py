@@ -1,4 +1,4 @@
-"""One row of a sweep: an adapter trained with SFTTrainer, scored on validation rows."""
+"""One row of a sweep: a model trained with SFTTrainer, scored on validation rows."""
 
 import statistics
 import tempfile
@@ -27,7 +27,7 @@ from helpers.models import (
 )
 from helpers.sweep.grids import profile_of
 
-PROBE = 16  # updates that tell how long one takes
+PROBE = 10  # updates that tell how long one takes
 ANSWER = 56  # tokens of an answer at most
 # What PEFT is told of a method; "lora+" is an optimiser, "loftq" a start.
 METHODS = {
@@ -36,12 +36,13 @@ METHODS = {
     "pissa": {"init_lora_weights": "pissa"},  # A, B: the SVD's head (arXiv 2404.02948)
 }
 IN_4_BIT = ("qlora", "loftq")
+TOKENS = {}  # {profile: all training rows as SFTTrainer reads them}, for the next run
 
 
 class Watch(TrainerCallback):
     """Notes the CPU time of each update, and what `look()` sees every so many."""
 
-    def __init__(self, every: int, look) -> None:
+    def __init__(self, every: int = 0, look=None) -> None:
         self.every, self.look, self.seconds, self.curve = every, look, [], []
 
     def on_step_begin(self, args, state, control, **_) -> None:
@@ -60,52 +61,65 @@ def tickets():
 
 
 def answer(row: dict, profile: str) -> dict:
-    """What was found of a row: scores on validation rows, CPU seconds."""
+    """What was found of a row: scores on validation rows, CPU seconds of updates."""
     quiet()
     disable_progress_bars()
-    train = tickets()["train"]
-    train = train.select(range(row.get("train_rows", len(train))))
-    if "cpu_budget" in row:
-        probe = make_trainer(row | {"updates": PROBE}, profile, train)
-        probe.add_callback(watch := Watch(0, None))
+
+    def trainer_for(updates: int) -> SFTTrainer:
+        changed = profile_of(row | {"updates": updates}, profile)
+        train = TOKENS.get(profile, tickets()["train"])
+        train = train.select(range(row.get("train_rows", len(train))))
+        ratio = row.get("loraplus_lr_ratio", 1)
+        trainer = make_trainer(changed, row["method"], train, ratio)
+        if "train_rows" not in row:
+            TOKENS[profile] = trainer.train_dataset
+        return trainer
+
+    updates = row.get("updates")
+    if updates is None:
+        probe = trainer_for(PROBE)
+        probe.add_callback(watch := Watch())
         probe.train()
         free(probe)
-        updates = row["cpu_budget"] / statistics.median(watch.seconds)
-        row = row | {"updates": max(1, round(updates))}
-    trainer = make_trainer(row, profile, train)
+        updates = max(1, round(row["cpu_budget"] / statistics.median(watch.seconds)))
+    trainer = trainer_for(updates)
     found = train_and_score(trainer, row["scored"], row.get("look_every", 0))
     free(trainer)
-    return {"updates": row["updates"]} | found
+    return {"updates": updates} | found
 
 
-def make_trainer(row: dict, profile: str, train) -> SFTTrainer:
-    """The SFTTrainer of a row's method, its base as the profile loads it."""
-    method, changed = row["method"], profile_of(row, profile)
-    lora = LoraConfig(**changed.peft_config | METHODS.get(method, {}))
-    set_seed(row["seed"])
+def make_trainer(
+    profile: Profile, method: str, train, ratio: float = 1, tokenizer=None
+) -> SFTTrainer:
+    """The SFTTrainer of a method on a profile's model; training rows as prompts.
+
+    ratio: of the rate of B to that of A, for "lora+".
+    """
+    quantized = method in IN_4_BIT
+    lora = LoraConfig(**profile.peft_config | METHODS.get(method, {}))
+    skip = {"skip_prepare_dataset": "labels" in train.column_names}
+    set_seed(profile.training_config["seed"])
     with tempfile.TemporaryDirectory() as folder:
+        config = profile.training_config | {"output_dir": folder}
         trainer = SFTTrainer(
-            model=load_model(changed, quantized=method in IN_4_BIT),
-            args=SFTConfig(**changed.training_config | {"output_dir": folder}),
+            model=load_model(profile, quantized),
+            args=SFTConfig(**config, dataset_kwargs=skip),
             train_dataset=train,
-            processing_class=load_tokenizer(changed, quantized=method in IN_4_BIT),
+            processing_class=tokenizer or load_tokenizer(profile, quantized),
             peft_config=None if method == "full" else lora,
         )
     trainer.remove_callback(PrinterCallback)
     train_in_float32(trainer.model)
     if method == "loftq":
-        start_as_loftq(trainer.model, changed)
-    if method == "lora+":  # B at a multiple of A's rate (arXiv 2402.12354)
+        start_as_loftq(trainer.model, profile)
+    if method == "lora+":  # arXiv 2402.12354
+        kind, betas = torch.optim.AdamW, (0.9, config["adam_beta2"])
+        options = {"lr": config["learning_rate"], "loraplus_lr_ratio": ratio}
         trainer.optimizer = create_loraplus_optimizer(
-            trainer.model,
-            torch.optim.AdamW,
-            lr=row["learning_rate"],
-            loraplus_lr_ratio=row["loraplus_lr_ratio"],
-            betas=(0.9, changed.training_config["adam_beta2"]),
-            weight_decay=0.0,
+            trainer.model, kind, **options, betas=betas, weight_decay=0.0
         )
     model = trainer.model if method == "full" else trainer.model.get_base_model()
-    score_trained_positions(model)  # the same loss in two thirds of the time
+    score_trained_positions(model)  # the same loss, in 7 parts of the time of 10
     return trainer
 
 
@@ -118,18 +132,19 @@ def start_as_loftq(model, profile: Profile) -> None:
     from bitsandbytes.functional import dequantize_4bit
     from peft.tuners.lora import Linear4bit
 
+    layers = [x for x in model.named_modules() if isinstance(x[1], Linear4bit)]
     file = ROOT / profile.qlora_model / "model.safetensors"
     with safe_open(file, "pt") as weights, torch.no_grad():
-        for name, layer in model.named_modules():
-            if isinstance(layer, Linear4bit):
-                name = f"{name.removeprefix('base_model.model.')}.weight"
-                rounded = layer.weight
-                lost = weights.get_tensor(name).float()
-                lost -= dequantize_4bit(rounded.data, rounded.quant_state).float()
-                u, s, v = torch.linalg.svd(lost, full_matrices=False)
-                r, root = layer.r["default"], s.sqrt() / layer.scaling["default"] ** 0.5
-                layer.lora_B["default"].weight.copy_(u[:, :r] * root[:r])
-                layer.lora_A["default"].weight.copy_(root[:r, None] * v[:r])
+        for name, layer in layers:
+            whole = weights.get_tensor(
+                f"{name.removeprefix('base_model.model.')}.weight"
+            )
+            rounded = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+            lost = whole.float() - rounded.float()
+            u, s, v = torch.linalg.svd(lost, full_matrices=False)
+            r, root = layer.r["default"], (s / layer.scaling["default"]).sqrt()
+            layer.lora_B["default"].weight.copy_(u[:, :r] * root[:r])
+            layer.lora_A["default"].weight.copy_(root[:r, None] * v[:r])
 
 
 def train_and_score(trainer: SFTTrainer, scored: int, look_every: int = 0) -> dict:
@@ -137,21 +152,19 @@ def train_and_score(trainer: SFTTrainer, scored: int, look_every: int = 0) -> di
 
     train_loss: the mean of the last quarter of the updates, in nats a token.
     """
+    model, tokenizer = trainer.model, trainer.processing_class
     rows = tickets()["validation"].select(range(scored))
 
     def look() -> dict:
-        model, tokenizer = trainer.model, trainer.processing_class
-        report = evaluate(model, tokenizer, rows, ANSWER).metrics()
-        found = {"validation_loss": answer_loss(model, tokenizer, rows)} | report
+        found = {"validation_loss": answer_loss(model, tokenizer, rows)}
+        found |= evaluate(model, tokenizer, rows, ANSWER).metrics()
         return {name: round(value, 4) for name, value in found.items()}
 
     trainer.add_callback(watch := Watch(look_every, look))
-    trained = [p.numel() for p in trainer.model.parameters() if p.requires_grad]
+    found = {"trainable": sum(p.numel() for p in model.parameters() if p.requires_grad)}
     trainer.train()
     losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
-    found = {"trainable": sum(trained)}
     found["cpu_seconds"] = round(sum(watch.seconds), 1)
     found["seconds_an_update"] = round(statistics.median(watch.seconds), 4)
     found["train_loss"] = round(statistics.mean(losses[-len(losses) // 4 :]), 4)
-    found |= look()
-    return found | ({"curve": watch.curve} if watch.curve else {})
+    return found | look() | ({"curve": watch.curve} if watch.curve else {})

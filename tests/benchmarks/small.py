@@ -11,7 +11,6 @@ are left.
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,9 +23,9 @@ from helpers.config import Profile, load_profile
 from helpers.course.ledger import RESULTS
 from helpers.files import ROOT
 from helpers.formatting import load_splits
-from helpers.models import fetch_small_model, load_model, load_tokenizer, quiet
-from helpers.sweep import rows
-from helpers.sweep.rows import Budget, Part
+from helpers.models import fetch_small_model, load_tokenizer, quiet
+from helpers.sweep import Budget, Part, make_trainer
+from helpers.sweep import measure as measure_rows
 
 READ = 1200  # training rows of a setting that is compared
 SCORED = 100  # validation rows
@@ -98,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
         for seed in args.seeds
     ]
     part = Part("small_settings", grid, measure, seconds=300)
-    left = rows.measure([part], args.output, Budget(args.minutes))
+    left = measure_rows([part], args.output, Budget(args.minutes))
     return 1 if left else 0
 
 
@@ -147,26 +146,10 @@ def settings_of(row: dict) -> Profile:
 
 def trainer_of(profile: Profile, train, row: dict):
     """The SFTTrainer of a setting, its base as the profile loads it."""
-    from peft import LoraConfig
-    from transformers import set_seed
-    from trl import SFTConfig, SFTTrainer
-
-    from helpers.models import train_fast_on_cpu
-
-    set_seed(row["seed"])
     tokenizer = load_tokenizer(profile)
     if not SETTINGS[row["setting"]].get("template", {}).get("system", True):
         tokenizer.chat_template = without_system(tokenizer.chat_template)
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = SFTTrainer(
-            model=load_model(profile),
-            args=SFTConfig(**profile.training_config | {"output_dir": folder}),
-            train_dataset=train,
-            processing_class=tokenizer,
-            peft_config=LoraConfig(**profile.peft_config),
-        )
-    train_fast_on_cpu(trainer)
-    return trainer
+    return make_trainer(profile, "lora", train, tokenizer=tokenizer)
 
 
 def without_system(template: str) -> str:
