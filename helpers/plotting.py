@@ -4,6 +4,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from helpers.language import localized
 
 SIZE = (5, 3)  # inches
 # Four looks each, then again from the first.
@@ -24,10 +27,11 @@ def loss_curves(runs: dict | list, title: str, baseline: float | None = None) ->
     for i, (label, history) in enumerate(runs.items()):
         style, marker, color = STYLES[i % 4], MARKERS[i % 4], f"C{i}"
         steps, losses = _series(history, "loss")
-        ax.plot(steps, losses, style, color=color, label=f"{label} training".strip())
+        name = localized("{label} training", label=label).strip()
+        ax.plot(steps, losses, style, color=color, label=name)
         steps, losses = _series(history, "eval_loss")
         if steps:
-            name = f"{label} evaluation".strip()
+            name = localized("{label} evaluation", label=label).strip()
             ax.plot(steps, losses, marker, color=color, label=name)
     if baseline is not None:
         ax.axhline(baseline, color="black", linestyle=":", label="base model")
@@ -129,10 +133,17 @@ def _with_legend(fig: Figure, ax: Axes) -> Figure:
 
 
 def finished(fig: Figure, ax: Axes) -> Figure:
-    """The figure without its upper and right edge, closed.
+    """The figure without its upper and right edge, in the reader's language, closed.
 
     A notebook then shows it once, as a value.
     """
     ax.spines[["top", "right"]].set_visible(False)
     plt.close(fig)
+    return in_the_readers_language(fig)
+
+
+def in_the_readers_language(fig: Figure) -> Figure:
+    """The figure with its titles, axes and legends as the catalogue has them."""
+    for text in fig.findobj(Text):
+        text.set_text(localized(text.get_text()))
     return fig

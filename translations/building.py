@@ -9,6 +9,7 @@ import json
 from functools import cache
 from pathlib import Path
 
+from helpers.language import KEY
 from translations import sidecar
 from translations.artifact import DISCLAIMER
 from translations.checking import good_cells
@@ -43,7 +44,8 @@ def build(edition: Edition, folder: Path) -> int:
         links = link_map(edition.root, page, places[path], places, anchors)
         texts = _texts(edition, page, good(path), links)
         if path.endswith(".ipynb"):
-            write(folder / path, notebook(edition.root / path, texts))
+            made = notebook(edition.root / path, texts, edition.language)
+            write(folder / path, made)
         else:
             write(folder / path, "\n\n".join(texts.values()) + "\n")
     if entries := sidecar.read(edition.folder):
@@ -97,10 +99,11 @@ def _with_notice(
     return "\n\n".join(part for part in parts if part)
 
 
-def notebook(path: Path, texts: dict[str, str]) -> str:
-    """A notebook's JSON: texts exchanged, code as it is."""
+def notebook(path: Path, texts: dict[str, str], language: str) -> str:
+    """A notebook's JSON: texts exchanged, code as it is; it says its language."""
     content = json.loads(path.read_text(encoding="utf-8"))
     for cell in content["cells"]:
         if cell["id"] in texts:
             cell["source"] = texts[cell["id"]].splitlines(keepends=True)
+    content["metadata"][KEY] = {"language": language}
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -26,6 +26,7 @@ from translations import (  # noqa: E402
     bars,
     beginning,
     building,
+    catalogue,
     checking,
     glossary,
     sidecar,
@@ -59,6 +60,7 @@ def sync_edition(edition: Edition) -> list[str]:
         text = readme.read_text(encoding="utf-8")
         sync.write(readme, bars.english(edition.languages, text))
         return problems
+    problems += sync_catalogue(edition)
     after = Edition(edition.root, edition.pages.values(), edition.language)
     try:
         entries = sync.sidecar_entries(after)
@@ -68,11 +70,30 @@ def sync_edition(edition: Edition) -> list[str]:
     return problems
 
 
+def sync_catalogue(edition: Edition) -> list[str]:
+    """Brings up to date what the code says in a language; a message where it fails."""
+    name = catalogue.name_of(edition)
+    if catalogue.Catalog is None:
+        print(f"warning: {name}: {catalogue.NO_BABEL}")
+        return []
+    try:
+        text = catalogue.text(edition)
+        if text and sync.write(edition.root / name, text):
+            print(f"{name}: written")
+    except PageError as error:
+        return [f"{error} (the file is left as it is)"]
+    return []
+
+
 def check_edition(edition: Edition) -> list[str]:
     """Prints what is wrong in a language's files; the errors."""
     errors, warnings = checking.check_folder(edition), []
     for page in edition.own:
         found = checking.check_page(edition, page)
+        errors += found[0]
+        warnings += found[1]
+    if edition.language != ENGLISH:
+        found = catalogue.check(edition)
         errors += found[0]
         warnings += found[1]
     if not errors:
@@ -105,12 +126,14 @@ def status_rows(edition: Edition, by_lesson: bool) -> list[list[str]]:
     sums = [sum(c[state] for c in counts.values()) for state in STATES]
     whole = sum(c["stale"] + c["missing"] == 0 for c in counts.values())
     pages = len(edition.own) + len(absent)
-    return [[edition.language, f"{whole} of {pages}", *map(str, sums)]]
+    says = catalogue.counts(edition) if edition.language != ENGLISH else ""
+    return [[edition.language, f"{whole} of {pages}", *map(str, sums), says]]
 
 
 def print_table(rows: list[list[str]]) -> None:
     """Prints rows of texts as columns, the first row as their heads."""
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(5)]
+    columns = range(len(rows[0]))
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in columns]
     for row in rows:
         cells = zip(row, widths, strict=False)
         print("  ".join(text.ljust(width) for text, width in cells).rstrip())
@@ -195,9 +218,10 @@ def build_editions(options: argparse.Namespace, chosen: list[Edition]) -> list[s
 
 def print_status(options: argparse.Namespace, chosen: list[Edition]) -> list[str]:
     """Prints the table of cells; no errors."""
-    heads = ["language", "lesson" if options.languages else "pages whole"]
+    heads = ["language", "lesson" if options.languages else "pages whole", *STATES]
+    heads += [] if options.languages else ["texts of the code"]
     rows = [r for e in chosen for r in status_rows(e, bool(options.languages))]
-    print_table([[*heads, *STATES], *rows])
+    print_table([heads, *rows])
     return []
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
+from helpers.language import localized
+
 IN_PERCENT = "the right idea in another unit: a share lies between 0 and 1."
 
 
@@ -155,32 +157,44 @@ def check(name: str, answer: Any, **values: Any) -> None:
 def verdict(name: str, answer: Any, **values: Any) -> str:
     """The line that `check` prints."""
     exercise = find(name)
+    tick, said = _judged(exercise, answer, values)
+    head = localized("Exercise {name}: {said}", name=name, said=said)
+    return f"✓ {head}" if tick else head
+
+
+def _judged(exercise: Exercise, answer: Any, values: dict) -> tuple[bool, str]:
+    """(whether an answer is right, what is said about it)."""
     if answer is ...:
-        return f"Exercise {name}: not answered yet."
+        return False, localized("not answered yet.")
+    expected = localized(exercise.expected)
     form = next(f for f in FORMS if exercise.expected.startswith(f))
     try:
         plain = FORMS[form](answer)
     except Exception:  # a TypeError, or what a strange object raises when it is asked
-        got = type(answer).__name__
-        return f"Exercise {name}: expected {exercise.expected}; got {got}."
+        got = {"expected": expected, "got": type(answer).__name__}
+        return False, localized("expected {expected}; got {got}.", **got)
     right, trouble = _ask(exercise.right, plain, values)
     if right:
-        return f"✓ Exercise {name}: {exercise.praise}"
+        return True, localized(exercise.praise)
     for hint, predicate in exercise.mistakes.items():
         made, also = _ask(predicate, plain, values)
         if made:
-            return f"Exercise {name}: {hint}"
+            return False, localized(hint)
         trouble = trouble or also
     if trouble:
-        return f"Exercise {name}: expected {exercise.expected}; checking it: {trouble}."
-    return f"Exercise {name}: {exercise.hint}"
+        got = {"expected": expected, "trouble": trouble}
+        return False, localized("expected {expected}; checking it: {trouble}.", **got)
+    return False, localized(exercise.hint)
 
 
 def find(name: str) -> Exercise:
     """The exercise of that name. Raises ValueError, in one line."""
     parts = re.fullmatch(r"(\d\d)\.\d", name) if isinstance(name, str) else None
     if not parts:
-        raise ValueError(f'an exercise is named like "03.1", got {name!r}')
+        shown = repr(name)
+        raise ValueError(
+            localized('an exercise is named like "03.1", got {name}', name=shown)
+        )
     module = f"helpers.exercises.lesson_{parts[1]}"
     try:
         known = importlib.import_module(module).EXERCISES
@@ -189,8 +203,9 @@ def find(name: str) -> Exercise:
             raise
         known = {}
     if name not in known:
-        there = ", ".join(known) or "none in this lesson"
-        raise ValueError(f"no exercise {name!r}; there are: {there}")
+        there = ", ".join(known) or localized("none in this lesson")
+        known = {"name": repr(name), "there": there}
+        raise ValueError(localized("no exercise {name}; there are: {there}", **known))
     return known[name]
 
 

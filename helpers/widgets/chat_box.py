@@ -10,9 +10,8 @@ import ipywidgets
 import pandas as pd
 from IPython.display import HTML
 
+from helpers.language import localized
 from helpers.widgets.showing import show, table
-
-NOTHING = "(nothing)"
 
 
 def chat_view(turns: list) -> HTML:
@@ -22,7 +21,8 @@ def chat_view(turns: list) -> HTML:
     """
     labels = list(turns[0][1]) if turns else []
     rows = [[message, *answers.values()] for message, answers in turns]
-    texts = pd.DataFrame(rows, columns=["message", *labels]).replace("", NOTHING)
+    texts = pd.DataFrame(rows, columns=[localized("message"), *labels])
+    texts = texts.replace("", localized("(nothing)"))
     wide = table(texts).hide().set_table_attributes('style="width:100%"')
     return HTML(wide.to_html())
 
@@ -40,8 +40,8 @@ def build(askers: dict, turns: list) -> ipywidgets.VBox:
     """The widget of `chat`: the table, a line to type in, a button."""
     turns = list(turns)
     view = ipywidgets.HTML(chat_view(turns).data)
-    line = ipywidgets.Text(placeholder="a message", layout={"width": "80%"})
-    send = ipywidgets.Button(description="Send")
+    line = ipywidgets.Text(placeholder=localized("a message"), layout={"width": "80%"})
+    send = ipywidgets.Button(description=localized("Send"))
 
     def ask_all(_) -> None:
         message, line.value = line.value.strip(), ""
@@ -73,8 +73,8 @@ def stream(askers: dict, message: str) -> Iterator[dict[str, str]]:
                 said[label] += piece
                 yield dict(said)
         except Exception as error:  # whatever it is, the other askers still answer
-            first = (str(error).splitlines() or [""])[0]
-            said[label] += f"[no answer: {type(error).__name__} {first}]"
+            why = f"{type(error).__name__} {(str(error).splitlines() or [''])[0]}"
+            said[label] += localized("[no answer: {why}]", why=why)
         yield dict(said)
 
 

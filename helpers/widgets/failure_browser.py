@@ -13,6 +13,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from helpers.evaluation import json_object
+from helpers.language import localized
 from helpers.widgets.showing import show, table
 
 ANY = "any"
@@ -39,7 +40,7 @@ def failures(reports: dict, wrong: str = ANY) -> list[int]:
 def failure_view(reports: dict, numbers: Iterable[int]) -> HTML:
     """The view of some rows, one block each. numbers: their places in the reports."""
     blocks = [_block(reports, number) for number in numbers]
-    return HTML("<hr>".join(blocks) or "<p>No failure.</p>")
+    return HTML("<hr>".join(blocks) or f"<p>{localized('No failure.')}</p>")
 
 
 def browse_failures(reports: dict) -> None:
@@ -54,9 +55,11 @@ def browse_failures(reports: dict) -> None:
 def build(reports: dict) -> ipywidgets.VBox:
     """The widget of `browse_failures`: which field, which failure, the view."""
     found = {name: failures(reports, name) for name in [ANY, *_fields(reports)]}
-    options = [(f"{name} ({len(rows)})", name) for name, rows in found.items()]
-    field = ipywidgets.Dropdown(options=options, value=ANY, description="wrong")
-    place = ipywidgets.IntSlider(min=1, max=max(1, len(found[ANY])), description="row")
+    shown = {ANY: localized("any")}
+    options = [(f"{shown.get(n, n)} ({len(rows)})", n) for n, rows in found.items()]
+    wrong, row = localized("wrong"), localized("row")
+    field = ipywidgets.Dropdown(options=options, value=ANY, description=wrong)
+    place = ipywidgets.IntSlider(min=1, max=max(1, len(found[ANY])), description=row)
     view = ipywidgets.HTML()
 
     def redraw(_=None) -> None:
@@ -96,7 +99,7 @@ def _block(reports: dict, number: int) -> str:
     fields = list(first["fields"])
     right = {"fields": dict.fromkeys(fields, True), "exact_match": True}
     right["valid_json"] = first["valid_json"]
-    rows = {"expected": {"answer": first["expected"], **right}, **rows}
+    rows = {localized("expected"): {"answer": first["expected"], **right}, **rows}
     message = first["prompt"][-1]["content"] if first["prompt"] else ""
     lines = [_line(row) for row in rows.values()]
     columns = [*fields, WHOLE] if any(WHOLE in line for line in lines) else fields
@@ -104,7 +107,7 @@ def _block(reports: dict, number: int) -> str:
     texts = pd.DataFrame(cells, index=list(rows), columns=columns)
     classes = texts[fields].map(lambda text: "wrong" if text[:1] == CROSS else "")
     return (
-        f"<div><b>row {number}</b></div>"
+        f"<div><b>{localized('row')} {number}</b></div>"
         f'<div style="white-space:pre-wrap">{escape(message)}</div>'
         f"{table(texts, classes).to_html()}"
     )
@@ -120,13 +123,14 @@ def _line(row: dict) -> dict:
         return {name: _value(got, name, hit) for name, hit in hits.items()}
     if row["exact_match"]:
         return {WHOLE: row["answer"]}
-    why = "no JSON object: " if got is None else "another text: "
-    return {WHOLE: f"{CROSS} {why if hits else ''}{row['answer']}"}
+    why = localized("no JSON object") if got is None else localized("another text")
+    return {WHOLE: f"{CROSS} {f'{why}: ' if hits else ''}{row['answer']}"}
 
 
 def _value(got: dict, name: str, right: bool) -> str:
     """A field of an answer as JSON, marked where it is wrong."""
-    shown = json.dumps(got[name], ensure_ascii=False) if name in got else "(none)"
+    there = name in got
+    shown = json.dumps(got[name], ensure_ascii=False) if there else localized("(none)")
     # Half of a surrogate pair, which JSON can name and no page can hold.
     shown = shown.encode("utf-8", "backslashreplace").decode("utf-8")
     return shown if right else f"{CROSS} {shown}"

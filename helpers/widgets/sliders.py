@@ -7,7 +7,8 @@ from collections.abc import Callable
 import ipywidgets
 from matplotlib.figure import Figure
 
-from helpers.plotting import described
+from helpers.language import localized
+from helpers.plotting import described, in_the_readers_language
 from helpers.widgets.showing import show
 
 
@@ -19,7 +20,7 @@ def slider(draw: Callable[..., Figure], values, start, label: str) -> None:
     values = list(values)
     if start not in values:
         raise ValueError(f"a slider starts at one of its values, got {start!r}")
-    figure = draw(start)
+    label, figure = localized(label), in_the_readers_language(draw(start))
     picture = base64.b64encode(png(figure)).decode("ascii")
     text = f"{described(figure)}; {label} {start}".removeprefix("; ")
     static = {"text/plain": text, "image/png": picture}
@@ -44,5 +45,5 @@ def build(draw, values: list, start, label: str) -> ipywidgets.VBox:
 def png(figure: Figure) -> bytes:
     """A Figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
+    in_the_readers_language(figure).savefig(buffer, format="png", dpi=100)
     return buffer.getvalue()

@@ -13,6 +13,7 @@ from html import escape
 import ipywidgets
 from IPython.display import HTML
 
+from helpers.language import localized
 from helpers.widgets.showing import show
 
 NEEDED = ("input_ids", "labels", "attention_mask")
@@ -66,13 +67,14 @@ def token_view(tokenizer, rows: dict) -> HTML:
     return HTML(f"<div>{'<br>'.join(parts)}</div>")
 
 
-def browse(draw: Callable[[int], HTML], count: int, label: str = "example") -> None:
+def browse(draw: Callable[[int], HTML], count: int, label: str = "") -> None:
     """Shows draw(i), a `token_view`, with a slider over count of them, or draw(0)."""
     show(draw(0), lambda: build(draw, count, label))
 
 
 def build(draw, count: int, label: str) -> ipywidgets.VBox:
     """The widget of `browse`: a slider, and the view that follows it."""
+    label = localized(label or "example")
     choice = ipywidgets.IntSlider(max=count - 1, description=label)
     view = ipywidgets.HTML(draw(0).data)
 
@@ -113,6 +115,12 @@ def _span(text: str, kind: str, tip: str) -> str:
 def _legend(kinds: list[str]) -> str:
     """How each kind looks, and how many tokens are of it."""
     counts = Counter(kinds)
+    names = {"prompt": localized("prompt"), "trained": localized("trained")}
+    names |= {"prompt special": localized("prompt special")}
+    names |= {"trained special": localized("trained special")}
+    names |= {"padding": localized("padding")}
     order = [f"{kind}{more}" for kind in LOOKS for more in ("", " special")]
-    looks = [_span(f" {k}: {counts[k]} ", k, k) for k in order if counts[k]]
+    looks = [
+        _span(f" {names[k]}: {counts[k]} ", k, names[k]) for k in order if counts[k]
+    ]
     return f'<span style="{LINE}">{" ".join(looks)}</span>'

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from helpers.course import read_ledger
 from helpers.files import ROOT
+from helpers.language import KEY
 from translations.checking import COMPLETE
 from translations.edition import languages
 
@@ -78,6 +79,8 @@ def differences(built: dict, english: dict) -> list[str]:
     """Where a built notebook, as JSON, differs in more than the text of its prose."""
     if built.keys() != english.keys() or len(built["cells"]) != len(english["cells"]):
         return ["its parts"]
+    built = built | {"metadata": {**built["metadata"]}}
+    built["metadata"].pop(KEY, None)  # it says its language
     cells = zip(built["cells"], english["cells"], strict=True)
     wrong = [other["id"] for one, other in cells if _shape(one) != _shape(other)]
     return wrong + [k for k in english if k != "cells" and built[k] != english[k]]

@@ -10,8 +10,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 
+from helpers.exercises import lesson_03
 from helpers.files import ROOT
+from helpers.language import messages
+from tests.exercises.test_exercises import filled_in
 from tests.translations.dealt import (
     BUILT,
     IN_A_BROWSER,
@@ -114,6 +118,25 @@ def test_a_translated_lesson_measures_what_the_english_one_does(
     for name, figures in localized_run.items():
         english = course_run.rows[name.partition(".")[0]]["figures"]
         assert scores(figures) == scores(english), name
+
+
+@pytest.mark.slow
+def test_a_wrong_answer_in_the_spanish_notebook_gets_its_spanish_hint(localized):
+    hint, answer = next(iter(lesson_03.EXERCISES["03.1"].mistakes.items()))
+    (ROOT / "build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ROOT / "build", prefix="localized-") as folder:
+        place = shutil.copytree(
+            localized / "es" / "notebooks", Path(folder, "es/notebooks")
+        )
+        book = nbformat.read(place / "03_finetune_with_lora.ipynb", as_version=4)
+        cells = {cell.id: cell for cell in book.cells}
+        learner = cells["exercise-1-answer"]
+        learner.source = filled_in("03.1", f"answer = {answer.value}")
+        book.cells = [cells["setup"], learner]
+        NotebookClient(book, resources={"metadata": {"path": place}}).execute()
+    said = messages("es")
+    assert said[hint] != hint
+    assert learner.outputs[0].text == f"Ejercicio 03.1: {said[hint]}\n"
 
 
 def test_the_draw_follows_the_commit_and_gives_each_language_its_share():

@@ -1,0 +1,161 @@
+"""What the code says in the reader's language, and how it knows which that is."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import pytest
+
+from helpers import exercises, language, plotting
+from helpers.exercises import checking, lesson_03
+from helpers.language import localized
+
+CATALOGUE = """
+msgid ""
+msgstr "Content-Type: text/plain; charset=utf-8\\n"
+
+msgid "row {number}"
+msgstr "fila {number}"
+
+msgid "wrong"
+msgstr "mal {nummer}"
+
+msgid "broken {a}"
+msgstr "roto {b}"
+
+#, fuzzy
+msgid "old"
+msgstr "viejo"
+
+msgid "empty"
+msgstr ""
+
+msgid "{0} runs of {1}"
+msgstr "{1}: {0} ejecuciones"
+
+msgid "update step"
+msgstr "paso de actualización"
+
+msgid "Exercise {name}: {said}"
+msgstr "Ejercicio {name}: {said}"
+"""
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """A course with a Spanish catalogue; forgets what was found out about others."""
+    file = tmp_path / "translations" / "es" / "messages.po"
+    file.parent.mkdir(parents=True)
+    file.write_text(CATALOGUE, encoding="utf-8")
+    monkeypatch.setattr(language, "ROOT", tmp_path)
+    forget = (language.messages.cache_clear, language._of_the_notebook.cache_clear)
+    [clear() for clear in forget]
+    yield tmp_path
+    [clear() for clear in forget]
+
+
+@pytest.fixture
+def spanish(course, monkeypatch):
+    monkeypatch.setenv(language.VARIABLE, "es")
+
+
+@pytest.mark.parametrize(
+    ("english", "values", "said"),
+    [
+        ("row {number}", {"number": 3}, "fila 3"),
+        ("3 runs of SmolLM2", {}, "SmolLM2: 3 ejecuciones"),
+        ("3 runs, of SmolLM2", {}, "3 runs, of SmolLM2"),
+        ("a {brace} of JSON", {}, "a {brace} of JSON"),
+        ("wrong", {}, "mal {nummer}"),  # no value is asked for: said as it is
+        # English where there is no translation, an old one, or one with other fields.
+        *[(text, {}, text) for text in ("old", "empty", "not there", "")],
+        ("broken {a}", {"a": 1}, "broken 1"),
+        ("not there {a}", {"a": 1}, "not there 1"),
+    ],
+)
+def test_text_is_said_in_spanish_or_else_in_english(spanish, english, values, said):
+    assert localized(english, **values) == said
+
+
+def test_english_reader_gets_english(course):
+    assert language.language() == "en"
+    assert localized("row {number}", number=3) == "row 3"
+
+
+def test_language_without_a_catalogue_is_english(course, monkeypatch):
+    monkeypatch.setenv(language.VARIABLE, "xx")
+    assert localized("row {number}", number=3) == "row 3"
+
+
+def opened(monkeypatch, folder, **environment):
+    """As if a kernel had begun in a folder."""
+    shell = SimpleNamespace(starting_dir=str(folder))
+    ipython = SimpleNamespace(get_ipython=lambda: shell)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, str(value))
+    return language.language()
+
+
+def test_built_notebook_is_known_by_its_place(course, monkeypatch):
+    built = course / "build" / "translations" / "es" / "notebooks"
+    assert opened(monkeypatch, built) == "es"
+
+
+@pytest.mark.parametrize("place", ["notebooks", "build/qps/notebooks", "es", "."])
+def test_other_places_say_nothing(course, monkeypatch, place):
+    assert opened(monkeypatch, course / place) == "en"
+
+
+def test_course_in_a_folder_named_like_a_language_is_english(course, monkeypatch):
+    monkeypatch.setattr(language, "ROOT", course / "es")
+    catalogue = course / "es" / "translations" / "es" / "messages.po"
+    catalogue.parent.mkdir(parents=True)
+    catalogue.touch()
+    assert opened(monkeypatch, course / "es" / "notebooks") == "en"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "found"), [({language.KEY: {"language": "es"}}, "es"), ({}, "en")]
+)
+def test_downloaded_notebook_is_known_by_what_it_says(
+    course, monkeypatch, metadata, found
+):
+    book = course / "a.ipynb"
+    book.write_text(json.dumps({"metadata": metadata, "cells": []}))
+    assert opened(monkeypatch, course, JPY_SESSION_NAME=book) == found
+
+
+def test_colab_is_asked_for_the_notebook(course, monkeypatch):
+    metadata = {language.KEY: {"language": "es"}}
+    answers = {"get_ipynb": {"ipynb": {"metadata": metadata}}}
+    ask = SimpleNamespace(blocking_request=lambda what, timeout_sec: answers[what])
+    for name in ("google.colab", "google.colab._message"):
+        monkeypatch.setitem(sys.modules, name, ask)
+    assert opened(monkeypatch, course) == "es"
+    language._of_the_notebook.cache_clear()
+    answers.clear()  # another Colab, which does not know the question
+    assert opened(monkeypatch, course) == "en"
+
+
+def test_figure_speaks_the_language(spanish):
+    fig, ax = plt.subplots()
+    ax.set(xlabel="update step", ylabel="share", title="8 runs of SmolLM2")
+    ax.plot([1, 2], label="row {number}")
+    ax.legend()
+    plotting.finished(fig, ax)
+    assert ax.get_xlabel() == "paso de actualización" and ax.get_ylabel() == "share"
+    assert ax.get_title() == "SmolLM2: 8 ejecuciones"
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["fila {number}"]
+
+
+def test_exercise_speaks_the_language_as_far_as_it_is_translated(spanish, capsys):
+    hint = lesson_03.EXERCISES["03.1"].hint
+    exercises.check("03.1", 1)
+    assert capsys.readouterr().out == f"Ejercicio 03.1: {hint}\n"
+    language.messages("es")[hint] = "cuenta."
+    exercises.check("03.1", 1)
+    assert capsys.readouterr().out == "Ejercicio 03.1: cuenta.\n"
+    praise = lesson_03.EXERCISES["03.1"].praise
+    assert checking.verdict("03.1", 750) == f"✓ Ejercicio 03.1: {praise}"
