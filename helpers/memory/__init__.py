@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "prediction": ["largest_batch", "predict", "size"],
+        "prediction": ["STRATEGIES", "largest_batch", "predict", "size"],
         "controls": ["calculator"],
         "lessons": [
             "CARDS",

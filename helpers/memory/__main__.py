@@ -2,6 +2,7 @@
 
 python -m helpers.memory --model Llama-3.1-8B --method qlora --batch 4 --length 2048
 python -m helpers.memory --model Llama-3.1-8B --length 512 --gib 14.6
+python -m helpers.memory --model Llama-3.1-70B --gpus 4 --strategy fsdp --checkpointing
 """
 
 import sys
@@ -25,6 +26,8 @@ def main(argv: list[str] | None = None) -> None:
     add("--checkpointing", action="store_true", help="activation checkpointing")
     add("--padded", action="store_true", help="rows hold padding, or are packed")
     add("--plain-loss", dest="chunked_loss", action="store_false")
+    add("--gpus", type=int, default=1, help="how many train together (1)")
+    add("--strategy", default="ddp", help="of several: ddp, zero2, zero3, fsdp (ddp)")
     choices = vars(parser.parse_args(argv))
     model, gib, batch = (choices.pop(name) for name in ("model", "gib", "batch"))
     rows, line = 4, ""

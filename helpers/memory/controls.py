@@ -5,22 +5,23 @@ from html import escape
 import ipywidgets
 
 from helpers import UserError
-from helpers.memory.prediction import METHODS, predict
-from helpers.models import CONFIGS
+from helpers.memory.prediction import METHODS, STRATEGIES, predict
+from helpers.models import CONFIGS, MIXTURES
 from helpers.widgets import show
 
 LENGTHS = [2**power for power in range(7, 18)]  # tokens, 128 to 131,072
+GPUS = [1, 2, 4, 8]
 RANKS = [4, 8, 16, 32, 64, 128, 256]
 START = {"method": "qlora", "batch": 4, "length": 2048, "rank": 16}
-START |= {"checkpointing": True}
+START |= {"checkpointing": True, "gpus": 1, "strategy": "ddp"}
 
 
 def calculator(model="Llama-3.1-8B", **choices) -> None:
-    """Shows a Prediction, with controls for model, method, batch, length, rank, ...
+    """Shows a Prediction, with controls for model, method, batch, length, GPUs, ...
 
     model: where the controls start, as `predict` takes it; choices: the same for
-    method, batch, length, rank and checkpointing. Where nothing can be moved, the
-    starting table alone. Raises UserError.
+    the keys of START. Where nothing can be moved, the starting table alone. Raises
+    UserError.
     """
     start = {"config": model} | START | choices
     show(predict(**start), lambda: build(start))
@@ -34,7 +35,7 @@ def build(start: dict) -> ipywidgets.VBox:
     for a table.
     """
     config = start["config"]
-    models = [*CONFIGS, *([] if config in CONFIGS else [config])]
+    models = list(CONFIGS | MIXTURES | {config: None})
     boxes = {
         "config": ipywidgets.Dropdown(options=models, value=config),
         "method": ipywidgets.Dropdown(options=METHODS, value=start["method"]),
@@ -42,6 +43,8 @@ def build(start: dict) -> ipywidgets.VBox:
         "length": _steps(LENGTHS, start["length"]),
         "rank": _steps(RANKS, start["rank"]),
         "checkpointing": ipywidgets.Checkbox(value=start["checkpointing"]),
+        "gpus": _steps(GPUS, start["gpus"]),
+        "strategy": ipywidgets.Dropdown(options=STRATEGIES, value=start["strategy"]),
     }
     view = ipywidgets.HTML()
 

@@ -3,6 +3,7 @@
 They follow, tensor by tensor, what transformers' Llama, Phi-3 and Qwen3 layers, PEFT's
 LoRA layers and TRL's loss store, and what bitsandbytes stores of a 4-bit weight. A run
 in 16 bit is one under autocast with fp32 adapters, as `SFTConfig(bf16=True)` trains.
+Experts are frozen but in full fine-tuning, and stay as they are in QLoRA.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,11 @@ TILE_TOKENS, TILE_WORDS = 4096, 32768
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: the arguments of `predict` after checking."""
+    """One training run: the arguments of `predict` after checking.
+
+    casts: whether layers cast fp32 adapters as they read them, as autocast does;
+        sharding of FSDP2 and DeepSpeed gives them in 16 bit.
+    """
 
     shape: Shape
     method: str
@@ -31,6 +36,7 @@ class Run:
     double_quant: bool
     checkpointing: bool
     padded: bool
+    casts: bool = True
 
     @property
     def tokens(self) -> int:
@@ -55,7 +61,7 @@ class Run:
         a new tensor each time (peft.tuners.lora.layer.Linear.forward). Its 4-bit layer
         leaves the input alone under autocast (peft.tuners.lora.bnb.Linear4bit).
         """
-        return self.method == "lora" and self.width == 2
+        return self.method == "lora" and self.width == 2 and self.casts
 
 
 def parts(run: Run, chunked_loss: bool) -> dict[str, int]:
@@ -120,7 +126,7 @@ def activations(run: Run) -> int:
     ends += 2 * run.length * (shape.query // shape.heads) * run.width  # sine and cosine
     ends += 8 * tokens if run.method == "full" else 0  # token ids, for the embedding
     # Autocast keeps 16-bit copies of the fp32 adapters.
-    copies = 2 * run.adapter_values if run.width == 2 else 0
+    copies = 2 * run.adapter_values if run.width == 2 and run.casts else 0
     if run.checkpointing:
         one = tokens * run.width * shape.hidden
         # In fp32 the input of a layer and that of its norm are one tensor.
@@ -145,7 +151,8 @@ def norm(run: Run, values: int, factors: int = 1) -> int:
 
 def layer(run: Run) -> int:
     """Bytes that one decoder layer keeps: its two norms, attention and MLP."""
-    return attention(run) + run.tokens * (2 * norm(run, run.shape.hidden) + mlp(run))
+    kept = attention(run) + run.tokens * (2 * norm(run, run.shape.hidden) + mlp(run))
+    return kept + 4 * run.shape.experts  # where the choices of each expert end
 
 
 def attention(run: Run) -> int:
@@ -174,12 +181,28 @@ def attention(run: Run) -> int:
 def mlp(run: Run) -> int:
     """Bytes a token that the MLP of one layer keeps."""
     shape = run.shape
+    if shape.experts:
+        return experts(run)
     readers = 1 if shape.fused else 2
     kept = inputs(run, shape.hidden, readers)  # the output of the norm
     # gate (for SiLU's gradient), SiLU(gate), up (for the product's), and the product,
     # which the down projection reads.
     kept += 4 * run.width * shape.inner
     return kept + adapters(run, readers + 1)
+
+
+def experts(run: Run) -> int:
+    """Bytes a token of a layer's router and its experts (transformers' grouped_mm)."""
+    shape, width, full = run.shape, run.width, run.method == "full"
+    # The router's input where it is trained, its softmax in fp32, the chosen ones'
+    # numbers and shares, and the shares' sum.
+    kept = (width * shape.hidden if full else 0) + 4 * shape.experts + 4
+    kept += 12 * shape.chosen
+    # A chosen expert's gate and up, SiLU(gate), output and share; three orders of all
+    # choices; where it is trained, what its two projections read.
+    wide = 3 * shape.inner + shape.hidden + 1
+    wide += shape.hidden + shape.inner if full else 0
+    return kept + shape.chosen * (width * wide + 3 * 8)
 
 
 def inputs(run: Run, wide: int, readers: int) -> int:

@@ -2,7 +2,8 @@
 
     python -m helpers.memory --model Llama-3.1-8B --method qlora --batch 4 --length 2048
 
-The formulas stand in `parts`; `measured` measures the same parts. The total is what
+The formulas stand in `parts`, and in `sharding` for several GPUs; `measured` measures
+the parts of one. The total is what
 tensors take at the peak: it leaves out the CUDA context and what the allocator holds
 without using it.
 """
@@ -14,6 +15,7 @@ from helpers import UserError
 from helpers.config import GIB, read_profiles
 
 METHODS = ("full", "lora", "qlora")
+STRATEGIES = ("ddp", "zero2", "zero3", "fsdp")
 WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes a value
 MIB = 2**20
 MOST_ROWS = 2**16  # of a micro-batch, where more memory than that is asked about
@@ -22,15 +24,17 @@ CONTEXT = int(0.6 * GIB)  # CUDA's own in a process, and what the allocator cann
 
 @dataclass(frozen=True, repr=False)
 class Prediction:
-    """The bytes of a run by part, in the order of its table.
+    """The bytes of a run by part, in the order of its table; of each of several GPUs.
 
-    parts: weights, adapter, gradients, optimizer, activations, logits, overhead.
+    parts: weights, adapter, gradients, optimizer, activations, logits, overhead, and
+        for several GPUs buffers.
     title, assumptions: one line each, which run it is and what it takes for granted.
     """
 
     title: str
     assumptions: str
     parts: dict[str, int]
+    gpus: int = 1
 
     @property
     def total(self) -> int:
@@ -46,12 +50,12 @@ class Prediction:
         return {name: self.total <= gib * GIB for name, gib in free_gib().items()}
 
     def verdict(self) -> str:
-        """One line: the profiles that the run fits, each with that memory."""
+        """One line: the profiles that the run fits on, each with that memory."""
         gibs, fits = free_gib(), self.fits
         names = [f"{name} ({gib} GiB)" for name, gib in gibs.items() if fits[name]]
-        return (
-            f"Fits the free memory that profiles ask for: {', '.join(names) or 'none'}"
-        )
+        where = "Fits" if self.gpus == 1 else f"Fits on {self.gpus} GPUs, each with"
+        known = ", ".join(names) or "none"
+        return f"{where} the free memory that profiles ask for: {known}"
 
     def __repr__(self) -> str:
         rows = [f"{part:12}{text:>14}" for part, text in self._rows()]
@@ -126,6 +130,8 @@ def predict(
     checkpointing: bool = False,
     padded: bool = False,
     chunked_loss: bool = True,
+    gpus: int = 1,
+    strategy: str = "ddp",
 ) -> Prediction:
     """The memory of one training step on a batch of so many rows of so many tokens.
 
@@ -137,16 +143,21 @@ def predict(
         `activation_checkpointing`.
     padded: whether rows hold padding, or are packed, so that attention takes a mask.
     chunked_loss: TRL's loss, which never holds all logits.
+    gpus, strategy: how many GPUs take such a batch each, and what they share, as in
+        `sharding`. Not yet measured on GPUs.
     Raises UserError, one line.
     """
     check_choice("method", method, METHODS)
     check_choice("dtype", dtype, WIDTHS)
-    for what, value in (("batch", batch), ("length", length), ("rank", rank)):
+    check_choice("strategy", strategy, STRATEGIES)
+    counts = {"batch": batch, "length": length, "rank": rank, "gpus": gpus}
+    for what, value in counts.items():
         if value < 1:
             raise UserError(f"{what} must be 1 or more, got {value}")
 
     from helpers.memory.parts import Run, parts  # torch, for what is left to check
     from helpers.memory.shape import read_config, shape_of
+    from helpers.memory.sharding import in_float32, per_gpu
 
     name, config = read_config(config)
     longest = config.max_position_embeddings
@@ -154,10 +165,17 @@ def predict(
         raise UserError(f"{name} reads {longest} tokens at most, got length {length}")
     shape = shape_of(config.to_json_string(use_diff=False))
     sizes = (shape, method, batch, length, rank, WIDTHS[dtype])
-    run = Run(*sizes, double_quant, checkpointing, padded)
+    casts = gpus == 1 or strategy == "ddp"
+    run = Run(*sizes, double_quant, checkpointing, padded, casts)
     title = f"{name}, {method}, {batch} x {length} tokens"
     notes = assumptions(run, dtype) + [f"{'chunked' if chunked_loss else 'plain'} loss"]
-    return Prediction(title, ", ".join(notes), parts(run, chunked_loss))
+    found = parts(run, chunked_loss)
+    if gpus > 1:
+        title += f" on each of {gpus} GPUs, {strategy}"
+        notes += ["a copy in float32"] if in_float32(run, strategy) else []
+        notes += ["predicted, not measured"]
+        found = per_gpu(run, found, gpus, strategy)
+    return Prediction(title, ", ".join(notes), found, gpus)
 
 
 def assumptions(run, dtype: str) -> list[str]:
@@ -165,6 +183,7 @@ def assumptions(run, dtype: str) -> list[str]:
     nested = " with double quantisation" if run.double_quant else ""
     base = f"NF4{nested}, the rest {dtype}" if run.method == "qlora" else dtype
     adapter = f"rank {run.rank} on all linear layers in float32"
+    adapter += f", experts frozen in {dtype}" if run.shape.experts else ""
     return [
         f"base in {base}",
         "all weights trained" if run.method == "full" else adapter,

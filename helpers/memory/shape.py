@@ -9,25 +9,30 @@ import torch
 import transformers
 
 from helpers import UserError
-from helpers.models import CONFIGS, linear_shapes
+from helpers.models import CONFIGS, MIXTURES, linear_shapes
 
 SEPARATE = ("llama", "mistral", "qwen2", "qwen3")  # q, k, v, gate, up: a layer each
 FUSED = ("phi3",)  # qkv_proj and gate_up_proj
-NORMED = ("qwen3",)  # q_norm and k_norm
-TYPES = SEPARATE + FUSED
+MIXED = ("qwen3_moe",)  # experts in place of an MLP, in every layer
+NORMED = ("qwen3", *MIXED)  # q_norm and k_norm
+TYPES = SEPARATE + FUSED + MIXED
+NAMED = CONFIGS | MIXTURES
 
 
 @dataclass(frozen=True)
 class Shape:
     """What of an architecture decides on memory. Widths in values, counts in numbers.
 
+    inner: the width of the MLP, or of one expert.
     query, key: the width of all query heads, and of all key (or value) heads.
     heads, key_heads: how many there are of each.
     fused: whether one layer projects queries, keys and values, as in Phi-3.
     normed: whether each head of queries and keys passes a norm, as in Qwen3.
     window: the longest reach of attention in tokens, None without a limit.
-    linear: (d_in, d_out) of every linear layer but the head.
+    experts, chosen: of a layer, and those that a token is sent to; 0 without experts.
+    linear: (d_in, d_out) of every linear layer but the head. Experts are none.
     parameters, tensors: of the whole model, tied weights once.
+    block: the parameters of one decoder layer.
     """
 
     layers: int
@@ -41,17 +46,20 @@ class Shape:
     fused: bool
     normed: bool
     window: int | None
+    experts: int
+    chosen: int
     linear: tuple[tuple[int, int], ...]
     parameters: int
     tensors: int
+    block: int
 
 
 def read_config(config) -> tuple[str, transformers.PreTrainedConfig]:
     """(name, transformers configuration) of what `predict` takes. Raises UserError."""
     if not isinstance(config, (str, Path)):
         name = Path(config.name_or_path).name or config.model_type
-    elif str(config) in CONFIGS:
-        name, config = str(config), _made(CONFIGS[str(config)], config)
+    elif str(config) in NAMED:
+        name, config = str(config), _made(NAMED[str(config)], config)
     else:
         name, config = Path(config).resolve().name, _read_file(Path(config))
     if config.model_type not in TYPES:
@@ -64,7 +72,7 @@ def _read_file(path: Path) -> transformers.PreTrainedConfig:
     """The configuration in a folder or file. Raises UserError."""
     file = path / "config.json" if path.is_dir() else path
     if not file.is_file():
-        known = ", ".join(CONFIGS)
+        known = ", ".join(NAMED)
         raise UserError(f"no model configuration at {path}: give a folder, or {known}")
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
@@ -92,11 +100,12 @@ def shape_of(text: str) -> Shape:
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
     heads, keys = config.num_attention_heads, config.num_key_value_heads
+    mixed = config.model_type in MIXED
     head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
     return Shape(
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
-        inner=config.intermediate_size,
+        inner=config.moe_intermediate_size if mixed else config.intermediate_size,
         query=heads * head_width,
         key=keys * head_width,
         heads=heads,
@@ -105,7 +114,10 @@ def shape_of(text: str) -> Shape:
         fused=config.model_type in FUSED,
         normed=config.model_type in NORMED,
         window=getattr(config, "sliding_window", None),
+        experts=config.num_experts if mixed else 0,
+        chosen=config.num_experts_per_tok if mixed else 0,
         linear=tuple(linear_shapes(model).values()),
         parameters=model.num_parameters(),
         tensors=sum(1 for _ in model.parameters()),
+        block=sum(w.numel() for w in model.base_model.layers[0].parameters()),
     )

@@ -41,6 +41,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "tokens": [
             *("answer_end", "check_rows", "check_template", "let_think", "thinks"),
         ],
-        "shapes": ["CONFIGS", "linear_shapes", "meta_model"],
+        "shapes": [
+            *(
+                "CONFIGS",
+                "MIXTURES",
+                "active_parameters",
+                "linear_shapes",
+                "meta_model",
+            ),
+        ],
     },
 )

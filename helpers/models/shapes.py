@@ -4,6 +4,8 @@ A `torch.device("meta")` tensor has a shape and a dtype but no data: an 8-billio
 parameter model is built in seconds and takes no memory.
 """
 
+import math
+
 import torch
 import transformers
 from torch import nn
@@ -69,23 +71,36 @@ QWEN_3_8B = {
     "bos_token_id": 151643,
     "eos_token_id": 151645,
 }
+# https://huggingface.co/Qwen/Qwen3-30B-A3B/blob/main/config.json
+QWEN_3_30B_A3B = QWEN_3_8B | {
+    "model_type": "qwen3_moe",
+    "hidden_size": 2048,
+    "num_hidden_layers": 48,
+    "num_key_value_heads": 4,
+    "moe_intermediate_size": 768,
+    "num_experts": 128,
+    "num_experts_per_tok": 8,
+    "norm_topk_prob": True,
+}
 CONFIGS = {
     "Phi-3-mini": PHI_3_MINI,
     "Llama-3.1-8B": LLAMA_3_1_8B,
     "Llama-3.1-70B": LLAMA_3_1_70B,
     "Qwen3-8B": QWEN_3_8B,
 }
+MIXTURES = {"Qwen3-30B-A3B": QWEN_3_30B_A3B}  # of experts
 
 
 def meta_model(name: str) -> nn.Module:
     """The causal language model of that name on the meta device, without weights.
 
-    Raises ModelError for a name that is not in `CONFIGS`.
+    Raises ModelError for a name that is neither in `CONFIGS` nor in `MIXTURES`.
     """
-    if name not in CONFIGS:
-        known = ", ".join(CONFIGS)
-        raise ModelError(f"no configuration is written out for {name!r}: use {known}")
-    config = transformers.AutoConfig.for_model(**CONFIGS[name])
+    known = CONFIGS | MIXTURES
+    if name not in known:
+        names = ", ".join(known)
+        raise ModelError(f"no configuration is written out for {name!r}: use {names}")
+    config = transformers.AutoConfig.for_model(**known[name])
     with torch.device("meta"):
         return transformers.AutoModelForCausalLM.from_config(config)
 
@@ -115,3 +130,11 @@ def expert_stacks(model: nn.Module) -> dict[str, tuple[int, int, int]]:
         for kind, weight in layer.named_parameters(recurse=False)
         if weight.dim() == 3 and not isinstance(layer, nn.modules.conv._ConvNd)
     }
+
+
+def active_parameters(model: nn.Module) -> int:
+    """How many parameters one token passes: of experts, those that it is sent to."""
+    sleeping = 0
+    for count, *widths in expert_stacks(model).values():
+        sleeping += (count - model.config.num_experts_per_tok) * math.prod(widths)
+    return model.num_parameters() - sleeping
