@@ -175,7 +175,7 @@ def check(edition: Edition) -> tuple[list[str], list[str]]:
     good = [m for m in messages if m.string and not m.fuzzy]
     errors = [(m.lineno, said) for m in good for said in _compare(m.id, m.string)]
     errors += [(m.lineno, STALE) for m in messages if m.fuzzy]
-    pairs = [(m.lineno, m.id, m.string) for m in good]
+    pairs = [(m.lineno, FIELD.sub("", m.id), m.string) for m in good]
     found, warnings = glossary.compare(edition.glossary, pairs)
     if missing := [m.lineno for m in messages if not m.string]:
         part = errors if edition.language in COMPLETE else warnings
