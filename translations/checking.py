@@ -6,7 +6,7 @@ from translations import artifact, bars, glossary, rules, sidecar
 from translations.artifact import Entry
 from translations.edition import COMPLETE, ENGLISH, Edition
 from translations.markdown_blocks import blocks
-from translations.outputs import FIGURES, code_of, figures
+from translations.outputs import FIGURES, RESULTS, code_of, data_hash, figures
 from translations.pages import Cell, Page, PageError, filled, read_text
 from translations.sync import check_code_only, page_text, sidecar_entries
 
@@ -16,6 +16,7 @@ STALE += " `source: done` in the comment above it and run `sync`"
 MISSING = "not translated; write the translation over the English, then run `sync`"
 NOT_BEGUN = "not begun"
 OLD = "what the cells print is from other code than today's; run"
+OTHER = f"what the cells print is of other files than today's in {RESULTS}; run"
 UNKNOWN = "nothing is known of what the cells print; run"
 SYNC = {
     "code": "this code is not the English lesson's; run `sync`, which copies it",
@@ -66,6 +67,8 @@ def _english(edition: Edition, page: Page) -> list[Said]:
         return [(1, f"{UNKNOWN} {again}")]
     if kept.code != code_of(page):
         return [(2, f"{OLD} {again}")]
+    if kept.data != data_hash(edition.root, page):
+        return [(2, f"{OTHER} {again}")]
     lost = [n for n in sorted(figures(kept.blocks)) if not _figure(edition, n).exists()]
     found = [(1, f"the figure {name} is not there; run {again}") for name in lost]
     return found or _form(edition, page)

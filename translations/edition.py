@@ -249,7 +249,8 @@ class Edition:
         """{"current": n, "stale": n, "missing": n} of a page's cells."""
         found, counts = self.matched(page), dict.fromkeys(artifact.STATES, 0)
         kept = self.outputs(page) if self.language == ENGLISH else None
-        old = kept and kept.code != outputs.code_of(page)  # what the code printed
+        now = outputs.code_of(page), outputs.data_hash(self.root, page)
+        old = kept and (kept.code, kept.data) != now  # what the code printed
         for cell in page.cells:
             entry = found.get(cell.id)
             state = entry.state(cell) if entry else "missing"

@@ -6,7 +6,16 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
 from helpers.course import machine
-from translations.outputs import FIGURES, Outputs, code_hash, code_of, read
+from translations.outputs import (
+    FIGURES,
+    RESULTS,
+    Outputs,
+    code_hash,
+    code_of,
+    data_files,
+    data_hash,
+    read,
+)
 from translations.outputs import figures as figures_of
 from translations.pages import Page, PageError
 from translations.rendering import rendered
@@ -29,6 +38,9 @@ def take(root: Path, pages: list[Page], run: Path) -> tuple[dict, list[str]]:
             messages.append(f"{run}: {name} ran other code than today's; run it again")
         elif own := _parameters(book):
             messages.append(f"{run}: {name} ran with -p {own}; run it again without")
+        elif new := _newer(root, page, book):
+            changed = f"{RESULTS}/{new} has changed since {name} ran; run it again"
+            messages.append(f"{run}: {changed}")
         else:
             old = read(root, page)
             found[name] = outputs(root, page, book, profile)
@@ -58,6 +70,14 @@ def _parameters(book: dict) -> str:
     """What a run set besides the profile, "" for nothing."""
     found = book["metadata"].get("papermill", {}).get("parameters", {})
     return ", ".join(f"{n} {v}" for n, v in found.items() if n != "PROFILE")
+
+
+def _newer(root: Path, page: Page, book: dict) -> str:
+    """A file that the lesson reads and that was written after it began, "" for none."""
+    began = book["metadata"].get("papermill", {}).get("start_time")
+    at = datetime.fromisoformat(began).timestamp() if began else float("inf")
+    files = data_files(root, page)
+    return next((file.name for file in files if file.stat().st_mtime > at), "")
 
 
 def _code(book: dict, page: Page) -> str:
@@ -94,7 +114,8 @@ def outputs(root: Path, page: Page, book: dict, profile: str) -> Outputs:
     blocks = {name: text for name, text in blocks.items() if text}
     assert figures_of(blocks) == set(shown)
     date = ran.get("end_time", datetime.now(UTC).isoformat())[:10]
-    return Outputs(profile, machine()["device"], date, code_of(page), blocks)
+    known = code_of(page), data_hash(root, page)
+    return Outputs(profile, machine()["device"], date, *known, blocks)
 
 
 def _keep(folder: Path, number: str, shown: dict[str, bytes]) -> None:

@@ -7,7 +7,8 @@ outputs from there, and so does the site. In a page one stands below the code:
     (text, table or figure)
     <!-- end of output -->
 
-The stamp at the head of the page says what ran, where, when, and with which code.
+The stamp at the head of the page says what ran, where, when, with which code, and with
+which files of the ledger, where cells read some.
 """
 
 import re
@@ -19,7 +20,12 @@ from translations.markdown_blocks import PARSER
 from translations.pages import Page, PageError, digest, read_text
 
 BEGIN, END, NOTICE = "<!-- output -->", "<!-- end of output -->", "<!-- notice -->"
-STAMP = re.compile(r"<!-- outputs: ([^;]+); ([^;]+); ([\d-]+); ([0-9a-f]{16}) -->")
+STAMP = re.compile(
+    r"<!-- outputs: ([^;]+); ([^;]+); ([\d-]+); ([0-9a-f]{16})"
+    r"(?:; data: ([0-9a-f]{16}))? -->"
+)
+RESULTS = "data/results"
+NAMED = re.compile(r"""["'](?:[\w./-]*/)?([\w.*{}-]+\.json)["']""")
 CELL = re.compile(r"<!-- cell: (\S+) ")
 PICTURE = re.compile(r"!\[((?:\\.|[^\]\\])*)\]\(\.\./figures/([\w.-]+)\)")
 FIGURES = "figures"
@@ -29,17 +35,23 @@ BAR = "In a notebook a progress bar moves here."
 
 @dataclass(frozen=True)
 class Outputs:
-    """A lesson's outputs. code: `code_hash` of what ran; blocks: {cell id: text}."""
+    """A lesson's outputs.
+
+    code: `code_hash` of what ran; data: `data_hash` of what it read; blocks: {cell id:
+    text}.
+    """
 
     profile: str
     device: str
     date: str
     code: str
+    data: str | None
     blocks: dict[str, str] = field(default_factory=dict)
 
     @property
     def stamp(self) -> str:
-        parts = (self.profile, self.device, self.date, self.code)
+        parts = [self.profile, self.device, self.date, self.code]
+        parts += [f"data: {self.data}"] * bool(self.data)
         return f"<!-- outputs: {'; '.join(parts)} -->"
 
 
@@ -54,6 +66,21 @@ def code_of(page: Page) -> str:
     The set-up cell prints nothing, and the public address is stamped into it.
     """
     return code_hash([(c.id, c.text) for c in page.cells if c.code and not c.setup])
+
+
+def data_files(root: Path, page: Page) -> list[Path]:
+    """The files of the ledger that a lesson's cells read, by the names in its code."""
+    code = "\n".join(cell.text for cell in page.cells if cell.code)
+    names = [re.sub(r"\{.*?\}", "*", name) for name in NAMED.findall(code)]
+    names += [f"{page.name}.*.json"] * ("read_ledger()" in code)  # its own entries
+    return sorted({file for n in names for file in (root / RESULTS).glob(n)})
+
+
+def data_hash(root: Path, page: Page) -> str | None:
+    """The hash of what `data_files` hold today, None where there are none."""
+    files = data_files(root, page)
+    texts = (f"{file.name}\n{file.read_text(encoding='utf-8')}" for file in files)
+    return digest("\n".join(texts)) if files else None
 
 
 def said(phrase: str) -> str:

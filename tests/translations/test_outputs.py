@@ -256,6 +256,48 @@ def test_a_run_of_other_code_is_left_out_and_said(whole, capsys):
     assert code == 2 and "run `make course` first" in err
 
 
+READING = FIRST | {
+    "code-run": 'file = Path("data/results") / f"{name}.small.json"\nopen(file).read()'
+}
+
+
+def test_changed_data_makes_the_outputs_of_its_lesson_old_and_no_text(whole, capsys):
+    file = whole / "data" / "results" / "rates.small.json"
+    file.write_text("[1]", encoding="utf-8")
+    write_lesson(whole, "00_first", READING)
+    execute(whole, "00_first", {"code-run": [PRINTED]})
+    assert take(whole) == 0 == run(whole, "check")
+    assert re.search(r"; data: [0-9a-f]{16} -->", text(whole))
+    other = file.with_name("rates.tiny.json")  # no cell reads it
+    other.write_text("[1]", encoding="utf-8")
+    assert run(whole, "check") == 0
+    file.write_text("[2]", encoding="utf-8")
+    code, _, err = said(whole, "check", capsys=capsys)
+    assert code == 1 and err.count("\n") == 1
+    assert "en/00_first.md:2: what the cells print is of other files than" in err
+    assert '`make course pages LESSONS="00" RUN=build`' in err
+    assert counts(whole)["stale"] == 0 < counts(whole, language="en")["stale"]
+    file.unlink()
+    assert "of other files than" in said(whole, "check", capsys=capsys)[2]
+
+
+def test_a_run_before_the_data_of_today_is_left_out(whole, capsys):
+    write_lesson(whole, "00_first", READING)
+    execute(whole, "00_first", {"code-run": [FIGURE]})
+    path = whole / "build" / "notebooks" / "00_first.ipynb"
+    book = json.loads(path.read_text(encoding="utf-8"))
+    file = whole / "data" / "results" / "rates.small.json"
+    file.write_text("[1]", encoding="utf-8")
+    for began, expected in (("2026-11-29T12:59:18", 1), ("2126-11-29T12:59:18", 0)):
+        book["metadata"]["papermill"]["start_time"] = f"{began}+00:00"
+        path.write_text(json.dumps(book), encoding="utf-8")
+        arguments = ("sync", "--run", str(whole / "build"))
+        code, _, err = said(whole, *arguments, capsys=capsys)
+        changed = "data/results/rates.small.json has changed since 00_first ran" in err
+        assert (code, changed) == (expected, bool(expected))
+    assert run(whole, "check") == 0
+
+
 def test_the_first_run_of_a_course_says_what_it_leaves_out(root, capsys):
     execute(root, "00_first", {"code-run": [PRINTED]})
     write_lesson(root, "00_first", FIRST | {"code-run": "answer = 43"})
