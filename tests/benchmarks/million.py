@@ -1,11 +1,11 @@
-"""A million rows: read, split and tokenised, how fast and in what memory.
+"""A million rows: read, checked and tokenised, how fast and in what memory.
 
     python -m tests.benchmarks.million [--rows N] [--steps NAME ...] [--output DIR]
 
 Writes two gigabytes of chats, tickets in rows of 2 KB, as JSON Lines and as Parquet to
-a temporary folder. Each step then has a process of its own: load_splits, the lengths
-that finetune reports before it trains, and the tokens that its trainer makes. Writes
-million.MACHINE.json, row by row; one that is there is not measured again.
+a temporary folder. Each step then has a process of its own: load_splits, preflight,
+the lengths that finetune reports before it trains, and the tokens that its trainer
+makes. Writes million.MACHINE.json, row by row; one that is there is not measured again.
 
 Memory is what a process holds itself: pages of mapped files, which the system takes
 back as it likes, are left out. "start" is what it held before the first row.
@@ -31,7 +31,7 @@ from helpers.files import ROOT
 from helpers.sweep.rows import Budget, Part, measure
 
 FORMS = ("jsonl", "parquet")
-STEPS = ("read", "lengths", "tokens")
+STEPS = ("read", "preflight", "lengths", "tokens")
 ROW_BYTES = 1900
 
 
@@ -90,13 +90,15 @@ def step(folder: Path, row: dict) -> dict:
     from helpers.config import load_profile
     from helpers.formatting import count_lengths, load_splits
     from helpers.models import load_model, load_tokenizer, quiet
+    from helpers.preflight import check
+    from helpers.preflight.inputs import arguments_of
 
     quiet()
     profile, path = load_profile("tiny"), folder / f"rows.{row['form']}"
-    tokenizer, rows = load_tokenizer(profile), None
-    if row["step"] != STEPS[0]:
-        rows = load_splits(path)["train"]
-    if row["step"] == STEPS[2]:
+    tokenizer, splits = load_tokenizer(profile), None
+    if row["step"] != "read":
+        splits = load_splits(path)
+    if row["step"] == "tokens":
         from peft import LoraConfig
         from trl import SFTConfig, SFTTrainer
 
@@ -106,14 +108,18 @@ def step(folder: Path, row: dict) -> dict:
         lora = LoraConfig(**profile.peft_config)
     memory, start = Memory(), time.perf_counter()
     cpu = time.process_time()
-    if rows is None:
+    if row["step"] == "read":
         done = sum(map(len, load_splits(path).values()))
-    elif row["step"] == STEPS[1]:
-        done = len(count_lengths(tokenizer, rows, 1024).tokens)
+    elif row["step"] == "preflight":
+        given = {"tokenizer": tokenizer, "profile": profile}
+        print(check(splits=splits, arguments=arguments_of(profile), **given))
+        done = sum(map(len, splits.values()))
+    elif row["step"] == "lengths":
+        done = len(count_lengths(tokenizer, splits["train"], 1024).tokens)
     else:
         parts = {"processing_class": tokenizer, "peft_config": lora}
-        args = SFTConfig(**config)
-        trainer = SFTTrainer(model=model, args=args, train_dataset=rows, **parts)
+        parts |= {"args": SFTConfig(**config), "train_dataset": splits["train"]}
+        trainer = SFTTrainer(model=model, **parts)
         done = len(trainer.train_dataset)
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     return {

@@ -78,7 +78,7 @@ def test_the_head_of_a_4_bit_model_stays_in_16_bit():
 @pytest.mark.slow
 def test_the_benchmark_runs_and_writes_its_rows(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    options = ["--output", str(tmp_path), "--prompt", "8", "--new", "4"]
+    options = ["--output", str(tmp_path), "--prompt", "8", "--new", "16"]
     benchmark_decoding.main([*options, "--batches", "1", "2"])
     [file] = tmp_path.glob("decoding.tiny.*.json")
     result = json.loads(file.read_text(encoding="utf-8"))
