@@ -65,9 +65,8 @@ class RowFile:
         """What the file holds. Raises UserError where it is damaged."""
         try:
             entry = json.loads(self.path.read_text(encoding="utf-8"))
-            assert all(isinstance(row, dict) for row in entry["rows"])
-            return entry
-        except (OSError, ValueError, LookupError, TypeError, AssertionError):
+            return entry | {"rows": [dict(row) for row in entry["rows"]]}
+        except (OSError, ValueError, LookupError, TypeError):
             rule = "must be JSON with a list of rows: restore it, or delete it"
             raise UserError(f"{self.path} {rule}") from None
 

@@ -1,0 +1,66 @@
+"""Rows of measurements: written one by one, resumed, in order, within the time."""
+
+import pytest
+
+from helpers.course import ledger
+from helpers.sweep import rows
+from helpers.sweep.rows import Budget, RowFile
+from tests.sweep.clocked import Clock, contents, part
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_rows_are_written_one_by_one_with_machine_and_versions(clock, tmp_path):
+    log, one = [], part(clock, [])
+    steps = rows.measured(one, RowFile("speed", tmp_path), one.rows, Budget(9, clock))
+    next(steps)
+    entry = contents(tmp_path, "speed")
+    assert entry["rows"] == [{"row": 0, "found": 0}]
+    assert entry["versions"]["torch"] and entry["machine"] == ledger.machine()
+    assert log == [] and len(list(steps)) == 2
+
+
+def test_what_is_there_is_not_measured_again(clock, tmp_path):
+    log = []
+    assert rows.measure([part(clock, log)], tmp_path, Budget(0.35, clock)) == 1
+    assert log == [("speed", 0), ("speed", 1)]
+    assert rows.measure([part(clock, log)], tmp_path, Budget(9, clock)) == 0
+    assert log == [("speed", 0), ("speed", 1), ("speed", 2)]
+    found = contents(tmp_path, "speed")["rows"]
+    assert found == [{"row": n, "found": n * n} for n in range(3)]
+
+
+def test_nothing_begins_that_would_not_fit(clock, tmp_path, capsys):
+    log = []
+    parts = [
+        part(clock, log, "first"),
+        part(clock, log, "dear", first=40.0),
+        part(clock, log, "cheap", takes=5.0),
+    ]
+    left = rows.measure(parts, tmp_path, Budget(1, clock))
+    assert [name for name, _ in log] == ["first"] * 3 + ["cheap"] * 3
+    assert left == 3 and clock.now == 45
+    assert "dear: stopped, the next row needs 50 s, 30 s are left" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_row_that_takes_longer_than_said_is_believed(clock, tmp_path):
+    log = []
+    slow = part(clock, log, takes=25.0, seconds=1.0)
+    assert rows.measure([slow], tmp_path, Budget(1, clock)) == 1 and clock.now == 50
+
+
+def test_a_row_that_fails_is_kept_with_its_error_and_tried_last(clock, tmp_path):
+    log = []
+    parts = [part(clock, log, "broken"), part(clock, log, "whole", 1)]
+    assert rows.measure(parts, tmp_path, Budget(9, clock)) == 2
+    assert log == [("broken", 0), ("broken", 1), ("whole", 0)]
+    failed = contents(tmp_path, "broken")["rows"][1]
+    assert failed == {"row": 1, "error": "RuntimeError: no memory"}
+    log.clear()
+    assert rows.measure(parts, tmp_path, Budget(9, clock)) == 1
+    assert log == [("broken", 2), ("broken", 1)]
