@@ -8,6 +8,7 @@ starts cold.
 """
 
 import contextlib
+import gc
 import json
 import os
 import select
@@ -179,8 +180,11 @@ def _listen(address: str) -> None:
             return
         caller, _ = listener.accept()
         if not ready:
+            gc.disable()
             import tests.warm_imports  # noqa: F401
 
+            gc.freeze()  # no fork looks for garbage there, which would copy its pages
+            gc.enable()
             ready = True
         if os.fork() == 0:
             listener.close()
