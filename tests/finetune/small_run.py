@@ -2,11 +2,13 @@
 
 import csv
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from helpers.files import ROOT
+from helpers.finetune.__main__ import main as finetune
 
 STEPS = {"max_steps": 8, "save_steps": 2, "eval_steps": 4, "logging_steps": 1}
 DROPOUT = {"lora_dropout": 0.1}  # so that the state of the random generators matters
@@ -53,6 +55,36 @@ def arguments(data, output, config, *more) -> list[str]:
     rows = ["--test", "--test-rows", "6", "--validation-rows", "6"]
     paths = ["--data", str(data), "--output", str(output), "--config", str(config)]
     return ["--profile", "tiny", *paths, *rows, *more]
+
+
+@dataclass(frozen=True)
+class SmallRun:
+    """A complete run in `done`, its data and its configuration. more: its flags."""
+
+    folder: Path
+    more: tuple[str, ...] = ()
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "tickets.jsonl"
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def done(self) -> Path:
+        return self.folder / "done"
+
+    def call(self, output: Path, *more: str) -> list[str]:
+        """The command line of the same run into another folder."""
+        return arguments(self.data, output, self.config, *self.more, *more)
+
+    def make(self, folder: Path) -> None:
+        """Runs it, in its own folder."""
+        write_tickets(folder)
+        write_config(folder, **OVERRIDES)
+        assert finetune(self.call(self.done)) == 0
 
 
 def metrics(folder: Path) -> dict:

@@ -27,37 +27,13 @@ def assert_same(folder, expected):
     assert small_run.same_part(folder) == small_run.same_part(expected)
 
 
-class Case:
-    """Data, a configuration, and an uninterrupted run in `straight`."""
-
-    def __init__(self, folder, *more):
-        self.folder, self.more = folder, more
-        self.data = small_run.write_tickets(folder)
-        self.config = small_run.write_config(folder, **small_run.OVERRIDES)
-        self.straight = folder / "straight"
-        assert finetune(self.call(self.straight)) == 0
-
-    def call(self, output, *more):
-        return small_run.arguments(self.data, output, self.config, *self.more, *more)
-
-
-@pytest.fixture(scope="module")
-def lora(tmp_path_factory):
-    return Case(tmp_path_factory.mktemp("lora"))
-
-
-@pytest.fixture(scope="module")
-def qlora(tmp_path_factory):
-    return Case(tmp_path_factory.mktemp("qlora"), "--qlora")
-
-
 @needs_fork
 @pytest.mark.slow
 def test_killed_at_ten_random_moments(lora, tmp_path):
     steps = killed_runs.killed(10, lora.call(tmp_path / "out"), tmp_path)
     assert len(steps) == 10 and len(set(steps)) > 1, steps
     for folder in tmp_path.glob("out*"):
-        assert_same(folder, lora.straight)
+        assert_same(folder, lora.done)
 
 
 def started(case, output, checkpoint):
@@ -82,7 +58,7 @@ def test_qlora_goes_on_with_the_same_bits(qlora, tmp_path):
     assert program.wait().returncode == -signal.SIGKILL
     assert not RunFolder(output).is_complete
     assert finetune(qlora.call(output, "--resume")) == 0
-    assert_same(output, qlora.straight)
+    assert_same(output, qlora.done)
 
 
 @pytest.mark.slow
@@ -102,16 +78,16 @@ def test_a_signal_saves_and_stops(lora, tmp_path, number, capsys):
     assert line == f"finetune: stopped by {number.name}, saved at step {step}: {where}"
     assert not (output / ADAPTER).exists() and "Traceback" not in stderr
     assert finetune(lora.call(output, "--resume")) == 0
-    assert_same(output, lora.straight)
+    assert_same(output, lora.done)
 
 
 @pytest.mark.slow
 def test_killed_after_the_last_update(lora, tmp_path):
     """Nothing is trained again, and no update is added."""
-    output = copy_unfinished(lora.straight, tmp_path / "out")
+    output = copy_unfinished(lora.done, tmp_path / "out")
     seen = sorted(p.name for p in (output / "checkpoints").glob("checkpoint-*"))
     assert finetune(lora.call(output, "--resume")) == 0
-    assert_same(output, lora.straight)
+    assert_same(output, lora.done)
     after = sorted(p.name for p in (output / "checkpoints").glob("checkpoint-*"))
     assert after == seen
 
@@ -127,11 +103,11 @@ def copy_unfinished(folder, copy):
 
 @pytest.mark.slow
 def test_a_truncated_checkpoint_is_passed_over(lora, tmp_path):
-    output = copy_unfinished(lora.straight, tmp_path / "out")
+    output = copy_unfinished(lora.done, tmp_path / "out")
     newest = last_checkpoint(output / "checkpoints") / "optimizer.pt"
     newest.write_bytes(newest.read_bytes()[:-100])
     assert finetune(lora.call(output, "--resume")) == 0
-    assert_same(output, lora.straight)
+    assert_same(output, lora.done)
 
 
 @pytest.mark.slow
