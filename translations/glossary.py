@@ -4,6 +4,7 @@ import html
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from helpers.files import ROOT
@@ -78,6 +79,7 @@ def _text(folder: Path) -> str:
     return read_text(folder.parent.parent, name) if (folder / NAME).exists() else ""
 
 
+@lru_cache(maxsize=32)  # each edition asks the glossary of every language
 def _tables(text: str) -> list[list[tuple[int, list[str]]]]:
     """The tables of a page, each a list of (line from 0, cells), head first."""
     lines = text.split("\n")
