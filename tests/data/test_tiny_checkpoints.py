@@ -3,9 +3,8 @@
 import hashlib
 import json
 import os
+import signal
 import stat
-import subprocess
-import sys
 import time
 from dataclasses import asdict, replace
 
@@ -23,6 +22,7 @@ from data.recipes import (
 )
 from data.recipes.pretraining import Recipe
 from helpers.files import ROOT
+from tests.warm import Program
 
 CHECKPOINTS = ROOT / "data" / "checkpoints"
 LLAMA, PHI3 = CHECKPOINTS / "tiny-llama", CHECKPOINTS / "tiny-phi3"
@@ -313,7 +313,9 @@ def test_a_failed_save_keeps_the_state_before(tmp_path, monkeypatch):
 
 
 ENDLESS = """
+import sys
 from pathlib import Path
+sys.path.insert(0, {root!r})
 from data.recipes import tiny_checkpoints
 from data.recipes.pretraining import Recipe
 tiny_checkpoints.SAVE_EVERY = 1
@@ -324,17 +326,16 @@ tiny_checkpoints.pretrain(Recipe(**{recipe}), Path({work!r}))
 def test_a_killed_run_goes_on(tmp_path):
     """SIGKILL while it saves after every step: the state is whole, and another run goes
     on from it."""
-    recipe = replace(SMALL, steps=100_000)
-    script = ENDLESS.format(recipe=asdict(recipe), work=str(tmp_path))
-    run = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.DEVNULL
-    )
+    recipe, script = replace(SMALL, steps=100_000), tmp_path / "endless.py"
+    text = ENDLESS.format(root=str(ROOT), recipe=asdict(recipe), work=str(tmp_path))
+    script.write_text(text, encoding="utf-8")
+    run = Program(tmp_path / "said", str(script))
     deadline = time.monotonic() + 60
     while not (tmp_path / "state.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.3)
-    run.kill()
-    run.wait()
+    run.send(signal.SIGKILL)
+    assert run.wait().returncode == -signal.SIGKILL
     done = len(
         tiny_checkpoints.load_state(tmp_path / "state.pt", recipe)["log"]["losses"]
     )
