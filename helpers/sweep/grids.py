@@ -71,10 +71,8 @@ def profile_of(row: dict, profile: str) -> Profile:
 
     usual = load_profile(profile)
     row = {TRAINING.get(key, key): value for key, value in row.items()}
-    if "target_modules" in row:
-        row["target_modules"] = TARGETS.get(
-            row["target_modules"], row["target_modules"]
-        )
+    if (where := row.get("target_modules")) in TARGETS:
+        row["target_modules"] = TARGETS[where]
     known = [inspect.signature(kind).parameters for kind in (SFTConfig, LoraConfig)]
     training, adapter = ({k: row[k] for k in row if k in keys} for keys in known)
     training |= {"data_seed": row.get("data_seed", row["seed"]), "logging_steps": 1}
