@@ -44,7 +44,7 @@ def run_command(name: str, command, argv=None) -> int:
     try:
         return command(argv) or 0
     except UserError as error:
-        from tqdm import tqdm  # a progress bar may still stand on the line
-
-        tqdm.write(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+        bars = sys.modules.get("tqdm")  # a progress bar may still stand on the line
+        write = bars.tqdm.write if bars else print
+        write(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -9,8 +9,6 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
-import yaml
-
 from helpers import UserError
 from helpers.files import ROOT
 
@@ -77,6 +75,8 @@ def read_profiles(path=PROFILES_FILE) -> dict[str, dict]:
 
     Raises ConfigError for a missing or unknown key.
     """
+    import yaml  # the tools of the translations do without
+
     known = {f.name for f in fields(Profile)} - {"name", "why"} | {"summary", "needs"}
     profiles = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     for name, entry in profiles.items():

@@ -30,8 +30,6 @@ MARKER = re.compile(
     r"|(?P<removed> removed))?(?P<end> -->)?"
 )
 STATES = ("current", "stale", "missing")
-DISCLAIMER = "This translation was made and reviewed with language models. Where it "
-DISCLAIMER += "differs from the English text, the English text counts."
 START = "<!-- cell:"
 OWN_LINES = ("<!-- Made by", "<!-- outputs:")
 HOMELESS = "no cell holds this text"
@@ -187,9 +185,9 @@ def _written(entry: Entry, text: str, english: str, words: Wording) -> str:
     return f"{head} -->\n{text}"
 
 
-def notice(phrase: str, words: Wording, *more: str) -> str:
+def notice(phrase: str, words: Wording) -> str:
     """A line for the reader that belongs to the tools, not to the translator."""
-    return " ".join([f"*{words.say(phrase)}*", *more, NOTICE])
+    return f"*{words.say(phrase)}* {NOTICE}"
 
 
 def missing(cell: Cell, text: str) -> Entry:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from helpers.language import KEY
 from translations import sidecar
-from translations.artifact import DISCLAIMER
 from translations.checking import good_cells
 from translations.edition import Edition
+from translations.labels import disclaimer
 from translations.links import anchor_map, link_map
 from translations.outputs import name_of
 from translations.pages import LINE, Cell, Page, PageError, filled
@@ -78,7 +78,7 @@ def _texts(
             text = _with_notice(edition, page, cell, links)
         shown[cell.id] = filled(text, ledger).replace(f" {LINE}", "")
     head = next(iter(shown))
-    shown[head] += f"\n\n*{edition.words.say(DISCLAIMER)}*"
+    shown[head] += f"\n\n*{disclaimer(edition.words)}*"
     return shown
 
 

@@ -194,8 +194,10 @@ def _compare(english: str, translated: str) -> list[str]:
 
 def counts(edition: Edition) -> str:
     """How many texts are translated, for the table of `status`."""
+    if Catalog is None:
+        return "pip install babel"
     try:
-        messages = [m for m in _read(edition) if m.id] if Catalog else []
+        messages = [m for m in _read(edition) if m.id]
     except PageError:
         return "cannot be read: check"
     good = sum(bool(m.string) and not m.fuzzy for m in messages)

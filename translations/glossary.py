@@ -8,7 +8,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from helpers.files import ROOT
-from translations.labels import NUMBER, OWN_NAME, number_form
+from translations.labels import (
+    ENGLISH_COUNTS,
+    MADE_BY_MODELS,
+    NOT_SAID,
+    NUMBER,
+    OWN_NAME,
+    number_form,
+)
 from translations.markdown_blocks import PARSER, blocks
 from translations.outputs import BAR, MOVES
 from translations.pages import read_text
@@ -28,8 +35,13 @@ PHRASES = (
     *("Not translated yet.", "The English text has changed since."),
     "Out of date: the English text is shown.",
     "Code, and what it prints, stays in English.",
-    "This translation was made and reviewed with language models. Where it differs "
-    "from the English text, the English text counts.",
+    *(MADE_BY_MODELS, ENGLISH_COUNTS),
+)
+# Scripts that put no space between words, or write small words as part of the next:
+# Hebrew, Arabic; Thai, Lao; Burmese; Hangul; Khmer; Kana, Han, Hangul.
+JOINED = re.compile(
+    "[\u0590-\u06ff\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff"
+    "\u3040-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]"
 )
 ABSENT_CELLS = 4  # cells with a term, none with its translation: surely another word
 
@@ -55,7 +67,7 @@ class Glossary:
 
 
 def _holds(words: str, form: str) -> bool:
-    if len(form) > 3:
+    if len(form) > 3 or JOINED.search(form):
         return form in words
     return re.search(rf"\b{re.escape(form)}\b", words) is not None
 
@@ -151,7 +163,9 @@ def template(known: Iterable[str] = ()) -> str:
     """An empty glossary. known: English terms of another language's."""
     words = sorted({*english_terms(), *known}, key=str.lower)
     terms = "\n".join(f"| {word} | | |" for word in words)
-    phrases = "\n".join(f"| {phrase} | |" for phrase in PHRASES)
+    made = {MADE_BY_MODELS: NOT_SAID}
+    phrases = "\n".join(f"| {p} | {made.get(p, '')} |" for p in PHRASES)
+    phrases = phrases.replace("|  |", "| |")
     return f"""# Glossary
 
 One name for one thing. Give the translation; after a semicolon, other stems that are
@@ -163,6 +177,9 @@ a translation is not checked. [What the terms mean](../../notebooks/glossary.md)
 {terms}
 
 ## Phrases that the tools write
+
+`-` in the row that begins "This translation was made" says that people translated. If
+language models did, write that sentence there: it then stands on every page.
 
 | English | translation |
 |---|---|

@@ -1,9 +1,10 @@
 """What stands above a page's first cell: languages, neighbours, how to run it."""
 
 from helpers.course import colab, site
-from translations.artifact import DISCLAIMER, notice
+from translations.artifact import notice
 from translations.bars import bar, relative
 from translations.edition import ENGLISH, Edition
+from translations.labels import disclaimer
 from translations.outputs import NOTICE
 from translations.pages import Page
 
@@ -18,13 +19,13 @@ def head(edition: Edition, page: Page) -> str:
     kept = edition.outputs(page)
     made += f"\n{kept.stamp}" if kept else ""
     words, where = edition.words, f"[English](../../{page.path})"
-    disclaimer = [notice(DISCLAIMER, words, where)] * (edition.language != ENGLISH)
+    counts = [f"*{disclaimer(words)}* {where} {NOTICE}"] * (edition.language != ENGLISH)
     if page.name == "README":
-        return "\n\n".join([made, *disclaimer, notice(STAYS, words)])
+        return "\n\n".join([made, *counts, notice(STAYS, words)])
     here = edition.name(page)
     lines = [bar(edition.languages, page.name, here), _neighbours(edition, page, here)]
     lines += [_run(edition, page, here)]
-    return "\n\n".join([made, *(f"{line} {NOTICE}" for line in lines), *disclaimer])
+    return "\n\n".join([made, *(f"{line} {NOTICE}" for line in lines), *counts])
 
 
 def _neighbours(edition: Edition, page: Page, here: str) -> str:

@@ -10,6 +10,12 @@ from functools import partial
 from helpers.course import Wording
 
 NUMBER = "1,234.5%"
+# A language says the one or, where the glossary has `NOT_SAID` for it, the other.
+MADE_BY_MODELS = "This translation was made and reviewed with language models. Where it"
+MADE_BY_MODELS += " differs from the English text, the English text counts."
+ENGLISH_COUNTS = "Where this translation differs from the English text, the English"
+ENGLISH_COUNTS += " text counts."
+NOT_SAID = "-"
 OWN_NAME = "This language's own name"
 WRITTEN = re.compile(r"(\D*)1([.,\u00a0\u202f]?)234([.,])5(\D*)")
 
@@ -37,6 +43,12 @@ def wording(language: str, phrases: dict[str, str]) -> Wording:
         return Wording(language, {OWN_NAME: "English"})
     form = number_form(phrases.get(NUMBER, ""))
     return Wording(language, phrases, partial(_number, form) if form else format)
+
+
+def disclaimer(words: Wording) -> str:
+    """What stands on every page of a language about its translation."""
+    made = words.say(MADE_BY_MODELS)
+    return words.say(ENGLISH_COUNTS) if made == NOT_SAID else made
 
 
 def _number(form: tuple[str, str, str, str], value: float, spec: str) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from difflib import SequenceMatcher
 
 from translations.markdown_blocks import PARSER, Block, blocks
+from translations.numerals import otherwise
 
 SHORT = 40  # letters; the length of a shorter block says nothing
 RATIO = (1 / 3, 3)  # letters of a translated block for each letter of the English
@@ -19,6 +20,11 @@ REMEDY = {
     "code block": "code is never translated: `sync` copies it from the English",
     "link target": "`sync` puts targets right where it is certain",
 }
+# Where Markdown takes ** and * for no mark: punctuation inside, a letter outside.
+UNCLOSED = re.compile(r"[^\w\s*]\*+\w|\w\*+[^\w\s*]")
+NOT_BOLD = "`{}`: Markdown does not open or close a * here, between a letter and a"
+NOT_BOLD += " punctuation mark; put the punctuation outside of the marks, or a space"
+NOT_BOLD += " between"
 COPIED = "copy it from the English as it is"
 
 
@@ -90,8 +96,11 @@ def _block(old: Block, new: Block) -> list[str]:
     """The messages about one block beside its English block."""
     messages = []
     for kind in sorted({kind for kind, _ in old.facts | new.facts}):
-        missing, extra = _difference(kind, old.facts, new.facts)
-        if missing or extra:
+        missing, extra = _difference(kind, old, new)
+        unclosed = kind == "mark" and "*" in extra and UNCLOSED.search(new.prose)
+        if unclosed:
+            messages.append(NOT_BOLD.format(unclosed[0]))
+        elif missing or extra:
             messages.append(_said(kind, missing, extra))
     words = re.findall(r"[^\W\d_]{2,}", old.own_words)
     if old.own_words.split() == new.own_words.split() and len(words) >= STILL_ENGLISH:
@@ -103,10 +112,13 @@ def _block(old: Block, new: Block) -> list[str]:
     return messages
 
 
-def _difference(kind: str, old: Counter, new: Counter) -> tuple[list, list]:
+def _difference(kind: str, old: Block, new: Block) -> tuple[list, list]:
     """(missing, extra) values of one kind, as sorted lists."""
-    wanted = Counter({v: n for (k, v), n in old.items() if k == kind})
-    given = Counter({v: n for (k, v), n in new.items() if k == kind})
+    wanted = Counter({v: n for (k, v), n in old.facts.items() if k == kind})
+    given = Counter({v: n for (k, v), n in new.facts.items() if k == kind})
+    if kind == "number":
+        theirs, ours = otherwise(old.prose, new.prose)
+        wanted, given = wanted - theirs, given - ours
     common = wanted & given
     wanted, given = wanted - common, given - common
     if kind == "number":

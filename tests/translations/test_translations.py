@@ -36,9 +36,9 @@ from tests.translations.translation_course import (
     write_lesson,
 )
 from translations import glossary, lessons, sidecar
-from translations.artifact import DISCLAIMER
 from translations.checking import COMPLETE, check_page, check_sidecar
 from translations.edition import Edition, languages
+from translations.labels import ENGLISH_COUNTS
 from translations.pages import digest, read_pages
 from translations.targets import slugs
 
@@ -533,8 +533,8 @@ def test_sidecar_that_lies_is_an_error(whole, capsys):
     assert "not Co-op Translator's" in said(whole, "check", capsys=capsys)[2]
 
 
-def test_every_page_says_how_it_was_made_and_which_text_counts(whole):
-    sentence = Edition(whole, [], LANGUAGE).glossary.phrases[DISCLAIMER]
+def test_every_page_says_which_text_counts(whole):
+    sentence = Edition(whole, [], LANGUAGE).glossary.phrases[ENGLISH_COUNTS]
     for name, english in {
         "README": "README.md",
         "00_first": "notebooks/00_first.ipynb",
