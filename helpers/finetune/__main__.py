@@ -11,8 +11,9 @@ with several answers each is trained, after all that stands before it. Rows that
 max_length would cut or drop are named before the training, and what
 `helpers.preflight` finds; --force goes on where that ruins a run. Validation is scored,
 also meanwhile; the test split is left alone until --test, or --resume --test later.
-Several processes: `torchrun --nproc_per_node 2 -m helpers.finetune ...`; the first one
-writes.
+Several processes: `torchrun --nproc_per_node 2 -m helpers.finetune ...`, or `accelerate
+launch --config_file helpers/finetune/launch/FILE -m helpers.finetune ...`; the first
+one writes.
 
 Exit codes: 0 done; 2 a mistake of the user or of the machine, one line on stderr;
 143 SIGTERM and 130 Ctrl-C, saved so that --resume goes on with the next update.
@@ -24,12 +25,14 @@ from tqdm import tqdm
 
 from helpers import finetune, run_command
 from helpers.finetune.errors import Stopped
+from helpers.finetune.launched import check_environment
 from helpers.finetune.settings import parse
 
 
 def command(argv: list[str] | None) -> int:
     """Trains as the flags say, and prints the scores before and after."""
     settings = parse(argv, __doc__.splitlines()[0])
+    check_environment()  # before the imports that take seconds
     try:
         metrics = finetune.run(settings)
     except Stopped as stopped:

@@ -14,6 +14,7 @@ from transformers.trainer_callback import ExportableState
 
 from helpers.evaluation import evaluate
 from helpers.finetune.errors import Stopped
+from helpers.finetune.launched import sharded
 
 
 class Clock(TrainerCallback, ExportableState):
@@ -54,10 +55,12 @@ class Watch(TrainerCallback):
         self._say(state, f"{updates:,} updates of {each} rows are {epochs}")
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs) -> None:
-        if not state.is_world_process_zero:
+        if not (state.is_world_process_zero or sharded(self.trainer)):
             return
         parts = (self.trainer.model, self.trainer.processing_class, self.rows)
         report = evaluate(*parts, self.longest, scorer=self.scorer)
+        if not state.is_world_process_zero:
+            return
         found = {"exact_match": report.exact_match, **report.field_accuracy}
         state.log_history[-1]["scores"] = found
         shares = ", ".join(f"{n.replace('_', ' ')} {s:.0%}" for n, s in found.items())

@@ -51,14 +51,17 @@ def finished(checkpoint: Path, patience: int | None) -> bool:
 
 def _is_whole(checkpoint: Path) -> bool:
     """Whether a training checkpoint can be resumed from."""
-    needed = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt")
+    needed = ("adapter_model.safetensors", "scheduler.pt")
     try:
-        for suffix in ("json", "safetensors", "pt", "pth"):
-            for file in checkpoint.glob(f"*.{suffix}"):
+        for suffix in ("json", "safetensors", "pt", "pth", "bin"):
+            for file in checkpoint.glob(f"**/*.{suffix}"):
                 read_whole(file)
         text = (checkpoint / "trainer_state.json").read_text(encoding="utf-8")
         step = json.loads(text)["global_step"]
     except Exception:  # whatever is wrong with a file, the checkpoint is not whole
         return False
     here = step == step_of(checkpoint)
-    return here and all((checkpoint / name).exists() for name in needed)
+    # Of one process or whole copies, of FSDP, of DeepSpeed.
+    optimizers = ("optimizer.pt", "optimizer.bin", "global_step*/*optim_states.pt")
+    found = any(any(checkpoint.glob(name)) for name in optimizers)
+    return here and found and all((checkpoint / name).exists() for name in needed)

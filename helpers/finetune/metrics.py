@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import platform
 import sys
 from itertools import chain
@@ -14,6 +15,7 @@ from helpers.config import Profile, probe_device
 from helpers.environment import SHOWN, version
 from helpers.evaluation import Report
 from helpers.files import shown, shown_model, write_json
+from helpers.finetune.launched import distributed
 from helpers.finetune.settings import Settings
 from helpers.formatting import render
 from helpers.models import left_out
@@ -38,6 +40,25 @@ def longest_answer(tokenizer, *splits) -> int:
 def data_name(data: Path) -> str:
     """What the card calls the data: a path as others know it, a Hub name as it is."""
     return str(data) if str(data).startswith("hub:") else shown(Path(data).resolve())
+
+
+def measure(trainer, splits: DatasetDict, scored: str, scorer=None) -> dict:
+    """Validation loss and scores of the model as it is, by name.
+
+    scored: the split whose rows are answered. Not with trainer.evaluate(): called
+    before train() it marks the model as prepared, and several processes would then
+    train without exchanging gradients.
+    """
+    from helpers.evaluation import evaluate, perplexity
+
+    model, tokenizer = trainer.model, trainer.processing_class
+    batch_size, rows = trainer.args.per_device_eval_batch_size, splits[scored]
+    loss = math.log(perplexity(model, tokenizer, splits["validation"], batch_size))
+    longest = longest_answer(tokenizer, splits["validation"], rows)
+    progress = not trainer.args.disable_tqdm
+    options = {"scorer": scorer, "progress": progress}
+    report = evaluate(model, tokenizer, rows, longest, **options)
+    return scores(loss, report)
 
 
 def scores(validation_loss: float, report: Report) -> dict:
@@ -77,6 +98,7 @@ def describe(trainer, settings: Settings, identity: dict, scores: dict) -> dict:
         "trainable_parameters": trainer.model.get_nb_trainable_parameters()[0],
         "left_out": left_out(trainer.model),
         "processes": trainer.args.world_size,
+        "distributed": distributed(trainer),
         "device": probe_device().name,
         **peak_memory(),
         "versions": versions(),

@@ -5,24 +5,23 @@ folder gets the adapter, the tokenizer, metrics.json and a model card (README.md
 """
 
 import json
-import math
-import sys
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from datasets import DatasetDict
-from tqdm import tqdm
 
 from helpers.config import Profile
 from helpers.environment import use_one_gpu
 from helpers.files import shown_model, write_json, write_text
 from helpers.finetune.checkpoints import finished, trainer_state
 from helpers.finetune.errors import RunError, Stopped, explained
+from helpers.finetune.launched import check_trainer, distributed, sharded
 from helpers.finetune.learning import chance, unfinished
-from helpers.finetune.metrics import describe, digest, longest_answer, scores, tested
+from helpers.finetune.metrics import describe, digest, longest_answer, measure, tested
 from helpers.finetune.model_card import card
-from helpers.finetune.rows import look_before, plain, read_rows, ready_tokenizer
+from helpers.finetune.rows import look_before, plain, read_rows, ready_tokenizer, say
 from helpers.finetune.run_folder import RunFolder
 from helpers.finetune.settings import Settings, build, complete
 
@@ -63,20 +62,21 @@ def run(settings: Settings) -> dict:
         trainer.add_callback(stop)
         folder.check_same(identity)
         metrics, writes = {}, trainer.args.process_index == 0
+        scored = "test" if settings.test else "validation"
+        look = partial(measure, trainer, splits, scored, settings.scorer)
         if writes:
             folder.begin(identity)
             # B is zero: the model is still exactly the base.
-            scored = "test" if settings.test else "validation"
-            look = partial(measure, trainer, splits, scored, settings.scorer)
             before = folder.kept(f"before-{scored}.json", look)
         trainer.args.distributed_state.wait_for_everyone()
-        train(trainer, folder, stop, settings.patience)
+        kept = train(trainer, folder, stop, settings.patience)
+        after = look() if writes or sharded(trainer) else None
         if writes:
-            measured = {"before": before, "after": look()}
+            measured = {"before": before, "after": after}
             metrics = describe(trainer, settings, identity, measured)
             metrics["preflight"] = seen
             metrics["unfinished"] = unfinished(metrics, chance(splits[scored]))
-            folder.publish(partial(save, trainer, metrics))
+            folder.publish(partial(save, trainer, metrics, kept))
         end(trainer)
     return metrics
 
@@ -89,7 +89,7 @@ def recognised(settings: Settings, profile: Profile) -> tuple[Settings, Profile]
         return settings, profile
     if not settings.qlora:
         what = f"{shown_model(profile.model)} holds weights in 4 bit"
-        tqdm.write(f"finetune: {what}: trained as with --qlora", file=sys.stderr)
+        say(f"{what}: trained as with --qlora")
         profile = replace(profile, qlora_model=profile.model)
     own = profile.quantization_config | own
     return replace(settings, qlora=True), replace(profile, quantization_config=own)
@@ -145,14 +145,17 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     parts |= {"processing_class": tokenizer, "callbacks": [Clock()]}
     parts |= {"train_dataset": splits["train"], "eval_dataset": splits["validation"]}
     trainer = build(SFTTrainer, "the run", parts)
+    check_trainer(trainer)
+    if args.world_size > 1:
+        say(f"{args.world_size} processes share the work ({distributed(trainer)})")
     check_head(trainer.model)
     if settings.patience is not None:
         trainer.add_callback(EarlyStoppingCallback(settings.patience))
     watch(trainer, splits["validation"], settings.scorer)
     train_in_float32(trainer.model)
     train_fast_on_cpu(trainer)
-    if args.process_index == 0 and (missed := left_out(trainer.model)):
-        tqdm.write(f"finetune: LoRA leaves out {missed}", file=sys.stderr)
+    if missed := left_out(trainer.model):
+        say(f"LoRA leaves out {missed}")
     return trainer, base
 
 
@@ -175,50 +178,35 @@ def watch(trainer, rows, scorer=None) -> None:
     trainer.add_callback(Watch(trainer, few, longest, scorer))
 
 
-def measure(trainer, splits: DatasetDict, scored: str, scorer=None) -> dict:
-    """Validation loss and scores of the model as it is, by name.
+def train(trainer, folder: RunFolder, stop, patience: int | None) -> Path:
+    """The checkpoint whose adapter the model has once it is trained to the end.
 
-    scored: the split whose rows are answered. Not with trainer.evaluate(): called
-    before train() it marks the model as prepared, and several processes would then
-    train without exchanging gradients.
-    """
-    from helpers.evaluation import evaluate, perplexity
-
-    model, tokenizer = trainer.model, trainer.processing_class
-    batch_size, rows = trainer.args.per_device_eval_batch_size, splits[scored]
-    loss = math.log(perplexity(model, tokenizer, splits["validation"], batch_size))
-    longest = longest_answer(tokenizer, splits["validation"], rows)
-    progress = not trainer.args.disable_tqdm
-    options = {"scorer": scorer, "progress": progress}
-    report = evaluate(model, tokenizer, rows, longest, **options)
-    return scores(loss, report)
-
-
-def train(trainer, folder: RunFolder, stop, patience: int | None) -> None:
-    """Trains to the end from the newest whole checkpoint, or from the start.
-
-    Raises Stopped where a signal ended the training; its last update is saved.
+    From the newest whole checkpoint on, or from the start. Raises Stopped where a
+    signal ended the training; its last update is saved.
     """
     from transformers import set_seed
 
-    newest = folder.newest_whole()
+    newest, trained = folder.newest_whole(), False
     if newest is None or not finished(newest, patience):
         # Dropout must not depend on whether this session has evaluated the base.
         set_seed(trainer.args.seed)
         trainer.train(resume_from_checkpoint=newest and str(newest))
         trainer.args.distributed_state.wait_for_everyone()  # until all is saved
-        newest = folder.newest_whole()
+        newest, trained = folder.newest_whole(), True
         if stop.received and not finished(newest, patience):
             raise Stopped(stop.received, folder.path, trainer.state.global_step)
     trainer.state = trainer_state(newest)
     best = trainer.state.best_global_step if patience else None
     kept = newest.with_name(f"checkpoint-{best}") if best else newest
-    trainer.model.load_adapter(str(kept), "default", is_trainable=True)
+    if not (trained and sharded(trainer)):  # a shard takes no whole matrix
+        trainer.model.load_adapter(str(kept), "default", is_trainable=True)
+    return kept
 
 
-def save(trainer, metrics: dict, folder: Path) -> None:
-    """Writes adapter, tokenizer, model card and metrics."""
-    trainer.model.save_pretrained(folder)
+def save(trainer, metrics: dict, kept: Path, folder: Path) -> None:
+    """Writes adapter, tokenizer, model card and metrics. kept: as `train` returns."""
+    for file in kept.glob("adapter_*"):
+        shutil.copy(file, folder)
     trainer.processing_class.save_pretrained(folder)
     tidy_config(folder / "adapter_config.json", metrics["base"]["model"])
     write_text(folder / "README.md", card(metrics))

@@ -90,7 +90,7 @@ def read_whole(file: Path) -> None:
     """Reads a file as far as it takes to know that it is whole; raises where not."""
     if file.suffix == ".json":
         json.loads(file.read_text(encoding="utf-8"))
-    elif file.suffix in (".pt", ".pth"):  # torch.save writes zip files
+    elif file.suffix in (".pt", ".pth", ".bin"):  # torch.save writes zip files
         with zipfile.ZipFile(file) as archive:
             if broken := archive.testzip():
                 raise ValueError(f"{broken} is damaged")

@@ -262,28 +262,6 @@ def test_its_losses_are_those_of_trl_sft(place, tmp_path):
     assert losses == first_losses(place / "done")
 
 
-@pytest.mark.slow
-def test_two_processes_train_one_model(place, tmp_path):
-    """Half the batch on each of two processes: the losses of one, up to rounding."""
-    single, double = tmp_path / "single", tmp_path / "double"
-    for output, batch in ((single, 4), (double, 2)):
-        steps = small_run.STEPS | {"per_device_train_batch_size": batch}
-        config = small_run.write_config(tmp_path, training_config=steps)
-        call = small_run.arguments(place / "tickets.jsonl", output, config)
-        if output == single:
-            assert finetune(call) == 0
-            continue
-        module = "tests.finetune.two_processes"
-        done = Program(tmp_path, module, *call).wait()
-        assert done.returncode == 0, done.stderr[-2000:]
-    assert small_run.metrics(double)["processes"] == 2
-    assert FILES <= {p.name for p in double.iterdir()}
-    one, two = first_losses(single), first_losses(double)
-    assert one.keys() == two.keys()
-    assert all(two[step] == pytest.approx(one[step], rel=1e-4) for step in one)
-    assert small_run.metrics(double)["tokens"] == small_run.metrics(single)["tokens"]
-
-
 # What it refuses
 
 

@@ -1,0 +1,60 @@
+"""By how many processes a run was launched, and whether that is what was asked for.
+
+accelerate and SLURM can start fewer processes than one wants, or whole copies in place
+of shards, without a word; a run that found out afterwards has cost its hours.
+"""
+
+import os
+
+from helpers.finetune.errors import RunError
+
+# How torchrun, and mpirun of three kinds, tell a process how many there are.
+SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+CONFIG = "helpers/finetune/launch/ddp.yaml"
+STORAGE = "helpers/finetune/launch/quant_storage.yaml"
+
+
+def check_environment() -> None:
+    """Raises RunError where several processes were asked for and each is alone."""
+    if any(name in os.environ for name in SIZES):
+        return
+    # accelerate (1.15) sets both for several processes on a CPU, and starts this one.
+    if {"ACCELERATE_USE_CPU", "MASTER_PORT"} <= os.environ.keys():
+        what = "accelerate launch was asked for several processes and started one"
+        raise RunError(
+            f"{what}: leave out --cpu and MULTI_CPU, use --config_file {CONFIG}, "
+            "or torchrun"
+        )
+    if (tasks := int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))) > 1:
+        what = f"srun started {tasks} tasks, each of which would be a run of its own"
+        raise RunError(f"{what}: one task a node, which starts torchrun")
+
+
+def check_trainer(trainer) -> None:
+    """Raises RunError where processes share the work otherwise than was asked for."""
+    check_environment()
+    args, config = trainer.args, trainer.model.config
+    asked, kind = int(os.environ.get("WORLD_SIZE", 1)), distributed(trainer)
+    if args.world_size != asked:
+        what = f"{asked} processes were launched and {args.world_size} train"
+        raise RunError(f"{what}: start them with torchrun, or --config_file {CONFIG}")
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true" and not sharded(trainer):
+        what = f"FSDP was asked for, and here it would be {kind}, whole copies"
+        raise RunError(f"{what}: on a CPU, or one GPU, use --config_file {CONFIG}")
+    if args.load_best_model_at_end and sharded(trainer):
+        raise RunError(f"--patience cannot go back to a best adapter under {kind}")
+    storage = getattr(config, "quantization_config", None)
+    storage = getattr(storage, "bnb_4bit_quant_storage", None)
+    if trainer.is_fsdp_enabled and storage and not storage.is_floating_point:
+        what = "FSDP shares out no bytes, and would leave the 4-bit base whole"
+        raise RunError(f"{what}: add --config {STORAGE}")
+
+
+def distributed(trainer) -> str:
+    """accelerate's name for how processes share the work; "NO" for one alone."""
+    return trainer.accelerator.distributed_type.value
+
+
+def sharded(trainer) -> bool:
+    """Whether no process holds the whole model, so that all must run it together."""
+    return trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
