@@ -18,7 +18,8 @@ from mdit_py_plugins.footnote import footnote_plugin
 
 LEAVES = ("inline", "fence", "code_block", "html_block", "math_block", "hr")
 FOOTNOTE = "footnote_reference_open"  # the head of a footnote's text
-NUMBER = re.compile(r"\d+(?:[.,\u00a0\u202f]\d+)*")  # no-break spaces part thousands
+# No-break spaces part thousands; Arabic has marks of its own for that and decimals.
+NUMBER = re.compile(r"\d+(?:[.,\u00a0\u202f\u066b\u066c]\d+)*")
 MARKUP = "*`$[]<>"  # literal in prose only where the markup is broken, or on purpose
 
 

@@ -1,7 +1,7 @@
 """Numbers in languages that write figures where English has words.
 
 Chinese, Japanese and Korean count things in figures, 2つ for "two", and in steps of ten
-thousand: 200万 for "two million", 80億 for "8 billion". That says the same number.
+thousand: 200万 for "two million", 1億3500万 for "135 million". It is the same number.
 """
 
 import re
@@ -13,7 +13,8 @@ from translations.markdown_blocks import NUMBER, digits
 
 SCALES = {"十": 10, "百": 100, "千": 10**3, "万": 10**4, "億": 10**8, "兆": 10**12}
 SCALES |= {"萬": 10**4, "亿": 10**8, "백": 100, "천": 10**3, "만": 10**4, "억": 10**8}
-FOLLOWED = re.compile(rf"({NUMBER.pattern})\s?([{''.join(SCALES)}]*)(.?)", re.DOTALL)
+PART = rf"{NUMBER.pattern}\s?[{''.join(SCALES)}]+"
+FOLLOWED = re.compile(rf"((?:{PART})*(?:{NUMBER.pattern})?)(.?)", re.DOTALL)
 ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen"
 ONES += " fourteen fifteen sixteen seventeen eighteen nineteen"
 TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
@@ -39,19 +40,26 @@ def otherwise(english: str, translated: str) -> tuple[Counter, Counter]:
     """
     theirs, ours = Counter(), Counter()
     spoken = [(found[1], _value(found)) for found in SPOKEN.finditer(english)]
-    for found in FOLLOWED.finditer(translated):
-        scales, after = found[2], found[3]
-        if not scales and unicodedata.east_asian_width(after or " ") not in "WF":
+    for found in (found for found in FOLLOWED.finditer(translated) if found[1]):
+        written = NUMBER.findall(found[1])
+        scaled = found[1] not in written
+        if not scaled and unicodedata.east_asian_width(found[2] or " ") not in "WF":
             continue
-        value = reduce(lambda n, scale: n * SCALES[scale], scales, _number(found[1]))
+        value = sum(map(_scaled, re.findall(rf"{PART}|{NUMBER.pattern}", found[1])))
         same = next((one for one in spoken if one[1] == value), None)
         figure = same and same[0][0].isdigit()
         if figure:  # "8" of "8 billion": as often as the English has it
             spoken.remove(same)
         if same and digits(same[0]) != digits(found[1]):
             theirs[digits(same[0])] += int(figure)
-            ours[digits(found[1])] += 1
+            ours.update(map(digits, written))
     return theirs, ours
+
+
+def _scaled(part: str) -> float:
+    """The value of a figure and the characters for ten thousand and the like."""
+    scales = [char for char in part if char in SCALES]
+    return reduce(lambda n, scale: n * SCALES[scale], scales, _number(part))
 
 
 def _value(found: re.Match) -> float:
@@ -66,7 +74,7 @@ def _value(found: re.Match) -> float:
 
 def _number(text: str) -> float:
     """A figure's value, in English form: thousands parted, a decimal point."""
-    plain = re.sub(r"[,\u00a0\u202f](?=\d{3}(?!\d))", "", digits(text))
+    plain = re.sub(r"[,\u00a0\u202f](?=\d{3}(?!\d))", "", digits(NUMBER.match(text)[0]))
     try:
         return round(float(plain.replace(",", ".")), 9)
     except ValueError:  # 1.2.3, a version

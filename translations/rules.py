@@ -149,10 +149,11 @@ def spellings(number: str) -> list[str]:
     """How an English number may be written elsewhere: 1,109.5 as 1.109,5."""
     whole, _, part = number.partition(".")
     if re.fullmatch(r"\d{1,3}(,\d{3})+", whole):
-        wholes = {whole.replace(",", s) for s in (",", ".", "\u00a0", "\u202f", "")}
+        parts = (",", ".", "\u00a0", "\u202f", "\u066c", "")
+        wholes = {whole.replace(",", mark) for mark in parts}
     else:
         wholes = {whole}
-    ends = {f".{part}", f",{part}"} if part else {""}
+    ends = {mark + part for mark in ".,\u066b"} if part else {""}
     return sorted(w + e for w in wholes for e in ends)
 
 

@@ -34,6 +34,7 @@ JAPANESE = "アダプターは小さく、ベースモデルは学習前のま�
         ("two rows, 400 messages", "400件のメッセージと2つの行"),
         ("8 billion weights", "80億の重み"),
         ("1.5 million", "150만"),
+        ("135 million of 135", "135のうち1億3500万"),
         ("2,000,000 rows and 3", "200万行と3"),
         ("twenty-five rows, a hundred thousand", "25行と10万"),
         ("Read it twice, one more", "2回読む、もう1つ"),

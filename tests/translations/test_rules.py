@@ -21,6 +21,7 @@ LEGACY = [
         ("Ranks 1.5 and 2", "Rangos 2 y 1,5"),  # another order
         ("At $r = 4$, `B` is 0", "`B` vale 0 con $r = 4$"),
         ("2,048 rows", "\u0662,\u0660\u0664\u0668 x"),  # Arabic digits
+        ("1,109.5", "\u0661\u066c\u0661\u0660\u0669\u066b\u0665"),  # and marks
         ("See [it](a.md)", "Vea [eso](a.md)"),
         ("It costs $5 and $6", "Cuesta $5 y $6"),
     ],
