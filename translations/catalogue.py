@@ -9,6 +9,7 @@ import ast
 import io
 import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 
 from translations import glossary, rules
 from translations.edition import COMPLETE, Edition
@@ -136,14 +137,30 @@ def text(edition: Edition) -> str:
     for message in catalogue.obsolete.values():  # its text may have come back
         catalogue[message.id] = message
     catalogue.obsolete.clear()
-    catalogue.update(template, update_creation_date=False)
-    gone = catalogue.obsolete.items()
-    catalogue.obsolete = {name: message for name, message in gone if message.string}
+    used = _renew(template, catalogue)
+    catalogue.update(template, no_fuzzy_matching=True, update_creation_date=False)
+    gone = [m for m in catalogue.obsolete.values() if m.string and m.id not in used]
+    catalogue.obsolete = {message.id: message for message in gone}
     for message in catalogue:
         message.flags.discard("python-format")  # babel takes "95 % of" for one
     out = io.BytesIO()
     write_po(out, catalogue, width=88, include_lineno=False)
     return out.getvalue().decode()
+
+
+def _renew(template: "Catalog", catalogue: "Catalog") -> set[str]:
+    """Gives new texts the translations of like ones that are gone; those texts.
+
+    babel would take the likest of all, also of those that are still there.
+    """
+    known = [m for m in catalogue if m.id and m.string]
+    gone, used = {m.id: m.string for m in known if m.id not in template}, set()
+    for message in (m for m in template if m.id and m.id not in catalogue):
+        for old in get_close_matches(message.id, gone, 1):
+            message.string = gone.pop(old)
+            message.flags.add("fuzzy")
+            used.add(old)
+    return used
 
 
 def _read(edition: Edition) -> "Catalog":

@@ -198,6 +198,14 @@ def test_changed_text_is_stale_and_keeps_its_translation(code):
     assert run(code, "sync") == 0 and checked(code) == ([], [])
 
 
+def test_new_text_that_is_like_another_is_no_stale_one(code):
+    translate(code)
+    source = code / "helpers" / "exercises" / "lesson_00.py"
+    edit(code, 'hint="try', 'hint="Count the rows of the batches.", x="try', source)
+    assert run(code, "sync") == 0 and "fuzzy" not in kept(code)
+    assert 'msgid "Count the rows of the batches."\nmsgstr ""' in kept(code)
+
+
 def test_text_that_is_gone_is_kept_and_comes_back(code):
     translate(code)
     before = kept(code)
