@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "lines": ["DataError"],
+        "lines": ["DataError", "each"],
         "chats": ["read_chat", "to_messages"],
         "naming": ["parse_map"],
         "examples": [

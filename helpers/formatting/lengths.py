@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from helpers.formatting.batches import IGNORED
-from helpers.formatting.lines import Bar
+from helpers.formatting.lines import Bar, each
 from helpers.formatting.rendering import Encoder
 
 FATES = {
@@ -70,7 +70,7 @@ def count_lengths(tokenizer, rows, limit: int, stops=()) -> Lengths:
     known = "line" in rows.column_names  # read from the disk as they are asked for
     found.lines = rows["line"] if known else [f"row {n + 1}" for n in range(len(rows))]
     encode = Encoder(tokenizer)
-    for place, row in enumerate(Bar(rows, unit="row")):
+    for place, row in enumerate(Bar(each(rows), total=len(rows), unit="row")):
         ids, labels = encode(row)
         start = labels.count(IGNORED)
         stop = next((n for n in range(start, len(ids)) if ids[n] in ends), len(ids) - 1)

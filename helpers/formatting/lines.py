@@ -50,6 +50,16 @@ def say(remark: str) -> None:
     print(remark, file=sys.stderr)
 
 
+def each(rows) -> Iterator[dict]:
+    """Yields the rows of a datasets.Dataset, of which some were chosen, read by many.
+
+    One by one each is a look-up of its own where a split was shuffled or selected.
+    """
+    for batch in rows.iter(1_000):
+        for values in zip(*batch.values(), strict=True):
+            yield dict(zip(batch, values, strict=True))
+
+
 def iter_lines(path: Path, stream, bar) -> Iterator[tuple]:
     """Yields (line, bytes) of every line; None in place of one above MAX_RECORD.
 

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from helpers.formatting import prompt_key
+from helpers.formatting import each, prompt_key
 from helpers.preflight.registry import derived
 
 SHOWN = 5  # lines that a finding names
@@ -75,7 +75,7 @@ class Texts:
 
         kinds = dict.fromkeys(Row._fields, pa.string())
         schema = pa.schema((kinds | dict.fromkeys(KEYS, pa.binary())).items())
-        path, left = Path(self.folder.name) / f"{name}.arrow", enumerate(rows)
+        path, left = Path(self.folder.name) / f"{name}.arrow", enumerate(each(rows))
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as out:
             while part := [_words(name, *pair) for pair in islice(left, AT_ONCE)]:
                 out.write_batch(pa.RecordBatch.from_pylist(part, schema))
