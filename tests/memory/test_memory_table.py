@@ -110,7 +110,8 @@ def test_the_command_names_the_largest_batch(capsys):
 
 def test_nothing_is_said_of_a_kernel_that_nobody_needs():
     """bitsandbytes warns of it on CPUs with AVX512-BF16, as of an error."""
-    code = "import helpers.files, bitsandbytes.backends.cpu.ops as ops;"
+    code = "import gc; gc.disable();"  # a second of the imports
+    code += "import helpers.files, bitsandbytes.backends.cpu.ops as ops;"
     code += "ops.logger.warning('Failed to load CPU gemm_4bit_forward')"
     call = [sys.executable, "-c", code]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)

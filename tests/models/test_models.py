@@ -363,7 +363,8 @@ def test_4bit_table_and_fingerprint_count_the_unpacked_weights(saved):
 @pytest.mark.slow
 def test_bitsandbytes_is_imported_for_4bit_only(saved):
     code = (
-        "import sys; from helpers.models import *; from helpers.config import *\n"
+        "import gc, sys; gc.disable()\n"  # a second of the imports
+        "from helpers.models import *; from helpers.config import *\n"
         f"profile = load_profile('tiny', model={str(saved)!r})\n"
         "load_tokenizer(profile), load_model(profile)\n"
         "assert 'bitsandbytes' not in sys.modules\n"
