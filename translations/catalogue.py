@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
+from itertools import count
 
 from translations import glossary, rules
 from translations.edition import COMPLETE, Edition
@@ -98,14 +99,9 @@ def _forms(node: ast.expr, constants: dict[str, ast.expr]) -> list[str]:
         case ast.Constant(value=str(text)):
             return [text]
         case ast.JoinedStr():
-            held = [isinstance(value, ast.Constant) for value in node.values]
-            pieces = zip(node.values, held, strict=True)
-            return [
-                "".join(
-                    value.value if constant else f"{{{held[:i].count(False)}}}"
-                    for i, (value, constant) in enumerate(pieces)
-                )
-            ]
+            fields = (f"{{{number}}}" for number in count())
+            values = (getattr(value, "value", None) for value in node.values)
+            return ["".join(v if isinstance(v, str) else next(fields) for v in values)]
         case ast.Dict():
             parts = node.keys
         case ast.IfExp():

@@ -41,7 +41,8 @@ def copy_course(folder: Path, values: dict[str, dict], translated: dict) -> None
     """
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(gates.ROOT / "helpers", folder / "helpers", ignore=ignored)
-    (folder / "data").symlink_to(gates.ROOT / "data", target_is_directory=True)
+    for name in ("data", "translations"):
+        (folder / name).symlink_to(gates.ROOT / name, target_is_directory=True)
     (folder / "notebooks").mkdir()
     for path in gates.notebooks():
         taken = translated.get(path.stem, path.parent) / path.name

@@ -14,6 +14,7 @@ import pytest
 from helpers import memory
 from helpers.course import read_figures
 from helpers.exercises.checking import find
+from helpers.language import messages
 from tests.exercises import test_exercises
 from tests.house import gates
 from tests.lessons import jupyter_lab
@@ -138,13 +139,20 @@ def test_the_explorer_draws_what_its_slider_says(lessons, picture):
 
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_an_exercise_gives_a_hint_and_then_the_tick(lessons, picture, lesson):
+    """In the notebook's language, which it says itself: its place does not."""
+    texts = messages(dealt(commit())[lesson])
     notebook, name, cell = lessons[lesson], f"{lesson[:2]}.1", "exercise-1-answer"
     praise, right = find(name).praise, test_exercises.solution(name)
     hint, wrong = test_exercises.wrong_answers(name)[0]
-    notebook.wait_for_text(cell, f"Exercise {name}: not answered yet.")
+
+    def line(said: str) -> str:
+        form = texts.get("Exercise {name}: {said}", "Exercise {name}: {said}")
+        return form.format(name=name, said=texts.get(said, said))
+
+    notebook.wait_for_text(cell, line("not answered yet."))
     for view, code, said in (
-        ("hint", wrong, f"Exercise {name}: {hint}"),
-        ("tick", right, f"✓ Exercise {name}: {praise}"),
+        ("hint", wrong, line(hint)),
+        ("tick", right, f"✓ {line(praise)}"),
     ):
         notebook.type_and_run(cell, test_exercises.filled_in(name, code))
         notebook.wait_for_text(cell, said)
