@@ -11,6 +11,7 @@ import transformers
 
 from helpers import HEADLESS, UserError, memory, run_command
 from helpers.config import GIB, Device, read_profiles
+from helpers.course.ledger import RESULTS
 from helpers.files import ROOT
 from helpers.memory import controls
 from helpers.memory.__main__ import main
@@ -211,6 +212,20 @@ def test_the_calculator_is_a_plain_table_in_a_run(displayed, monkeypatch):
     assert "application/vnd.jupyter.widget-view+json" in live
     with pytest.raises(UserError, match="Phi-9"):
         memory.calculator("Phi-9")
+
+
+def test_every_measured_row_of_the_ledger_is_predicted_within_10_percent():
+    shapes = benchmark_memory.SHAPES["cuda"] | benchmark_memory.SHAPES["cpu"]
+    files = list(RESULTS.glob("memory.*.json"))
+    rows = [row for file in files for row in json.loads(file.read_text())["rows"]]
+    measured = [row for row in rows if "measured" in row]
+    assert len(measured) >= 24
+    keys = ("method", "batch", "length", "rank", "dtype", "checkpointing")
+    for row in measured:
+        config = transformers.AutoConfig.for_model(**shapes[row["model"]])
+        today = predict(config, **{key: row[key] for key in keys})
+        found = today.parts.get(row["what"], today.total)
+        assert found == pytest.approx(row["measured"], rel=0.1)
 
 
 def test_the_benchmark_writes_its_ledger(tmp_path, monkeypatch, capsys):
