@@ -14,6 +14,7 @@ process, one at a time. Ratios are of one run: the machine may have had other wo
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 import time
@@ -26,6 +27,7 @@ from pathlib import Path
 
 import pandas as pd
 import psutil
+import torch
 
 from helpers import UserError, run_command, serving
 from helpers.config import load_profile
@@ -40,7 +42,7 @@ from tests.serving.broken import BROKEN, spoil
 CHECKPOINTS = ROOT / "data" / "checkpoints"
 ADAPTERS = {
     "tickets": CHECKPOINTS / "tickets-lora",
-    "items": CHECKPOINTS / "items-lora",
+    "products": CHECKPOINTS / "items-lora",
 }
 HALF, BASE, WHOLE = CHECKPOINTS / "tickets-lora-half", "__base__", "nothing"
 NEW_TOKENS, ROUNDS, FEW = 56, 3, 60
@@ -121,7 +123,7 @@ class Local:
         self.prompts = load_splits("data/tickets")["validation"]["prompt"]
         self.tokenizer, base = load_tokenizer(self.profile), load_model(self.profile)
         self.model = PeftModel.from_pretrained(base, ADAPTERS["tickets"], "tickets")
-        for name, folder in {"items": ADAPTERS["items"], "half": HALF}.items():
+        for name, folder in {"products": ADAPTERS["products"], "third": HALF}.items():
             self.model.load_adapter(folder, name)
         self.known = defaultdict(dict)  # {name: {row: answer}}
 
@@ -245,7 +247,7 @@ def load(local: Local, server: serving.Server, row: dict, work: Path) -> dict:
     """What became of an adapter that was loaded, and of the others meanwhile."""
     names, name = in_turn([*ADAPTERS, BASE], FEW), row["wrong"].replace(" ", "-")
     whole = row["wrong"] == WHOLE
-    folder = HALF if whole else spoil(row["wrong"], ADAPTERS["items"], work / name)
+    folder = HALF if whole else spoil(row["wrong"], ADAPTERS["products"], work / name)
     body = {"lora_name": name, "lora_path": str(folder)}
     change = meanwhile(server, names, local.prompts, "load_lora_adapter", **body)
     replies, (status, said) = asyncio.run(change)
@@ -259,7 +261,7 @@ def load(local: Local, server: serving.Server, row: dict, work: Path) -> dict:
         replies = asyncio.run(asks)
         found["says"] = replies[0].text[:80]
         if whole:
-            found["same"] = local.same(["half"] * 20, replies)
+            found["same"] = local.same(["third"] * 20, replies)
         unload = meanwhile(
             server, names, local.prompts, "unload_lora_adapter", lora_name=name
         )
@@ -347,12 +349,21 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if serving.vllm_command() is None:
         raise UserError("no vLLM is here, and this measures it: make vllm")
+    threads = max(1, (os.cpu_count() or 2) - 1)  # as many as vLLM takes by itself
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    torch.set_num_threads(threads)
     local, requests = Local(), {"requests": args.requests}
     one = [{"question": "throughput"} | requests]
     one += [{"question": "load", "wrong": what} for what in (WHOLE, *BROKEN)]
     two = [{"question": "replicas", "again": who} | requests for who in AGAIN]
     parts = [
-        ledger.Part("scale_serving.tiny", rows, partial(measure, local), seconds=60)
+        ledger.Part(
+            "scale_serving.tiny",
+            rows,
+            partial(measure, local),
+            seconds=60,
+            about={"threads": threads, "new_tokens": NEW_TOKENS},
+        )
         for rows, measure in ((one, of_one), (two, of_two))
     ]
     ledger.measure(parts, args.output, ledger.Budget(minutes=90))

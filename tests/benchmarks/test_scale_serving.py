@@ -44,8 +44,8 @@ def faked(monkeypatch):
     async def ask(url, models, prompts, clients, retries=0, seen=None):
         replies = []
         for model, row in zip(models, prompts, strict=False):
-            name = {"the base": scale.BASE, scale.WHOLE: "half"}.get(model, model)
-            text = f"{name} {row}" if (name, row) != ("half", 3) else "something else"
+            name = {"the base": scale.BASE, scale.WHOLE: "third"}.get(model, model)
+            text = f"{name} {row}" if (name, row) != ("third", 3) else "something else"
             lost = url == "nobody" and clients > 40 and row % 4 == 1
             replies.append(scale.Reply(error="gone") if lost else scale.Reply(text))
             replies[-1].retries = int(retries > 0 and row == 5)
@@ -72,6 +72,8 @@ def faked(monkeypatch):
     monkeypatch.setattr(serving, "start_router", router)
     monkeypatch.setattr(serving, "vllm_command", lambda: ["vllm", "serve"])
     monkeypatch.setattr(Nothing, "stopped", 0)
+    monkeypatch.setattr(scale.torch, "set_num_threads", lambda threads: None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
@@ -107,7 +109,7 @@ def test_what_a_death_costs_is_counted_for_each_who_asks_again(rows):
 
 @pytest.mark.parametrize("wrong", BROKEN)
 def test_the_check_before_finds_all_but_a_rank_too_large(wrong, tmp_path):
-    folder = spoil(wrong, scale.ADAPTERS["items"], tmp_path / "spoilt")
+    folder = spoil(wrong, scale.ADAPTERS["products"], tmp_path / "spoilt")
     found = scale.checked(Here(), folder)
     assert (found is None) == (wrong == "rank 64") and str(tmp_path) not in str(found)
 
