@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import os
 
 import pytest
 
-from helpers.files import ROOT, put_in_place, seal, shown, whole, write_json
+from helpers.files import ROOT, put_in_place, seal, shown, whole, write_json, write_text
 
 
 def test_a_file_is_complete_or_absent(tmp_path):
@@ -25,6 +26,20 @@ def test_an_error_midway_leaves_the_old_file(tmp_path, mode, half):
     with pytest.raises(ZeroDivisionError), whole(path, mode) as stream:
         stream.write(half)
         raise ZeroDivisionError
+    assert path.read_text() == "old"
+
+
+def test_a_power_cut_before_the_new_file_is_moved_leaves_the_old_one(
+    tmp_path, monkeypatch
+):
+    def cut(*_):
+        raise OSError("power cut")
+
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    monkeypatch.setattr(os, "replace", cut)
+    with pytest.raises(OSError, match="power cut"):
+        write_text(path, "new")
     assert path.read_text() == "old"
 
 

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 
-import openai
 import pytest
 
 from helpers import serving
@@ -89,6 +88,8 @@ def test_fewer_bits_drift_further(scores):
 
 
 def test_a_client_of_openai_gets_the_same_answers(server, model):
+    import openai
+
     with openai.OpenAI(base_url=server.url, api_key="unused") as client:
         create = client.chat.completions.create
         settings = {"model": server.model, "temperature": 0, "max_tokens": NEW_TOKENS}

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import openai
 import psutil
 import pytest
 
@@ -73,6 +72,8 @@ def test_it_listens_on_the_loopback_address_only(server):
 
 @pytest.mark.slow
 def test_it_answers_as_the_model_does(server):
+    import openai
+
     from helpers.config import load_profile
     from helpers.evaluation.generation import generate
     from helpers.models.loading import load_model, load_tokenizer

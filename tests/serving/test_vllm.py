@@ -10,7 +10,6 @@ import os
 import shutil
 import urllib.request
 
-import openai
 import psutil
 import pytest
 import torch
@@ -67,6 +66,7 @@ def local(rows):
 @pytest.fixture
 def ask(server, rows):
     """ask([model, ...]): the answers to the rows, one a model, all at once."""
+    import openai
 
     async def together(models):
         address = {"base_url": server.url, "api_key": "unused"}
@@ -124,6 +124,8 @@ def test_base_and_adapters_share_a_batch(server, ask, local):
 
 
 def test_an_unknown_adapter_is_an_error_and_not_the_base(ask):
+    import openai
+
     with pytest.raises(openai.NotFoundError, match="nobody"):
         ask(["nobody"] * ROWS)
 
