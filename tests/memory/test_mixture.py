@@ -4,6 +4,7 @@ import pytest
 import torch
 import transformers
 from peft import LoraConfig, get_peft_model
+from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.memory.measured import measured_bytes
 from helpers.memory.prediction import predict
@@ -46,6 +47,18 @@ def test_the_whole_and_the_active_size_are_the_published_ones():
     assert f"{(whole - sum(end.weight.numel() for end in ends)) / 1e9:.1f}" == "29.9"
     dense = meta_model("Qwen3-8B")
     assert active_parameters(dense) == dense.num_parameters()
+
+
+def test_a_token_computes_with_the_active_weights():
+    """2 FLOP a weight; neither the embedding nor attention's products count."""
+    model = random_model(small(), "full", "float32")
+    model.set_experts_implementation("eager")
+    ids = torch.randint(3, 300, (1, 8))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(input_ids=ids, use_cache=False)
+    used = active_parameters(model) - model.get_input_embeddings().weight.numel()
+    assert counter.get_total_flops() / ids.numel() == pytest.approx(2 * used, rel=0.02)
+    assert 2 * used < 0.9 * 2 * model.num_parameters()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
