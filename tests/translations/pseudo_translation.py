@@ -60,7 +60,8 @@ def make_language(root, language=LANGUAGE):
     folder = root / "translations" / language
     words = glossary.template()
     for term in re.findall(r"^\| ([^|]+) \| \|", words, flags=re.MULTILINE):
-        words = words.replace(f"| {term} | |", f"| {term} | {rot13(term)} |")
+        forms = rot13(term if len(term) > 3 else f"{term}; {term}s")  # a whole word
+        words = words.replace(f"| {term} | |", f"| {term} | {forms} |")
     (folder / "glossary.md").write_text(words, encoding="utf-8")
     for path in folder.glob("*.md"):
         if path.name != "glossary.md":
