@@ -34,7 +34,7 @@ CHECKING = "helpers/exercises/checking.py"  # has hints that several lessons giv
 # What is said: all arguments of some calls, the first one of others, and by name.
 ALL = {"curves", "loss_curves", "before_after", "learning_curve"}
 EXERCISES = {"Exercise", "numeric"}
-FIRST = EXERCISES | {"localized", "set_title", "suptitle"}
+FIRST = EXERCISES | {"localized", "set_title", "suptitle", "set_xlabel", "set_ylabel"}
 IN_EXERCISES = {"expected", "praise", "hint", "percent", "mistakes"}
 IN_FIGURES = {"title", "xlabel", "ylabel", "label"}
 LINE = re.compile(r'#(?!~).*|(#~ )?(msgid|msgstr)? ?"(\\.|[^"\\])*"|')
@@ -55,7 +55,8 @@ def texts(edition: Edition) -> dict[str, list[str]]:
         values = [value for node in ast.walk(tree) for value in _values(node)]
         for value in sorted(values, key=lambda v: (v.lineno, v.col_offset)):
             for text in _forms(value, constants):
-                if WORD.search(FIELD.sub("", text)):
+                # What begins or ends with a space is a part of a text.
+                if WORD.search(FIELD.sub("", text)) and text == text.strip():
                     found.setdefault(text, {})[name] = True
     return {text: list(names) for text, names in found.items()}
 
@@ -89,6 +90,8 @@ def _values(node: ast.AST) -> list[ast.expr]:
     name = ast.unparse(node.func).rpartition(".")[2]
     names = IN_EXERCISES if name in EXERCISES else IN_FIGURES
     named = [word.value for word in node.keywords if word.arg in names]
+    if name == "slider":  # draw, values, start, label
+        named += node.args[3:]
     return (node.args if name in ALL else node.args[: name in FIRST]) + named
 
 

@@ -30,12 +30,15 @@ HELPER = 'LATE = "the right idea."\nUNUSED = "No hint."\nlocalized("row {n}", n=
 FIGURE = """title = f"{len(rows)} runs" if rows else "no runs"
 ax.set(xlabel="update step", title=title, ylim=(0, "k:"))
 before_after({"base": rows}, f"{a}: {b}")
+title = f"{n} seeds: "
+ax.set_title(title + "all")
+slider(draw, "ab", "first", "model")
 """
 TEXTS = {
     *("the right idea.", "row {n}", "a number of rows", "All `rows` of 95 % are read."),
     *("Count the rows of the batch.", "that is `one` row.", "{0} too many."),
     *("a text", "Yes.", "try {it} again.", "{0} runs", "no runs"),
-    *("update step", "base"),
+    *("update step", "base", "model"),
 }
 
 
