@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "scoring": ["Report", "before_after", "evaluate", "score"],
         "constrained": ["json_processor"],
+        "intervals": ["bootstrap_interval"],
         "controls": ["deal_answers"],
         "likelihood": ["answer_loss", "perplexity", "text_loss"],
         "json_answer": ["json_object"],

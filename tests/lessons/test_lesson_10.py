@@ -1,0 +1,177 @@
+"""Lesson 10: its marks, pairs and checks can fail, and its figures are its claims."""
+
+import json
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from datasets import Dataset
+
+from helpers import evaluation
+from tests.house import gates
+
+STEM = "10_align_with_preferences"
+PATH = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
+SOURCES = {cell.id: cell.source for _, cell in gates.cells(PATH)}
+WANTED = {"queue": "QWZ", "priority": "VM", "order": "G4521", "item": "lamp"}
+WANTED |= {"from": "Vera"}
+
+
+@pytest.fixture(scope="module")
+def imported():
+    """What the lesson imports."""
+    space = {"os": SimpleNamespace(environ=dict(os.environ))}
+    exec(SOURCES["imports"], space)
+    return space
+
+
+def run(space, *names):
+    """Executes cells of the lesson."""
+    space = dict(space)
+    for name in names:
+        exec(SOURCES[name], space)
+    return space
+
+
+def definition(space, cell, name):
+    """A function that a cell defines among other things."""
+    source = SOURCES[cell].split(f"def {name}(")[1]
+    body = [f"def {name}({source.splitlines()[0]}"]
+    for line in source.splitlines()[1:]:
+        if line and not line.startswith(" "):
+            break
+        body.append(line)
+    space = dict(space)
+    exec("\n".join(body), space)
+    return space[name]
+
+
+@pytest.mark.parametrize(
+    ("answer", "mark"),
+    [
+        (json.dumps(WANTED), 1),
+        (json.dumps(WANTED | {"queue": "BTX"}), 0.8),
+        (json.dumps({"order": "G4521"}), 0.2),
+        ("{}", 0),
+        ("[]", 0),
+        ("QWZ", 0),
+        ("", 0),
+    ],
+)
+def test_marks_are_shares_of_right_fields(imported, answer, mark):
+    marks = definition(imported, "marks", "marks")
+    assert marks(json.dumps(WANTED), answer) == pytest.approx(mark)
+    rewarded = definition(imported | {"marks": marks}, "reward", "reward")
+    said = [[{"role": "assistant", "content": answer}]]
+    assert rewarded(said, [json.dumps(WANTED)]) == pytest.approx([mark])
+
+
+def test_the_loose_reward_likes_a_short_answer_as_well(imported):
+    loose = definition(imported, "hack", "loose")
+    assert loose(json.dumps(WANTED), '{"order": "G4521"}') == 1
+    assert loose(json.dumps(WANTED), "{}") == 0
+
+
+def test_only_wrong_answers_become_pairs(imported):
+    rows = Dataset.from_list(
+        [
+            {"prompt": [{"role": "user", "content": text}], "completion": say("right")}
+            for text in ("one", "two")
+        ]
+    )
+    pairs = run(imported, "pairs-of")["pairs_of"](rows, ["right", "wrong"])
+    assert pairs.to_list() == [
+        {"prompt": rows[1]["prompt"], "chosen": say("right"), "rejected": say("wrong")}
+    ]
+
+
+def say(text):
+    return [{"role": "assistant", "content": text}]
+
+
+class Uniform(torch.nn.Module):
+    """A model to which each of eight tokens is as likely."""
+
+    def forward(self, input_ids, attention_mask):
+        return SimpleNamespace(logits=torch.zeros(*input_ids.shape, 8))
+
+
+def batch():
+    """A pair: two tokens chosen, three rejected."""
+    mask = torch.tensor([[0, 0, 1, 1, 0], [0, 0, 1, 1, 1]])
+    ids = torch.ones_like(mask)
+    refs = {"ref_chosen_logps": torch.tensor([-3.0])}
+    refs |= {"ref_rejected_logps": torch.tensor([-5.0])}
+    return {"input_ids": ids, "attention_mask": ids, "completion_mask": mask} | refs
+
+
+def test_log_probabilities_are_sums_over_the_answers_tokens(imported):
+    space = run(imported, "log-probs")
+    sums = space["log_probs"](Uniform(), batch())
+    torch.testing.assert_close(sums, -np.log(8) * torch.tensor([[2.0], [3.0]]))
+    assert space["reference_of"](batch()).tolist() == [[-3.0], [-5.0]]
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.2])
+def test_the_loss_by_hand_finds_another_beta(imported, beta):
+    margin = (-2 * np.log(8) + 3) - (-3 * np.log(8) + 5)
+    theirs = torch.tensor(np.log1p(np.exp(-0.1 * margin)))
+    trainer = SimpleNamespace(model=Uniform(), compute_loss=lambda *_: theirs)
+    trainer.get_eval_dataloader = lambda: [batch()]
+    space = imported | {"trainer": trainer, "dpo_config": {"beta": beta}}
+    space |= {"ON_TINY": True}
+    if beta == 0.1:
+        run(space, "log-probs", "by-hand")
+    else:
+        with pytest.raises(AssertionError):
+            run(space, "log-probs", "by-hand")
+
+
+@pytest.mark.parametrize("right", [0, 2, 4])
+def test_a_group_of_equal_marks_has_no_advantage(imported, right):
+    texts = [json.dumps(WANTED)] * right + ["{}"] * (4 - right)
+    rows = Dataset.from_list([{"completion": say(json.dumps(WANTED))}])
+    space = imported | {"draw": lambda *_, **__: texts, "mined": rows, "sft": None}
+    space["marks"] = definition(imported, "marks", "marks")
+    space["reward"] = definition(space, "reward", "reward")
+    advantage = run(space | {"pd": pd, "evaluation": evaluation}, "group")["advantage"]
+    assert advantage.mean() == pytest.approx(0)
+    assert (advantage == 0).all() == (right in (0, 4))
+
+
+@pytest.fixture
+def figures(course_run):
+    return course_run.rows[STEM]["figures"]
+
+
+@pytest.mark.slow
+def test_dpo_raises_the_margin_of_held_out_pairs_and_shuffled_pairs_do_not(figures):
+    assert figures["margin_low"]["DPO"] > max(0, figures["margin"]["shuffled"])
+    assert figures["moves"]["DPO"][1] < figures["moves"]["DPO"][0] < 0  # both fall
+    assert figures["loss_gap"] < 1e-4 and figures["reference_gap"] < 2e-3
+
+
+@pytest.mark.slow
+def test_grpo_raises_the_drawn_reward_and_a_constant_moves_nothing(figures):
+    assert figures["drawn_low"]["drawn: score"] > 0
+    assert figures["constant_moved"] < 1e-6 < figures["kl"]
+
+
+def test_the_table_of_settings_says_what_the_prose_says():
+    file = gates.ROOT / "data/results/preferences.tiny.cpu-2-cores.json"
+    rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    found = {(r["pairs"], r["loss"], r["rate"]): r for r in rows}
+    low, mid, high = (found["drawn", "DPO", rate] for rate in (0.2, 0.4, 0.8))
+    assert low["margin"] < mid["margin"] < high["margin"]
+    assert mid["difference_low"] < 0 < mid["difference_high"]  # no proven cost
+    mixed, sft = found["drawn", "DPO + SFT", 0.8], found["drawn", "SFT", 0.4]
+    assert high["exact_match"] < 0.3 < 0.7 < mixed["exact_match"]
+    assert mixed["margin"] > 0.9 * high["margin"]
+    assert sft["low"] < 0 < min(sft["chosen"], sft["rejected"])
+    greedy = found["greedy", "DPO", 0.4]
+    assert greedy["trained"] < mid["trained"] / 2
+    assert greedy["low"] < 0 < greedy["high"]
+    assert max(greedy["chosen"], greedy["rejected"]) < 0
