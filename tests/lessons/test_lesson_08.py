@@ -1,0 +1,148 @@
+"""Lesson 08: its yardstick is right, its claims can fail, its recipe has evidence."""
+
+import contextlib
+import json
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import plotting
+from helpers.files import ROOT
+from tests.house import gates
+
+STEM = "08_choose_hyperparameters"
+PATH = ROOT / "notebooks" / f"{STEM}.ipynb"
+SOURCES = {cell.id: cell.source for _, cell in gates.cells(PATH)}
+LEDGER = ROOT / "data" / "results" / "sweep.tiny.cpu-2-cores.json"
+RATES = [1e-3, 1e-2, 1e-1]
+
+
+def run(space, *names):
+    """Executes cells of the lesson."""
+    for name in names:
+        exec(SOURCES[name], space)
+    return space
+
+
+def space(seeds, **others):
+    """What the cells with functions need, and those functions."""
+    known = {"np": np, "pd": pd, "plt": plt, "plotting": plotting}
+    imports = "from itertools import combinations"
+    exec(imports, known)
+    known |= {"seeds": np.array(seeds)} | others
+    return run(known, "luck", "compare", "rank-figure")
+
+
+def rows(**scores):
+    """Rows with the three seeds' scores of each setting."""
+    return pd.DataFrame(
+        [
+            {"setting": name, "seed": seed, "exact_match": score}
+            for name, found in scores.items()
+            for seed, score in enumerate(found)
+        ]
+    )
+
+
+def swept(*losses, right=0.8, r=16):
+    """Rows of three rates with these losses, three seeds each."""
+    made = [
+        {"learning_rate": rate, "validation_loss": loss, "exact_match": right + s / 100}
+        | {"seed": s, "r": r, "trainable": 1000 * r}
+        for rate, loss in zip(RATES, losses, strict=True)
+        for s in range(3)
+    ]
+    return pd.DataFrame(made)
+
+
+SCATTER = [0.80, 0.82, 0.84, 0.86, 0.88, 0.90, 0.82, 0.84, 0.86, 0.88]
+
+
+def test_luck_is_what_equal_settings_differ_by():
+    lucky = space(SCATTER)["luck"]
+    assert lucky(1, np.array([0.5, 0.5, 0.5, 0.5])) == 0
+    assert lucky(1, np.array([0.0, 0.0, 0.0, 1.0])) == 1
+    assert lucky(2, np.array([0.0, 0.0, 0.0, 1.0])) == 0.5
+    assert lucky(1) > lucky(2) > lucky(3) > lucky(5) > 0
+
+
+def test_only_what_luck_does_not_reach_is_apart():
+    found = rows(usual=[0.84, 0.85, 0.86], near=[0.85, 0.86, 0.87], far=[0.6, 0.6, 0.7])
+    known = space(SCATTER)
+    assert list(known["apart"](found, "setting", "usual").index) == ["far"]
+    ax = known["compare"](found, "setting", "usual").axes[0]
+    assert ax.get_title() == "Apart from usual: 1"
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        *("usual", "near", "far")
+    ]
+
+
+def rank_rows(**changed):
+    """Rows of three ranks, best at the second rate but for what is changed."""
+    usual = {f"r{r}": swept(0.3, 0.1, 2.0, r=r) for r in (4, 16, 64)}
+    return {"rate-rank": pd.concat((usual | changed).values())}
+
+
+@pytest.mark.parametrize(("right", "fails"), [(0.8, False), (0.99, True)])
+def test_a_rank_that_brings_something_would_be_seen(right, fails):
+    asked = rank_rows(r64=swept(0.3, 0.1, 2.0, right=right, r=64))
+    expected = pytest.raises(AssertionError) if fails else contextlib.nullcontext()
+    with expected:
+        run(space(SCATTER, asked=asked), "rank-plot", "rank-claims")
+
+
+def test_a_best_rate_that_follows_the_rank_would_be_seen():
+    asked = rank_rows(r4=swept(2.0, 2.0, 0.1, r=4))
+    with pytest.raises(AssertionError):
+        run(space(SCATTER, asked=asked), "rank-plot", "rank-claims")
+
+
+@pytest.mark.parametrize(
+    ("losses", "fails"), [((0.1, 0.3, 2.0), False), ((0.3, 0.1, 2.0), True)]
+)
+def test_all_weights_with_the_rate_of_lora_would_be_seen(losses, fails):
+    known = space(SCATTER, asked=rank_rows() | {"rate-full": swept(*losses)})
+    run(known, "rank-plot")
+    expected = pytest.raises(AssertionError) if fails else contextlib.nullcontext()
+    with expected:
+        run(known, "full-figure")
+
+
+def test_the_ledger_answers_what_the_lesson_asks():
+    entry = json.loads(LEDGER.read_text(encoding="utf-8"))
+    found = pd.DataFrame(r for r in entry["rows"] if "error" not in r)
+    names = re.findall(r'asked\["([\w-]+)"\]', "\n".join(SOURCES.values()))
+    runs = found.groupby("question")["seed"].nunique()
+    assert {name for name in names if runs.get(name, 0) < 3} == set()
+    assert runs["seeds"] >= 8  # `luck` deals four and four
+
+
+def test_the_recipe_has_ten_lines_and_evidence_for_each():
+    lines = re.findall(r"(?m)^(\d+)\. \*\*", SOURCES["recipe"])
+    assert lines == [str(n) for n in range(1, 11)]
+    assert len(re.findall(r'(?m)^    f"', SOURCES["evidence"])) == 10
+
+
+@pytest.fixture
+def figures(course_run):
+    return course_run.rows[STEM]["figures"]
+
+
+@pytest.mark.slow
+def test_the_live_sweep_has_a_valley_and_seeds_differ(figures):
+    losses = figures["live_loss"]
+    lora = [loss for name, loss in losses.items() if name.startswith("LoRA")]
+    assert lora[-1] > 3 * min(lora) and lora[0] > min(lora)
+    assert figures["live_flips"] > 0
+    assert figures["seeds_highest"] > figures["seeds_lowest"]
+
+
+@pytest.mark.slow
+def test_the_rates_and_the_rank_are_as_claimed(figures):
+    assert figures["rate_ratio"] >= 2
+    rates = figures["best_rates"].values()
+    assert max(rates) <= 4 * min(rates)
+    assert figures["overtrain_turn"] < 12.5  # passes; the run's last one
