@@ -15,6 +15,7 @@ process, one at a time. Ratios are of one run: the machine may have had other wo
 import argparse
 import asyncio
 import os
+import re
 import sys
 import tempfile
 import time
@@ -245,7 +246,7 @@ def checked(local: Local, folder: Path) -> str | None:
 
 def load(local: Local, server: serving.Server, row: dict, work: Path) -> dict:
     """What became of an adapter that was loaded, and of the others meanwhile."""
-    names, name = in_turn([*ADAPTERS, BASE], FEW), row["wrong"].replace(" ", "-")
+    names, name = in_turn([*ADAPTERS, BASE], FEW), re.sub(r"\W+", "-", row["wrong"])
     whole = row["wrong"] == WHOLE
     folder = HALF if whole else spoil(row["wrong"], ADAPTERS["products"], work / name)
     body = {"lora_name": name, "lora_path": str(folder)}
