@@ -19,7 +19,9 @@ from helpers.serving.process import (
 
 NEEDED = ("fastapi", "uvicorn", "openai")
 # As the command `transformers`, which would look on the network for a newer release.
-CALL = "from transformers.cli.transformers import app; app()"
+# To look for garbage among what is imported would take a third of the start.
+CALL = "import gc; gc.disable(); from transformers.cli.transformers import app; "
+CALL += "gc.freeze(); gc.enable(); app()"
 # Requests that arrive together are answered together. The cache is sized here: left
 # alone, it takes most of the memory that is free.
 BATCHING = (
