@@ -13,6 +13,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+from transformers import TrainerCallback
+
 from helpers import evaluation, run_command
 from helpers.course.ledger import RESULTS
 from helpers.files import ROOT
@@ -38,10 +41,9 @@ ROWS = [
     {"method": "dpo", "pairs": pairs, "loss": loss, "rate": share}
     for pairs, loss, share in TRIED
 ]
-REINFORCED = [(16, 20, 0.4), (64, 10, 0.4), (64, 10, 0.8)]
+EVERY, LAST = 20, 120  # updates of GRPO between two looks, and in all
 ROWS += [
-    {"method": "grpo", "answers": answers, "updates": updates, "rate": share}
-    for answers, updates, share in REINFORCED
+    {"method": "grpo", "rate": 0.4, "update": n} for n in range(0, LAST + 1, EVERY)
 ]
 
 
@@ -63,20 +65,26 @@ def space() -> dict:
 def preferences(rows: list[dict]) -> Iterator[dict]:
     """Yields what each row's run did to held-out pairs, and to the answers."""
     lesson = space()
-    full = lesson["profile"].training_config["learning_rate"]
-    start = lesson["before"]
+    reinforced = None
     for row in rows:
-        changed = {"learning_rate": row["rate"] * full}
-        train = align if row["method"] == "dpo" else reinforce
-        found, report = train(lesson, row, changed)
-        gain = evaluation.paired_difference(report, start)
-        found |= {"exact_match": report.exact_match, "difference": gain.value}
-        found |= {"difference_low": gain.low, "difference_high": gain.high}
-        yield found | {"rows": report.n, "start": start.exact_match}
+        if row["method"] == "dpo":
+            yield align(lesson, row)
+        else:
+            reinforced = reinforced or reinforce(lesson, row["rate"])
+            yield reinforced[row["update"]]
 
 
-def align(lesson: dict, row: dict, changed: dict) -> tuple[dict, object]:
-    """(margin and moves of the held-out pairs, the report) after DPO."""
+def gained(report, start) -> dict:
+    """Exact match, and its difference to the start with its interval."""
+    gain = evaluation.paired_difference(report, start)
+    found = {"exact_match": report.exact_match, "difference": gain.value}
+    found |= {"difference_low": gain.low, "difference_high": gain.high}
+    return found | {"rows": report.n, "start": start.exact_match}
+
+
+def align(lesson: dict, row: dict) -> dict:
+    """Margin and moves of the held-out pairs, and what the model says, after DPO."""
+    changed = {"learning_rate": row["rate"] * full_rate(lesson)}
     pairs, mined, sft = (lesson[name] for name in ("pairs", "mined", "sft"))
     if row["pairs"] == "greedy":
         prompts = list(mined["prompt"])
@@ -91,20 +99,55 @@ def align(lesson: dict, row: dict, changed: dict) -> tuple[dict, object]:
     low, high = evaluation.bootstrap_interval(chosen - rejected)
     found = {"margin": float((chosen - rejected).mean()), "low": low, "high": high}
     found |= {"chosen": float(chosen.mean()), "rejected": float(rejected.mean())}
-    return found | {"trained": len(pairs), "held_out": len(chosen)}, run.report
+    found |= {"trained": len(pairs), "held_out": len(chosen)}
+    return found | gained(run.report, lesson["before"])
 
 
-def reinforce(lesson: dict, row: dict, changed: dict) -> tuple[dict, object]:
-    """(the mean mark and the KL at the end, the report) after GRPO."""
-    steps = row["answers"] // lesson["grpo_config"]["per_device_train_batch_size"]
-    changed |= {"gradient_accumulation_steps": steps, "max_steps": row["updates"]}
-    changed |= {"eval_strategy": "no", "eval_on_start": False}
-    trainer = lesson["grpo"](lesson["reward"], **changed)
+def full_rate(lesson: dict) -> float:
+    """The rate of the profile's SFT."""
+    return lesson["profile"].training_config["learning_rate"]
+
+
+def drawn_twice(lesson: dict, model) -> evaluation.Report:
+    """The report of two answers to each message, as GRPO draws them."""
+    torch.manual_seed(0)
+    twice = lesson["test"].select([*range(len(lesson["test"]))] * 2)
+    expected = [row["completion"][-1]["content"] for row in twice]
+    answers = lesson["draw"](model, twice, temperature=0.7)
+    return evaluation.score(expected, answers, scorer=lesson["marks"])
+
+
+class Looks(TrainerCallback):
+    """Asks the model every so many updates; found is {update: what it says}."""
+
+    def __init__(self, lesson: dict) -> None:
+        self.lesson, self.found, self.first = lesson, {}, None
+
+    def look(self, model, update: int) -> None:
+        """Answers of each validation message, drawn twice and greedy."""
+        drawn, greedy = drawn_twice(self.lesson, model), self.lesson["ask"](model)
+        self.first = self.first or (drawn, greedy)
+        pairs = {"drawn": (drawn, self.first[0]), "greedy": (greedy, self.first[1])}
+        self.found[update] = {n: gained(*reports) for n, reports in pairs.items()}
+
+    def on_train_begin(self, args, state, control, model=None, **_) -> None:
+        self.look(model, 0)
+
+    def on_step_end(self, args, state, control, model=None, **_) -> None:
+        if state.global_step % EVERY == 0:
+            self.look(model, state.global_step)
+
+
+def reinforce(lesson: dict, share: float) -> dict[int, dict]:
+    """What GRPO does by update: exact match, drawn and greedy, and KL."""
+    changed = {"learning_rate": share * full_rate(lesson), "max_steps": LAST}
+    trainer, looks = lesson["grpo"](lesson["reward"], **changed), Looks(lesson)
+    trainer.add_callback(looks)
     trainer.train()
-    kl = [e["kl"] for e in trainer.state.log_history if "kl" in e][-1]
-    report = lesson["ask"](trainer.model)
+    kl = [e["kl"] for e in trainer.state.log_history if "kl" in e]
     trainer.model.unload()
-    return {"score": report.field_accuracy["score"], "kl": kl}, report
+    means = {n: sum(kl[max(0, n - EVERY) : n]) / EVERY for n in looks.found}
+    return {n: found | {"kl": means[n]} for n, found in looks.found.items()}
 
 
 def main(argv: list[str] | None = None) -> None:
