@@ -49,6 +49,7 @@ if not shutil.which("nvidia-smi"):
 # first one begins to execute the notebooks (`course_run`); who needs them later helps.
 LONGEST = (
     "lessons/test_notebooks.py",
+    "finetune/test_launch.py",
     "finetune/test_finetune.py",
     "finetune/test_finetune_resume.py",
     "finetune/test_resume.py",
@@ -66,6 +67,7 @@ LONGEST = (
     "merge/test_merge.py",
     "finetune/test_learning.py",
     "course/test_cards.py",
+    "sweep/test_sweep.py",
     "memory/test_memory_table.py",
     "rehearsal/test_rehearsal.py",
 )
