@@ -14,6 +14,7 @@ from translations.markdown_blocks import NUMBER, digits
 SCALES = {"十": 10, "百": 100, "千": 10**3, "万": 10**4, "億": 10**8, "兆": 10**12}
 SCALES |= {"萬": 10**4, "亿": 10**8, "백": 100, "천": 10**3, "만": 10**4, "억": 10**8}
 PART = rf"{NUMBER.pattern}\s?[{''.join(SCALES)}]+"
+NAME = re.compile(rf"[A-Za-z]+-?{NUMBER.pattern}")  # Phi-3: its 3 counts nothing
 FOLLOWED = re.compile(rf"((?:{PART})*(?:{NUMBER.pattern})?)(.?)", re.DOTALL)
 ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen"
 ONES += " fourteen fifteen sixteen seventeen eighteen nineteen"
@@ -38,6 +39,8 @@ def otherwise(english: str, translated: str) -> tuple[Counter, Counter]:
 
     Only what a wide letter follows in the translation is looked at: 2つ, 200万.
     """
+    for name in sorted(set(NAME.findall(english)), key=len, reverse=True):
+        english, translated = (text.replace(name, "") for text in (english, translated))
     theirs, ours = Counter(), Counter()
     spoken = [(found[1], _value(found)) for found in SPOKEN.finditer(english)]
     for found in (found for found in FOLLOWED.finditer(translated) if found[1]):
