@@ -44,6 +44,11 @@ JAPANESE = "アダプターは小さく、ベースモデルは学習前のま�
         ("Phi-3 has three", "Phi-3は3つ"),
         ("Phi-3 has three", "3つあるのはPhi-3"),
         ("two GPUs, half a row", "GPU2枚、半行"),
+        ("a share below 1", "1未満の割合"),  # "a" is no figure
+        ("three epochs, 3", "3エポック、3です"),
+        ("one to eight billion", "10億から80億"),
+        ("Between 2 or 3 million", "200万から300万の間"),
+        ("8 billion weights, 80 rows", "80億の重み、80行"),
     ],
 )
 def test_figures_may_stand_for_words_before_a_wide_letter(english, translated):
@@ -58,7 +63,8 @@ def test_figures_may_stand_for_words_before_a_wide_letter(english, translated):
         ("8 billion weights and 8", "80億の重み"),
         ("8 billion weights", "80億の重みと8"),
         ("400 rows, then 400", "400行"),
-        ("half of what SmolLM2 read", "Phi2が読んだ2分の1"),
+        ("8 billion weights, 80 rows", "80億の重み"),
+        ("one to eight billion", "1から80億"),
         ("rows", "2つの行"),
         ("Two rows", "2 filas"),  # Spanish has the word
         ("2 rows", "二つの行"),
