@@ -35,6 +35,7 @@ ONE = rf"({NUMBER.pattern}|{'|'.join(WORDS)})"
 RANGE = re.compile(  # "one to eight billion" begins at one billion
     rf"\b{ONE} (?:to|or) {ONE}(\s(?:{'|'.join(LARGE)}))\b", re.IGNORECASE
 )
+MINUTES = {"a quarter of an hour": "fifteen minutes", "half an hour": "thirty minutes"}
 
 
 def otherwise(english: str, translated: str) -> tuple[Counter, Counter, Counter]:
@@ -46,6 +47,8 @@ def otherwise(english: str, translated: str) -> tuple[Counter, Counter, Counter]
     """
     theirs, ours, words = Counter(), Counter(), Counter()
     english = RANGE.sub(r"\1\3 to \2\3", english)
+    for words_of_time, minutes in MINUTES.items():
+        english = english.replace(words_of_time, minutes)
     spoken = [(found[1], _value(found)) for found in SPOKEN.finditer(english)]
     for found in (found for found in FOLLOWED.finditer(translated) if found[1]):
         written = NUMBER.findall(found[1])

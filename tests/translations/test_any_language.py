@@ -47,6 +47,7 @@ JAPANESE = "アダプターは小さく、ベースモデルは学習前のま�
         ("a share below 1", "1未満の割合"),  # "a" is no figure
         ("three epochs, 3", "3エポック、3です"),
         ("one to eight billion", "10億から80億"),
+        ("about a quarter of an hour, half an hour", "15分ほど、30分"),
         ("Between 2 or 3 million", "200万から300万の間"),
         ("8 billion weights, 80 rows", "80億の重み、80行"),
     ],
