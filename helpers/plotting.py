@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from helpers.fonts import families
 from helpers.language import localized
 
 SIZE = (5, 3)  # inches
@@ -27,11 +28,11 @@ def loss_curves(runs: dict | list, title: str, baseline: float | None = None) ->
     for i, (label, history) in enumerate(runs.items()):
         style, marker, color = STYLES[i % 4], MARKERS[i % 4], f"C{i}"
         steps, losses = _series(history, "loss")
-        name = localized("{label} training", label=label).strip()
+        name = drawable("{label} training", label=label).strip()
         ax.plot(steps, losses, style, color=color, label=name)
         steps, losses = _series(history, "eval_loss")
         if steps:
-            name = localized("{label} evaluation", label=label).strip()
+            name = drawable("{label} evaluation", label=label).strip()
             ax.plot(steps, losses, marker, color=color, label=name)
     if baseline is not None:
         ax.axhline(baseline, color="black", linestyle=":", label="base model")
@@ -143,7 +144,17 @@ def finished(fig: Figure, ax: Axes) -> Figure:
 
 
 def in_the_readers_language(fig: Figure) -> Figure:
-    """The figure with its titles, axes and legends as the catalogue has them."""
+    """The figure with its titles, axes and legends as the catalogue has them.
+
+    What no font of this machine can draw stays English.
+    """
     for text in fig.findobj(Text):
-        text.set_text(localized(text.get_text()))
+        text.set_text(drawable(text.get_text()))
+        text.set_fontfamily(families(text.get_text()) or text.get_fontfamily())
     return fig
+
+
+def drawable(english: str, **values) -> str:
+    """As `localized`; English where no font of this machine has the letters."""
+    said = localized(english, **values)
+    return said if families(said) else english.format(**values) if values else english

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import matplotlib.pyplot as plt
 import pytest
 
-from helpers import exercises, language, plotting
+from helpers import exercises, fonts, language, plotting
 from helpers.exercises import checking, lesson_03
 from helpers.language import localized
 
@@ -148,6 +148,34 @@ def test_figure_speaks_the_language(spanish):
     assert ax.get_xlabel() == "paso de actualización" and ax.get_ylabel() == "share"
     assert ax.get_title() == "SmolLM2: 8 ejecuciones"
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["fila {number}"]
+
+
+def labelled(label):
+    """The words of a figure whose axis has an English label, and their fonts."""
+    fig, ax = plt.subplots()
+    ax.set(xlabel=label)
+    plotting.finished(fig, ax)
+    fig.canvas.draw()  # warns of a letter without a font
+    return ax.get_xlabel(), ax.xaxis.label.get_fontfamily()
+
+
+def test_figure_takes_a_font_that_has_the_letters(spanish):
+    letter = "\u1d81"  # in STIXGeneral, which comes with matplotlib; not in DejaVu Sans
+    language.messages("es")["loss"] = f"{letter} medida"
+    said, fonts_taken = labelled("loss")
+    assert said == f"{letter} medida" and len(fonts_taken) > 1
+    assert labelled("share") == ("share", ["sans-serif"])
+
+
+def test_figure_stays_english_where_no_font_has_the_letters(spanish, monkeypatch):
+    fonts.families.cache_clear()
+    monkeypatch.setattr(fonts.fontManager, "ttflist", [])
+    language.messages("es")["{label} training"] = "{label} 学習"
+    language.messages("es")["loss"] = "損失"
+    assert labelled("loss")[0] == "loss"
+    assert plotting.drawable("{label} training", label="A") == "A training"
+    assert plotting.drawable("update step") == "paso de actualización"
+    fonts.families.cache_clear()
 
 
 def test_exercise_speaks_the_language_as_far_as_it_is_translated(spanish, capsys):

@@ -34,7 +34,8 @@ CHECKING = "helpers/exercises/checking.py"  # has hints that several lessons giv
 # What is said: all arguments of some calls, the first one of others, and by name.
 ALL = {"curves", "loss_curves", "before_after", "learning_curve"}
 EXERCISES = {"Exercise", "numeric"}
-FIRST = EXERCISES | {"localized", "set_title", "suptitle", "set_xlabel", "set_ylabel"}
+FIRST = EXERCISES | {"localized", "drawable"}
+FIRST |= {"set_title", "suptitle", "set_xlabel", "set_ylabel"}
 IN_EXERCISES = {"expected", "praise", "hint", "percent", "mistakes"}
 IN_FIGURES = {"title", "xlabel", "ylabel", "label"}
 LINE = re.compile(r'#(?!~).*|(#~ )?(msgid|msgstr)? ?"(\\.|[^"\\])*"|')

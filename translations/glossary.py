@@ -69,7 +69,8 @@ class Glossary:
 def _holds(words: str, form: str) -> bool:
     if len(form) > 3 or JOINED.search(form):
         return form in words
-    return re.search(rf"\b{re.escape(form)}\b", words) is not None
+    letter = rf"(?:(?!{JOINED.pattern})\w)"  # of a script that parts its words
+    return bool(re.search(rf"(?<!{letter}){re.escape(form)}(?!{letter})", words))
 
 
 def _words(text: str) -> str:

@@ -31,14 +31,24 @@ SPOKEN = re.compile(
     rf"((?:[\s-](?:{'|'.join(LARGE)})s?\b)*)",
     re.IGNORECASE,
 )
+ONE = rf"({NUMBER.pattern}|{'|'.join(WORDS)})"
+RANGE = re.compile(  # "one to eight billion" begins at one billion
+    rf"\b{ONE} (?:to|or) {ONE}(\s(?:{'|'.join(LARGE)}))\b", re.IGNORECASE
+)
+MINUTES = {"a quarter of an hour": "fifteen minutes", "half an hour": "thirty minutes"}
 
 
-def otherwise(english: str, translated: str) -> tuple[Counter, Counter]:
-    """(figures of the English, figures of the translation) that say one number.
+def otherwise(english: str, translated: str) -> tuple[Counter, Counter, Counter]:
+    """(figures of the English, figures of the translation, figures for words).
 
-    Only what a wide letter follows in the translation is looked at: 2つ, 200万.
+    The first two say one number in other scales. Of the third the translation may have
+    so many more than the English. Only what a wide letter follows in the translation
+    is looked at: 2つ, 200万.
     """
-    theirs, ours = Counter(), Counter()
+    theirs, ours, words = Counter(), Counter(), Counter()
+    english = RANGE.sub(r"\1\3 to \2\3", english)
+    for words_of_time, minutes in MINUTES.items():
+        english = english.replace(words_of_time, minutes)
     spoken = [(found[1], _value(found)) for found in SPOKEN.finditer(english)]
     for found in (found for found in FOLLOWED.finditer(translated) if found[1]):
         written = NUMBER.findall(found[1])
@@ -46,14 +56,15 @@ def otherwise(english: str, translated: str) -> tuple[Counter, Counter]:
         if not scaled and unicodedata.east_asian_width(found[2] or " ") not in "WF":
             continue
         value = sum(map(_scaled, re.findall(rf"{PART}|{NUMBER.pattern}", found[1])))
-        same = next((one for one in spoken if one[1] == value), None)
+        same = [one for one in spoken if one[1] == value]
+        same = min(same, key=lambda one: one[0][0].isdigit(), default=None)
         figure = same and same[0][0].isdigit()
         if figure:  # "8" of "8 billion": as often as the English has it
             spoken.remove(same)
         if same and digits(same[0]) != digits(found[1]):
             theirs[digits(same[0])] += int(figure)
-            ours.update(map(digits, written))
-    return theirs, ours
+            (ours if scaled else words).update(map(digits, written))
+    return theirs, ours, words
 
 
 def _scaled(part: str) -> float:

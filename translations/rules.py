@@ -117,11 +117,12 @@ def _difference(kind: str, old: Block, new: Block) -> tuple[list, list]:
     wanted = Counter({v: n for (k, v), n in old.facts.items() if k == kind})
     given = Counter({v: n for (k, v), n in new.facts.items() if k == kind})
     if kind == "number":
-        theirs, ours = otherwise(old.prose, new.prose)
+        theirs, ours, words = otherwise(old.prose, new.prose)
         wanted, given = wanted - theirs, given - ours
     common = wanted & given
     wanted, given = wanted - common, given - common
     if kind == "number":
+        given -= words
         for number in list(wanted.elements()):
             match = next((s for s in spellings(number) if given[s]), None)
             if match:

@@ -40,6 +40,16 @@ JAPANESE = "アダプターは小さく、ベースモデルは学習前のま�
         ("Read it twice, one more", "2回読む、もう1つ"),
         ("2,048 rows", "2,048行"),
         ("version 3.1", "バージョン3.1です"),
+        ("half of what SmolLM2 read", "SmolLM2が読んだ半分"),
+        ("Phi-3 has three", "Phi-3は3つ"),
+        ("Phi-3 has three", "3つあるのはPhi-3"),
+        ("two GPUs, half a row", "GPU2枚、半行"),
+        ("a share below 1", "1未満の割合"),  # "a" is no figure
+        ("three epochs, 3", "3エポック、3です"),
+        ("one to eight billion", "10億から80億"),
+        ("about a quarter of an hour, half an hour", "15分ほど、30分"),
+        ("Between 2 or 3 million", "200万から300万の間"),
+        ("8 billion weights, 80 rows", "80億の重み、80行"),
     ],
 )
 def test_figures_may_stand_for_words_before_a_wide_letter(english, translated):
@@ -54,6 +64,8 @@ def test_figures_may_stand_for_words_before_a_wide_letter(english, translated):
         ("8 billion weights and 8", "80億の重み"),
         ("8 billion weights", "80億の重みと8"),
         ("400 rows, then 400", "400行"),
+        ("8 billion weights, 80 rows", "80億の重み"),
+        ("one to eight billion", "1から80億"),
         ("rows", "2つの行"),
         ("Two rows", "2 filas"),  # Spanish has the word
         ("2 rows", "二つの行"),
@@ -77,6 +89,9 @@ def test_other_numbers_are_still_named(english, translated):
         ("損失", "学習は小さい。", False),
         ("loss", "glossary", True),  # over three letters: as a stem
         ("eta", "metadata", False),
+        ("CPU", "お使いのCPUで", True),  # between letters of another script
+        ("GPU", "로컬 GPU에서", True),
+        ("CPU", "CPUSETを", False),
     ],
 )
 def test_short_words_are_found_where_no_space_parts_them(form, translated, kept):

@@ -117,12 +117,12 @@ def test_all_that_the_exercises_of_the_course_say_is_found():
 
 def test_all_that_is_localized_is_a_text_to_be_found():
     """A call with a name in it finds only what stands elsewhere as a text."""
-    named = re.compile(r"localized\((?!f?[\"'\n])(.*)")
+    named = re.compile(r"(?:localized|drawable)\((?!f?[\"'\n])(.*)")
     files = [p for p in (ROOT / "helpers").rglob("*.py") if p.stem != "language"]
     calls = {c for p in files for c in named.findall(p.read_text("utf-8"))}
     assert {re.match(r"[\w.]+", call)[0] for call in calls} == {
         *("exercise.expected", "exercise.praise", "exercise.hint", "hint"),
-        *("label", "text.get_text"),
+        *("label", "text.get_text", "english"),
     }
 
 
