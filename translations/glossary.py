@@ -43,7 +43,7 @@ JOINED = re.compile(
     "[\u0590-\u06ff\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff"
     "\u3040-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]"
 )
-# Written or left out at will: the short vowels of Arabic and Hebrew, and the stroke that
+# Written or left out at will: short vowels of Arabic and Hebrew, and the stroke that
 # lengthens an Arabic letter.
 VOWELS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u0640\u064b-\u0652\u0670]")
 ABSENT_CELLS = 4  # cells with a term, none with its translation: surely another word
