@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+import unicodedata
 from functools import cache
 from pathlib import Path
 
@@ -33,6 +34,16 @@ def localized(english: str, **values) -> str:
         return (said or english).format(**values) if values else said
     except (LookupError, ValueError):  # other fields than the English: `check` says so
         return english.format(**values)
+
+
+def one_way(line: str) -> str:
+    """A line for print: from right to left as a whole where its language runs so.
+
+    A notebook begins each line at the left, and would part its tick and full stop from
+    an Arabic text.
+    """
+    right = {unicodedata.bidirectional(char) for char in line} & {"R", "AL"}
+    return f"\u200f{line}\u200f" if right else line
 
 
 def language() -> str:

@@ -187,3 +187,15 @@ def test_exercise_speaks_the_language_as_far_as_it_is_translated(spanish, capsys
     assert capsys.readouterr().out == "Ejercicio 03.1: cuenta.\n"
     praise = lesson_03.EXERCISES["03.1"].praise
     assert checking.verdict("03.1", 750) == f"✓ Ejercicio 03.1: {praise}"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("✓ Exercise 00.1: yes.", "✓ Exercise 00.1: yes."),
+        ("✓ تمرين 00.1: نعم.", "\u200f✓ تمرين 00.1: نعم.\u200f"),
+        ("תרגיל 00.1: כן.", "\u200fתרגיל 00.1: כן.\u200f"),
+    ],
+)
+def test_printed_line_keeps_its_tick_and_full_stop_on_their_sides(line, said):
+    assert language.one_way(line) == said

@@ -12,6 +12,7 @@ from pathlib import Path
 from helpers.language import KEY
 from translations import sidecar
 from translations.checking import good_cells
+from translations.direction import framed
 from translations.edition import Edition
 from translations.labels import disclaimer
 from translations.links import anchor_map, link_map
@@ -24,10 +25,11 @@ OUT_OF_DATE = "Out of date: the English text is shown."
 UNTRANSLATED = "Not translated yet."
 
 
-def build(edition: Edition, folder: Path) -> int:
+def build(edition: Edition, folder: Path, frames: bool = True) -> int:
     """Writes a language's pages below folder/LANG, and gives their number.
 
-    README, which leads to them, is among them even where nobody has begun it.
+    README, which leads to them, is among them even where nobody has begun it. frames:
+    whether the notebooks are for editors, which need to be told of right to left.
     """
     folder = folder.resolve() / edition.language
     good = cache(lambda path: _good(edition, edition.pages[path]))
@@ -44,6 +46,8 @@ def build(edition: Edition, folder: Path) -> int:
         links = link_map(edition.root, page, places[path], places, anchors)
         texts = _texts(edition, page, good(path), links)
         if path.endswith(".ipynb"):
+            if frames:
+                texts = {name: framed(text) for name, text in texts.items()}
             made = notebook(edition.root / path, texts, edition.language)
             write(folder / path, made)
         else:

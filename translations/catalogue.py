@@ -39,6 +39,7 @@ FIRST |= {"set_title", "suptitle", "set_xlabel", "set_ylabel"}
 IN_EXERCISES = {"expected", "praise", "hint", "percent", "mistakes"}
 IN_FIGURES = {"title", "xlabel", "ylabel", "label"}
 LINE = re.compile(r'#(?!~).*|(#~ )?(msgid|msgstr)? ?"(\\.|[^"\\])*"|')
+GENERATED = re.compile(r'^"Generated-By: .*\n', re.MULTILINE)  # babel's version
 FIELD = re.compile(r"\{\w+\}")
 WORD = re.compile(r"[^\W\d_]{2}")
 
@@ -145,7 +146,7 @@ def text(edition: Edition) -> str:
         message.flags.discard("python-format")  # babel takes "95 % of" for one
     out = io.BytesIO()
     write_po(out, catalogue, width=88, include_lineno=False)
-    return out.getvalue().decode()
+    return GENERATED.sub("", out.getvalue().decode())
 
 
 def _renew(template: "Catalog", catalogue: "Catalog") -> set[str]:

@@ -14,6 +14,7 @@ from helpers.course import (
 )
 from translations import artifact, bars, glossary, labels, outputs
 from translations.artifact import Entry
+from translations.direction import steady
 from translations.labels import OWN_NAME
 from translations.links import Anchors, anchor_map, link_map
 from translations.pages import (
@@ -175,7 +176,7 @@ class Edition:
         """{comment: what tools write in its place}, in this language."""
         entries, url = self._measured
         line = measured_line(page.name, entries, url, self.words)
-        parts = {LINE: f"{line} {LINE}", BADGES: badges_block(url, self.words)}
+        parts = {LINE: f"{steady(line)} {LINE}", BADGES: badges_block(url, self.words)}
         parts |= {RESULTS: results_block(entries, self.words)}
         return parts | {LANGUAGES: bars.block(self.languages, self.name(page))}
 

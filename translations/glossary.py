@@ -43,6 +43,9 @@ JOINED = re.compile(
     "[\u0590-\u06ff\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff"
     "\u3040-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]"
 )
+# Written or left out at will: short vowels of Arabic and Hebrew, and the stroke that
+# lengthens an Arabic letter.
+VOWELS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u0640\u064b-\u0652\u0670]")
 ABSENT_CELLS = 4  # cells with a term, none with its translation: surely another word
 
 
@@ -62,8 +65,8 @@ class Glossary:
 
     def kept(self, term: str, translated: str) -> bool:
         """Whether a translated text has the term's translation or a stem."""
-        words = _words(translated).lower()
-        return any(_holds(words, form.lower()) for form in self.terms[term])
+        words = _plain(_words(translated))
+        return any(_holds(words, _plain(form)) for form in self.terms[term])
 
 
 def _holds(words: str, form: str) -> bool:
@@ -71,6 +74,10 @@ def _holds(words: str, form: str) -> bool:
         return form in words
     letter = rf"(?:(?!{JOINED.pattern})\w)"  # of a script that parts its words
     return bool(re.search(rf"(?<!{letter}){re.escape(form)}(?!{letter})", words))
+
+
+def _plain(text: str) -> str:
+    return VOWELS.sub("", text).lower()
 
 
 def _words(text: str) -> str:

@@ -3,6 +3,7 @@
 from helpers.course import colab, site
 from translations.artifact import notice
 from translations.bars import bar, relative
+from translations.direction import steady
 from translations.edition import ENGLISH, Edition
 from translations.labels import disclaimer
 from translations.outputs import NOTICE
@@ -55,5 +56,5 @@ def _run(edition: Edition, page: Page, here: str) -> str:
         parts.append(say(STAYS))
     if kept:
         where = f"`{kept.profile}`, {say(kept.device).rstrip()}, {kept.date}"
-        parts.append(f"{say('What the cells print is from')}: {where}.")
+        parts.append(steady(f"{say('What the cells print is from')}: {where}."))
     return " · ".join(parts)

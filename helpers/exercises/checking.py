@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
-from helpers.language import localized
+from helpers.language import localized, one_way
 
 IN_PERCENT = "the right idea in another unit: a share lies between 0 and 1."
 
@@ -159,7 +159,7 @@ def verdict(name: str, answer: Any, **values: Any) -> str:
     exercise = find(name)
     tick, said = _judged(exercise, answer, values)
     head = localized("Exercise {name}: {said}", name=name, said=said)
-    return f"✓ {head}" if tick else head
+    return one_way(f"✓ {head}" if tick else head)
 
 
 def _judged(exercise: Exercise, answer: Any, values: dict) -> tuple[bool, str]:

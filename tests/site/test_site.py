@@ -10,6 +10,7 @@ from nbformat import v4
 
 from tests.translations.pseudo_translation import make_language, rot13, run
 from translations.checking import COMPLETE
+from translations.direction import FRAME
 from translations.site import SiteError, build, links, sources, vendor, wording
 
 ADDRESS = "https://github.com/someone/course"
@@ -162,6 +163,13 @@ def test_a_page_beside_the_lessons_is_english_in_every_language(root):
     assert "](site:../en/notebooks/words.html)" in landing
     assert "\nnotebooks/words\n" not in landing
     assert not (root / "work" / "src" / "notebooks" / "words.md").exists()
+
+
+def test_only_the_notebook_to_download_has_frames(root, monkeypatch):
+    monkeypatch.setattr("translations.direction.runs_right", lambda text: True)
+    _, site, alone = prepared(root, "ar")
+    assert source(alone, 0) == FRAME.format("rtl", source(alone, 0)[17:-8])
+    assert "dir=" not in source(site, 0)
 
 
 def test_links_lead_to_the_public_address_once_there_is_one(root):

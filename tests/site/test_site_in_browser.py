@@ -28,13 +28,18 @@ PAGES = ["index", "search", *LESSONS]
 START, MATHS, CONTROLS = (LESSONS[n] for n in (0, 1, 4))
 # Those that have every lesson; others are on the site with those that are begun.
 WHOLE = [c for c in LANGUAGES if {Path(n).name for n in LESSONS} <= set(BEGUN[c])]
+RIGHT_TO_LEFT = [
+    code
+    for code in LANGUAGES
+    if wording.direction(code) == "rtl" and Path(START).name in BEGUN[code]
+]
 FIGURES = next(lesson for lesson in LESSONS if "/14" in lesson)
 PHONE = {"viewport": {"width": 390, "height": 844}}
 # What is audited in each theme: its language and pages. The audit of a lesson takes
 # several seconds, so each kind of output is seen once.
 AUDITED = {
     "light": (LANGUAGES[0], ["index", "search", MATHS]),
-    "dark": (LANGUAGES[-1], ["index", LESSONS[2], LESSONS[5]]),
+    "dark": (WHOLE[-1], ["index", LESSONS[2], LESSONS[5]]),
 }
 # What the site says around the text of a page, to the eye and to a screen reader.
 SAID = """
@@ -51,6 +56,8 @@ Math.max(...['html', '.bd-main', '.bd-article-container'].map(s =>
 BROKEN = "[...document.querySelectorAll('article img')].filter(i => !i.naturalWidth)"
 # What axe finds wrong; to list all that is right would take it twice as long.
 VIOLATIONS = "axe.run({resultTypes: ['violations']}).then(found => found.violations)"
+DIRECTION = "e => getComputedStyle(e).direction"
+ALONE = "e => getComputedStyle(e).unicodeBidi"
 FOCUSED = "document.activeElement.closest('{}') !== null"
 
 
@@ -115,7 +122,7 @@ def picture(page, name):
         page.screenshot(path=Path(folder) / f"site-{name}.png")
 
 
-@pytest.mark.parametrize("language", sorted({LANGUAGES[0], LANGUAGES[-1]}))
+@pytest.mark.parametrize("language", sorted({WHOLE[0], WHOLE[-1]}))
 def test_every_page_fits_a_phone_and_asks_nobody_else(open_page, address, language):
     watched = open_page(**PHONE)
     too_wide = {}
@@ -170,6 +177,24 @@ def test_the_site_speaks_the_language_of_the_page(visit, said_in_english, langua
     assert {text for text in both if re.search(r"\w{2}", text)} == set()
 
 
+@pytest.mark.parametrize("language", RIGHT_TO_LEFT)
+def test_a_page_from_right_to_left_has_its_sides_there(open_page, address, language):
+    watched = open_page(viewport={"width": 1400, "height": 1000})
+    go(watched, address, language, START)
+    side = lambda selector: watched.page.locator(selector).first.bounding_box()["x"]  # noqa: E731
+    assert side(".bd-sidebar-primary") > side("article") > side(".bd-sidebar-secondary")
+    assert side(".left-prev") > side(".right-next")
+    sides = {
+        watched.page.locator(f"article {part}").first.evaluate(DIRECTION)
+        for part in ("pre", "p code", ".cell_output")
+    }
+    assert sides == {"ltr"}
+    assert watched.page.locator("article p code").first.evaluate(ALONE) == "isolate"
+    picture(watched.page, f"right-{language}")
+    watched.page.set_viewport_size(PHONE["viewport"])
+    assert watched.page.evaluate(WIDER) <= 0 and watched.errors == []
+
+
 def test_paper_is_white_and_the_screen_stays_dark(visit):
     page = visit("en", START, color_scheme="dark").page
     theme = lambda: page.locator("html").get_attribute("data-theme")  # noqa: E731
@@ -216,7 +241,7 @@ def test_the_start_page_is_a_list_of_languages_without_a_script(open_page, addre
 
 
 def test_formulas_are_set_and_not_shown_as_source(visit):
-    page = visit(LANGUAGES[-1], MATHS).page
+    page = visit(WHOLE[-1], MATHS).page
     page.locator("mjx-container").first.wait_for(timeout=30_000)
     formulas = page.locator(".math").count()
     page.wait_for_function(
@@ -244,7 +269,7 @@ def test_the_landing_page_shows_what_the_course_measured(visit, language):
 
 
 def test_plots_of_a_lesson_say_which_section_they_belong_to(visit):
-    page = visit(LANGUAGES[1] if LANGUAGES[1:] else "en", FIGURES).page
+    page = visit(WHOLE[-1], FIGURES).page
     images = page.locator(".cell_output img").all()
     headings = page.locator("article :is(h1, h2, h3)").all_inner_texts()
     headings = [text.removesuffix("#").strip() for text in headings]

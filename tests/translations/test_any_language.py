@@ -85,6 +85,9 @@ def test_other_numbers_are_still_named(english, translated):
         ("損失", "学習損失は小さい。", True),
         ("층", "층은 작다", True),
         ("وزن", "الوزن صغير", True),
+        ("مهايئ", "المُهايِئ صغير", True),  # short vowels are written at will
+        ("حِقَب", "عدد الحقب", True),
+        ("משקל", "המִשְׁקָל קטן", True),
         ("ค่า", "มีค่าน้อย", True),
         ("損失", "学習は小さい。", False),
         ("loss", "glossary", True),  # over three letters: as a stem

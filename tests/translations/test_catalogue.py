@@ -234,3 +234,12 @@ def test_pages_can_do_without_babel(code, capsys, monkeypatch):
 def test_code_that_says_nothing_needs_no_catalogue(root):
     run(root, "sync", "--new", LANGUAGE)
     assert not file(root).exists() and checked(root) == ([], [])
+
+
+def test_catalogue_is_the_same_whatever_babel_wrote_it(code):
+    path = code / "translations" / LANGUAGE / "messages.po"
+    text = path.read_text(encoding="utf-8")
+    assert "Generated-By" not in text
+    old = text.replace('"MIME', '"Generated-By: Babel 1.0\\n"\n"MIME', 1)
+    path.write_text(old, encoding="utf-8")
+    assert run(code, "sync") == 0 and path.read_text(encoding="utf-8") == text

@@ -9,6 +9,7 @@ from nbformat import v4
 
 from helpers.course import IN_BADGES
 from translations import bars, building, outputs
+from translations.direction import framed
 from translations.edition import Edition
 from translations.pages import Page
 from translations.site import links, wording
@@ -40,7 +41,7 @@ def prepare(
     """
     language, pages = edition.language, course.pages()
     if language != "en":
-        building.build(edition, course.built)
+        building.build(edition, course.built, frames=False)
     title = _landing(course, pages, edition, source)
     for page in edition.pages.values():
         if page.name in course.languages[language] and page.name != "README":
@@ -91,8 +92,8 @@ def _lesson(
             continue
         old = "".join(kept["source"])
         section = (headings(old) or [section])[-1]
-        moved = links.moved(course, pages, language, name, old)
-        shown["source"], kept["source"], pictures = moved
+        text, own, pictures = links.moved(course, pages, language, name, old)
+        shown["source"], kept["source"] = text, framed(own)
         _copy(pictures, source)
     write(source / "notebooks" / f"{name}.ipynb", _json(site))
     write(downloads / f"{name}.ipynb", _json(alone))
