@@ -42,9 +42,8 @@ ROWS = [
     for pairs, loss, share in TRIED
 ]
 EVERY, LAST = 20, 120  # updates of GRPO between two looks, and in all
-ROWS += [
-    {"method": "grpo", "rate": 0.4, "update": n} for n in range(0, LAST + 1, EVERY)
-]
+LOOKS = [(share, n) for share in (0.2, 0.4) for n in range(0, LAST + 1, EVERY)]
+ROWS += [{"method": "grpo", "rate": share, "update": n} for share, n in LOOKS]
 
 
 def space() -> dict:
@@ -65,13 +64,14 @@ def space() -> dict:
 def preferences(rows: list[dict]) -> Iterator[dict]:
     """Yields what each row's run did to held-out pairs, and to the answers."""
     lesson = space()
-    reinforced = None
+    reinforced = {}
     for row in rows:
         if row["method"] == "dpo":
             yield align(lesson, row)
         else:
-            reinforced = reinforced or reinforce(lesson, row["rate"])
-            yield reinforced[row["update"]]
+            if row["rate"] not in reinforced:
+                reinforced[row["rate"]] = reinforce(lesson, row["rate"])
+            yield reinforced[row["rate"]][row["update"]]
 
 
 def gained(report, start) -> dict:

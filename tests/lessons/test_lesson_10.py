@@ -162,7 +162,8 @@ def test_a_constant_reward_moves_nothing_and_marks_do(figures):
 def test_the_table_of_settings_says_what_the_prose_says():
     file = gates.ROOT / "data/results/preferences.tiny.cpu-2-cores.json"
     rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
-    found = {(r["pairs"], r["loss"], r["rate"]): r for r in rows}
+    tried = [row for row in rows if row["method"] == "dpo"]
+    found = {(r["pairs"], r["loss"], r["rate"]): r for r in tried}
     low, mid, high = (found["drawn", "DPO", rate] for rate in (0.2, 0.4, 0.8))
     assert low["margin"] < mid["margin"] < high["margin"]
     assert mid["difference_low"] < 0 < mid["difference_high"]  # no proven cost
@@ -174,3 +175,16 @@ def test_the_table_of_settings_says_what_the_prose_says():
     assert greedy["trained"] < mid["trained"] / 2
     assert greedy["low"] < 0 < greedy["high"]
     assert max(greedy["chosen"], greedy["rejected"]) < 0
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.4])
+def test_grpo_raised_the_reward_of_drawn_answers_look_by_look(rate):
+    file = gates.ROOT / "data/results/preferences.tiny.cpu-2-cores.json"
+    rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    looks = [r for r in rows if r["method"] == "grpo" and r["rate"] == rate]
+    assert [look["update"] for look in looks] == list(range(0, 121, 20))
+    assert all(look["drawn"]["difference_low"] > 0 for look in looks[1:])
+    assert looks[-1]["drawn"]["difference"] > 2 * looks[1]["drawn"]["difference"]
+    gains = [look["greedy"] for look in looks[1:]]
+    assert any(gain["difference_low"] <= 0 for gain in gains)  # not reliably
+    assert any(gain["difference_low"] > 0 for gain in gains)
