@@ -133,7 +133,7 @@ def test_the_loss_by_hand_finds_another_beta(imported, beta):
 @pytest.mark.parametrize("right", [0, 2, 8])
 def test_a_group_of_equal_marks_has_no_advantage(imported, right):
     texts = [json.dumps(WANTED)] * right + ["{}"] * (8 - right)
-    rows = Dataset.from_list([{"completion": say(json.dumps(WANTED))}])
+    rows = Dataset.from_list([{"completion": say(json.dumps(WANTED))}] * 2)
     space = imported | {"draw": lambda *_, **__: texts, "mined": rows, "sft": None}
     space["marks"] = definition(imported, "marks", "marks")
     space["reward"] = definition(space, "reward", "reward")
