@@ -59,8 +59,8 @@ def start_vllm(
 
     base: a folder or Hub id. adapters: {name that clients ask for: folder}.
     dtype: "float32", "float16" or "bfloat16"; vLLM's own choice would halve float32.
-    more: how many adapters may be loaded while it serves, by whoever reaches the server;
-    in vLLM 0.32 one that is unloaded keeps its place (vllm#54839).
+    more: how many adapters may be loaded while it serves, by whoever reaches it; in
+    vLLM 0.32 one that is unloaded keeps its place (vllm#54839).
     device: on a "cpu" nothing is compiled. wait: seconds allowed; a start takes a
     minute on a CPU. work: a folder for the log.
     Raises ServerError: where vLLM is not set up, for a folder without a whole model or
