@@ -21,7 +21,7 @@ import psutil
 from helpers import HEADLESS
 
 MIB = 2**20
-SAMPLE_SECONDS = 0.2
+SAMPLE_SECONDS, SHARED_SECONDS = 0.2, 1.0
 OUTPUT_LINES = 10
 
 
@@ -53,29 +53,46 @@ class Watch(threading.Thread):
     """Measures the peak memory of this worker's kernel; ends with the runner.
 
     `peak_rss_mib` is the highest sum seen of the resident memory of all
-    descendants. A runner that was killed cannot stop its workers, so each worker
-    looks for itself whether its parent is still the one that started it.
+    descendants. Where there are several, a page that they share counts once (Linux:
+    the sum of PSS, which takes long to ask for). A runner that was killed cannot stop
+    its workers, so each worker looks for itself whether its parent is still the one
+    that started it.
     """
 
     def __init__(self, parent: int, mark: str):
         super().__init__(daemon=True)
         self.parent, self.mark, self.peak_rss_mib = parent, mark, 0.0
+        self.shared_from = 0.0  # time.monotonic() of the next look at shared pages
 
     def run(self) -> None:
         while True:
             if os.getppid() != self.parent:
                 end_processes(self.mark)
                 os._exit(1)
-            self.peak_rss_mib = max(self.peak_rss_mib, self._rss_mib())
+            self.look(psutil.Process())
             time.sleep(SAMPLE_SECONDS)
 
-    @staticmethod
-    def _rss_mib() -> float:
-        total = 0
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                total += process.memory_info().rss
-        return total / MIB
+    def look(self, process: psutil.Process) -> None:
+        """Notes what the descendants of a process hold, if it is the most so far."""
+        found = process.children(recursive=True)
+        held = _sum_mib(found, lambda p: p.memory_info().rss)
+        if held <= self.peak_rss_mib:
+            return
+        if psutil.LINUX and len(found) > 1:
+            if time.monotonic() < self.shared_from:
+                return
+            held = _sum_mib(found, lambda p: p.memory_full_info().pss)
+            self.shared_from = time.monotonic() + SHARED_SECONDS
+        self.peak_rss_mib = max(self.peak_rss_mib, held)
+
+
+def _sum_mib(processes: list[psutil.Process], size) -> float:
+    """What processes hold together; one that is gone holds nothing."""
+    total = 0
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            total += size(process)
+    return total / MIB
 
 
 def last_output(cell) -> list[str]:

@@ -21,7 +21,7 @@ from helpers.course import read_figures, record
 from helpers.course.command import choose_lessons, main
 from helpers.course.figures import figure_lines
 from helpers.course.report import table
-from helpers.course.worker import last_output
+from helpers.course.worker import Watch, last_output
 from helpers.files import ROOT
 
 PARAMETERS = 'PROFILE = "auto"\nN = 1'
@@ -190,6 +190,27 @@ def test_peak_memory_sees_what_a_lesson_allocates(mixed):
     rows = json.loads((mixed[0] / "build" / "course.json").read_text(encoding="utf-8"))
     with_block, without = (row["peak_rss_mib"] for row in rows)
     assert 180 < with_block - without < 260
+
+
+FORKS = """import os, time
+block = b"x" * (200 * 2**20)
+os.fork(), os.fork()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="PSS is Linux's")
+def test_memory_that_processes_share_counts_once():
+    with subprocess.Popen([sys.executable, "-c", FORKS], stdout=-1) as first:
+        for _ in range(4):
+            first.stdout.readline()
+        watch, process = Watch(0, ""), psutil.Process(first.pid)
+        watch.look(process)
+        for found in (*process.children(recursive=True), process):
+            found.kill()
+    # Three of four processes are looked at: 600 MiB, were each to count for itself.
+    assert 140 < watch.peak_rss_mib < 220
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ tensorboard==2.20.0 fastapi==0.141.1 uvicorn==0.52.3 openai==2.54.0 packaging==2
 lazy-loader==0.4
 """.split()
 ABSENT = {"trl", "loralib", "bitsandbytes", "gguf", "rouge-score", "llguidance"}
-ABSENT |= {"rensa", "detect-secrets", "python-stdnum"}
+ABSENT |= {"rensa", "detect-secrets", "python-stdnum", "babel"}
 WIDGETS = ["ipywidgets==7.7.1", "ipython-genutils==0.2.0"]
 LENT = ("torch", "numpy", "sympy", "mpmath", "networkx", "jinja2", "MarkupSafe", "pip")
 CUDA = ("nvidia-", "cuda-", "triton")  # what torch brings along on a GPU machine
