@@ -32,8 +32,8 @@ def localized(english: str, **values) -> str:
         if said is None and not values:
             return _by_form(found, english)
         return (said or english).format(**values) if values else said
-    except (LookupError, ValueError):  # other fields than the English: `check` says so
-        return english.format(**values)
+    except Exception:  # other fields than the English: `check` says so
+        return english.format(**values) if values else english
 
 
 def one_way(line: str) -> str:
@@ -53,14 +53,20 @@ def language() -> str:
 
 @cache
 def messages(language: str) -> dict[str, str]:
-    """{English: translation} of a catalogue, without what is stale ("fuzzy")."""
+    """{English: translation} of a catalogue, without what is stale ("fuzzy").
+
+    Empty where it cannot be read: `check` says why, and no hint fails for it.
+    """
     path = _catalogue(language)
     if not path.exists():
         return {}
     from babel.messages.pofile import read_po
 
-    with path.open("rb") as file:
-        found = [m for m in read_po(file) if m.id and m.string and not m.fuzzy]
+    try:
+        with path.open("rb") as file:
+            found = [m for m in read_po(file) if m.id and m.string and not m.fuzzy]
+    except Exception:
+        return {}
     return {m.id: m.string for m in found}
 
 
@@ -69,11 +75,11 @@ def _catalogue(language: str) -> Path:
 
 
 def _by_form(found: dict[str, str], english: str) -> str:
-    for form, said in found.items():
-        if "{0}" in form:
-            pattern = FIELD.sub("(.+)", re.escape(form))
-            if match := re.fullmatch(pattern, english, re.DOTALL):
-                return said.format(*match.groups())
+    # The longest first: "Lowest loss at {0}" is also what is at "alpha = {0}".
+    for form in sorted((f for f in found if "{0}" in f), key=len, reverse=True):
+        pattern = FIELD.sub("(.+)", re.escape(form))
+        if match := re.fullmatch(pattern, english, re.DOTALL):
+            return found[form].format(*match.groups())
     return english
 
 

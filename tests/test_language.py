@@ -28,8 +28,20 @@ msgstr "roto {b}"
 msgid "old"
 msgstr "viejo"
 
+msgid "deep {a}"
+msgstr "hondo {a.b}"
+
 msgid "empty"
 msgstr ""
+
+msgid "odd: {0}"
+msgstr "raro: {1}"
+
+msgid "best at {0}"
+msgstr "lo mejor en {0}"
+
+msgid "best at rank {0}"
+msgstr "lo mejor con rango {0}"
 
 msgid "{0} runs of {1}"
 msgstr "{1}: {0} ejecuciones"
@@ -58,6 +70,7 @@ def course(tmp_path, monkeypatch):
 @pytest.fixture
 def spanish(course, monkeypatch):
     monkeypatch.setenv(language.VARIABLE, "es")
+    return course
 
 
 @pytest.mark.parametrize(
@@ -65,12 +78,18 @@ def spanish(course, monkeypatch):
     [
         ("row {number}", {"number": 3}, "fila 3"),
         ("3 runs of SmolLM2", {}, "SmolLM2: 3 ejecuciones"),
+        ("best at rank 8", {}, "lo mejor con rango 8"),
+        ("best at 8", {}, "lo mejor en 8"),
         ("3 runs, of SmolLM2", {}, "3 runs, of SmolLM2"),
         ("a {brace} of JSON", {}, "a {brace} of JSON"),
         ("wrong", {}, "mal {nummer}"),  # no value is asked for: said as it is
         # English where there is no translation, an old one, or one with other fields.
         *[(text, {}, text) for text in ("old", "empty", "not there", "")],
         ("broken {a}", {"a": 1}, "broken 1"),
+        ("deep {a}", {"a": 1}, "deep 1"),
+        ("odd: {'a': 1}", {}, "odd: {'a': 1}"),
+        ("{0} and {b", {}, "{0} and {b"),
+        ("row {number}", {"number": "{x}"}, "fila {x}"),
         ("not there {a}", {"a": 1}, "not there 1"),
     ],
 )
@@ -85,6 +104,12 @@ def test_english_reader_gets_english(course):
 
 def test_language_without_a_catalogue_is_english(course, monkeypatch):
     monkeypatch.setenv(language.VARIABLE, "xx")
+    assert localized("row {number}", number=3) == "row 3"
+
+
+@pytest.mark.parametrize("content", [b"\xff", CATALOGUE.replace("utf-8", "x").encode()])
+def test_catalogue_that_cannot_be_read_leaves_the_english(spanish, content):
+    (spanish / "translations" / "es" / "messages.po").write_bytes(content)
     assert localized("row {number}", number=3) == "row 3"
 
 

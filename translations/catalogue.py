@@ -41,6 +41,7 @@ IN_FIGURES = {"title", "xlabel", "ylabel", "label"}
 LINE = re.compile(r'#(?!~).*|(#~ )?(msgid|msgstr)? ?"(\\.|[^"\\])*"|')
 GENERATED = re.compile(r'^"Generated-By: .*\n', re.MULTILINE)  # babel's version
 FIELD = re.compile(r"\{\w+\}")
+PARTS = re.compile(r"\{\w+\}|[{}]")  # fields, and braces that would break them
 WORD = re.compile(r"[^\W\d_]{2}")
 
 
@@ -204,7 +205,7 @@ def check(edition: Edition) -> tuple[list[str], list[str]]:
 
 def _compare(english: str, translated: str) -> list[str]:
     """How a translation breaks the rules."""
-    wanted, given = (sorted(FIELD.findall(t)) for t in (english, translated))
+    wanted, given = (sorted(PARTS.findall(t)) for t in (english, translated))
     if wanted != given:
         return [f"the parts {', '.join(given)} should be {', '.join(wanted)}"]
     return [said for _, said in rules.compare(english, translated)]

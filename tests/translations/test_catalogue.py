@@ -154,6 +154,8 @@ def test_whole_catalogue_is_without_fault(code, capsys):
     ("old", "new", "words"),
     [
         ("ebj {n}", "ebj {m}", "the parts {m} should be {n}"),
+        ("ebj {n}", "ebj {{n}}", "the parts {, {n}, } should be {n}"),
+        ("ebj {n}", "ebj {n} {", "the parts {, {n} should be {n}"),
         ("`rows` bs 95", "`ebjf` bs 95", "inline code `ebjf` should be `rows`"),
         ("`rows` bs 95", "`rows` bs 59", "number 59 should be 95"),
         (
