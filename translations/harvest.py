@@ -20,6 +20,7 @@ from translations.outputs import figures as figures_of
 from translations.pages import Page, PageError
 from translations.rendering import rendered
 
+INJECTED = "injected-parameters"  # papermill's tag
 # Where a package lies on the machine, in a warning of its.
 PACKAGES = re.compile(r"(?:/|[A-Z]:\\)[^\s'\"]*?site-packages[/\\]")
 ADDRESS = re.compile(r"\b0x[0-9a-f]{8,}\b")
@@ -82,9 +83,13 @@ def _newer(root: Path, page: Page, book: dict) -> str:
 
 def _code(book: dict, page: Page) -> str:
     """The `code_hash` of an executed notebook; the run adds a cell of parameters."""
-    known = {cell.id for cell in page.cells if cell.code and not cell.setup}
-    texts = [(c["id"], "".join(c["source"])) for c in _code_cells(book)]
-    return code_hash([(name, text) for name, text in texts if name in known])
+    setup = {cell.id for cell in page.cells if cell.setup}
+    ran = [
+        c for c in _code_cells(book) if INJECTED not in c["metadata"].get("tags", [])
+    ]
+    return code_hash(
+        [(c["id"], "".join(c["source"])) for c in ran if c["id"] not in setup]
+    )
 
 
 def _code_cells(book: dict) -> list[dict]:

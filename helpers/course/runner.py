@@ -22,9 +22,12 @@ from helpers.course.figures import read_figures
 from helpers.course.report import Progress, failure_text
 from helpers.course.worker import end_processes
 from helpers.files import ROOT, write_json
+from helpers.language import VARIABLE
 
 KERNEL = "lora-course"
 FIGURE_TEXTS = Path(__file__).with_name("figure_texts.py")
+# A reader's: where figures go; what language, or which open notebook, hints follow.
+READERS = ("MPLBACKEND", VARIABLE, "JPY_SESSION_NAME")
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
@@ -79,8 +82,7 @@ def mark(work: Path, lesson: str) -> str:
 
 def environment(profile: str, work: Path, lesson: str) -> dict[str, str]:
     """The environment of a lesson's worker and kernel."""
-    env = dict(os.environ)
-    env.pop("MPLBACKEND", None)  # the kernel then draws into the notebook
+    env = {name: said for name, said in os.environ.items() if name not in READERS}
     defaults = {
         "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",

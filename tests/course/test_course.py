@@ -21,6 +21,7 @@ from helpers.course import read_figures, record
 from helpers.course.command import choose_lessons, main
 from helpers.course.figures import figure_lines
 from helpers.course.report import table
+from helpers.course.runner import environment
 from helpers.course.worker import Watch, last_output
 from helpers.files import ROOT
 
@@ -395,3 +396,11 @@ def test_table_of_no_rows_is_its_heading():
 def test_figure_lines_align():
     assert figure_lines({"a": 1 / 3, "long": "x"}) == ["a     0.3333", "long  x"]
     assert figure_lines({"a": {"one": {"b": 1}, "two": {}}}) == ["a  one; two"]
+
+
+def test_lesson_speaks_its_own_language_whatever_the_reader_set(tmp_path, monkeypatch):
+    for name in ("LORA_COURSE_LANGUAGE", "JPY_SESSION_NAME", "COURSE_OTHER"):
+        monkeypatch.setenv(name, "es")
+    found = environment("tiny", tmp_path, "00_works")
+    assert found["COURSE_OTHER"] == "es" and "JPY_SESSION_NAME" not in found
+    assert "LORA_COURSE_LANGUAGE" not in found

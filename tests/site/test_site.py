@@ -106,7 +106,9 @@ def executed(root):
     out.append(shown(**{"text/html": table, "text/plain": "a table"}))
     out.append(v4.new_output("stream", text=f"read {root}/data/a.json"))
     out.append(shown(**FIGURES))
-    ran.insert(1, v4.new_code_cell("PROFILE = 'tiny'", id="injected"))
+    injected = v4.new_code_cell("PROFILE = 'tiny'", id="injected")
+    injected.metadata["tags"] = ["injected-parameters"]
+    ran.insert(1, injected)
     return ran
 
 

@@ -60,6 +60,7 @@ def execute(root, name, printed):
         if cell["cell_type"] == "code":
             cell["outputs"] = printed.get(cell["id"], [])
     injected = v4.new_code_cell("PROFILE = 'tiny'", id="injected")
+    injected.metadata["tags"] = ["injected-parameters"]
     book["cells"].insert(1, injected)
     book["metadata"]["papermill"] = {
         "input_path": f"/srv/someone/course/notebooks/{name}.ipynb",
@@ -254,6 +255,19 @@ def test_a_run_of_other_code_is_left_out_and_said(whole, capsys):
     )
     code, _, err = said(whole, "sync", "--run", str(whole), capsys=capsys)
     assert code == 2 and "run `make course` first" in err
+
+
+def test_a_run_with_a_cell_more_is_left_out(whole, capsys):
+    before = text(whole)
+    execute(whole, "00_first", {"code-run": [PRINTED]})
+    path = whole / "build" / "notebooks" / "00_first.ipynb"
+    book = json.loads(path.read_text(encoding="utf-8"))
+    book["cells"].insert(2, v4.new_code_cell("print = str", id="tried"))
+    path.write_text(json.dumps(book), encoding="utf-8")
+    arguments = ("sync", "--run", str(whole / "build"))
+    code, _, err = said(whole, *arguments, capsys=capsys)
+    assert code == 1 and "00_first ran other code than today's" in err
+    assert text(whole) == before
 
 
 READING = FIRST | {
