@@ -12,7 +12,7 @@ from translations.sync import check_code_only, page_text, sidecar_entries
 
 Said = tuple[int, str]  # a line, and what is said about it
 STALE = "stale: the English has changed; bring the text up to date, then write"
-STALE += " `source: done` in the comment above it and run `sync`"
+STALE += " `source: {}` in the comment above it and run `sync`"
 MISSING = "not translated; write the translation over the English, then run `sync`"
 NOT_BEGUN = "not begun"
 OLD = "what the cells print is from other code than today's; run"
@@ -124,7 +124,7 @@ def _cell(
     if entry.source == "done":
         return [(0, SYNC["touched"])]
     if entry.source != cell.hash:
-        return [(0, STALE)]
+        return [(0, STALE.format(cell.hash))]  # no `done`: it may change once more
     for place in cell.places:
         if place not in entry.text.split("\n"):
             return [_place_lost(cell, place, entry.text)]

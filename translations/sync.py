@@ -18,6 +18,7 @@ from translations.pages import Cell, Page, PageError, shown
 from translations.targets import copy_code
 
 CODE = "fence python"  # the kind of the one block of a code cell
+UNDATED = "`done` does not say for which English, and is taken for today's"
 FOLDED = ["html_block", CODE, "html_block"]  # the kinds of one that is folded
 
 
@@ -89,14 +90,25 @@ def _decided(cell: Cell, entry: Entry | None, english: str) -> Entry:
     if entry is None or entry.source == "missing" and not entry.touched:
         return artifact.missing(cell, english)
     source = entry.source
-    if source == "missing":  # translated: from today's English, or an earlier one?
-        now = entry.shown == artifact.linkless(cell.text)
-        source = cell.hash if now else entry.shown
-    elif source == "done":
-        source = entry.now or cell.hash
+    if source in ("missing", "done"):  # of today's English, or an earlier one?
+        same = entry.shown in (None, artifact.linkless(cell.text))
+        source = entry.now or (cell.hash if same else entry.shown)
     now = None if source == cell.hash else cell.hash
     changes = {"source": source, "now": now, "shown": None, "removed": False}
     return replace(entry, id=cell.id, **changes)
+
+
+def undated(edition: Edition, page: Page) -> str:
+    """A warning of texts whose `done` does not say for which English, "" for none."""
+    found = edition.matched(page) if edition.language != ENGLISH else {}
+    prose = [(c.id, found.get(c.id)) for c in page.cells if not c.code]
+    bare = [name for name, e in prose if e and e.source == "done" and not _dated(e)]
+    where = f"warning: {edition.name(page)}: {', '.join(bare)}"
+    return f"{where}: {UNDATED}\n" if bare else ""
+
+
+def _dated(entry: Entry) -> bool:
+    return bool(entry.now or entry.shown)
 
 
 def _copied(cell: Cell, entry: Entry, links: dict[str, str]) -> Entry:

@@ -168,6 +168,43 @@ def test_done_counts_for_the_english_that_was_shown(whole):
     assert run(whole, "sync") == 0 and counts(whole)["stale"] == 0
 
 
+def test_hash_that_check_names_counts_for_that_english_alone(whole, capsys):
+    write_lesson(whole, "00_first", FIRST | {"plain": PLAIN + " Always."})
+    _, _, err = said(whole, "check", LANGUAGE, capsys=capsys)
+    [named] = re.findall("plain: stale: .* write `source: (.*?)` in", err)
+    assert named == digest(PLAIN + " Always.")
+    edit(whole, f"plain source: {digest(PLAIN)}", f"plain source: {named}")
+    write_lesson(whole, "00_first", FIRST | {"plain": PLAIN + " Never."})
+    assert run(whole, "sync") == 0 and counts(whole)["stale"] == 1
+    write_lesson(whole, "00_first", FIRST | {"plain": PLAIN + " Always."})
+    assert run(whole, "sync") == 0 == run(whole, "check")
+
+
+def test_done_without_a_hash_is_told_of(whole, capsys):
+    edit(whole, f"plain source: {digest(PLAIN)}", "plain source: done")
+    _, out, _ = said(whole, "sync", LANGUAGE, capsys=capsys)
+    assert "00_first.md: plain: `done` does not say for which English" in out
+    assert "warning" not in said(whole, "sync", LANGUAGE, capsys=capsys)[1]
+    assert run(whole, "check") == 0
+
+
+def test_done_beside_the_english_that_was_shown_counts_for_it(root, capsys):
+    run(root, "sync", "--new", LANGUAGE)
+    edit(root, "plain source: missing", "plain source: done")
+    write_lesson(root, "00_first", FIRST | {"plain": PLAIN + " Always."})
+    _, out, _ = said(root, "sync", capsys=capsys)
+    assert counts(root)["stale"] == 1 and "warning" not in out
+
+
+def test_translation_whose_comment_lost_its_hash_is_kept(root):
+    run(root, "sync", "--new", LANGUAGE)
+    shown = re.search("plain source: missing( shown: .*?) -->", text(root))[1]
+    edit(root, f"plain source: missing{shown}", "plain source: missing")
+    edit(root, PLAIN, rot13(PLAIN))
+    assert run(root, "sync") == 0 == run(root, "sync")
+    assert rot13(PLAIN) in text(root) and counts(root)["stale"] == 0
+
+
 def test_english_that_goes_back_is_current_again(whole):
     before = text(whole)
     write_lesson(whole, "00_first", FIRST | {"plain": "Other."})
