@@ -53,10 +53,7 @@ def language() -> str:
 
 @cache
 def messages(language: str) -> dict[str, str]:
-    """{English: translation} of a catalogue, without what is stale ("fuzzy").
-
-    Empty where it cannot be read: `check` says why, and no hint fails for it.
-    """
+    """{English: translation} of a catalogue, without what is stale ("fuzzy")."""
     path = _catalogue(language)
     if not path.exists():
         return {}
@@ -65,7 +62,7 @@ def messages(language: str) -> dict[str, str]:
     try:
         with path.open("rb") as file:
             found = [m for m in read_po(file) if m.id and m.string and not m.fuzzy]
-    except Exception:
+    except Exception:  # `check` says why it cannot be read; no hint fails for it
         return {}
     return {m.id: m.string for m in found}
 

@@ -26,8 +26,7 @@ from helpers.language import VARIABLE
 
 KERNEL = "lora-course"
 FIGURE_TEXTS = Path(__file__).with_name("figure_texts.py")
-# A reader's: where figures go; what language, or which open notebook, hints follow.
-READERS = ("MPLBACKEND", VARIABLE, "JPY_SESSION_NAME")
+READERS = ("MPLBACKEND", VARIABLE, "JPY_SESSION_NAME")  # their figures, their language
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
