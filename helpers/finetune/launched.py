@@ -5,6 +5,7 @@ of shards, without a word; a run that found out afterwards has cost its hours.
 """
 
 import os
+from pathlib import Path
 
 from helpers.finetune.errors import RunError
 
@@ -25,7 +26,9 @@ def check_environment() -> None:
             f"{what}: leave out --cpu and MULTI_CPU, use --config_file {CONFIG}, "
             "or torchrun"
         )
-    if (tasks := int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))) > 1:
+    # In a shell of `srun --pty` it is the first task alone that runs what one types.
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+    if tasks > 1 and "SLURM_PTY_PORT" not in os.environ:
         what = f"srun started {tasks} tasks, each of which would be a run of its own"
         raise RunError(f"{what}: one task a node, which starts torchrun")
 
@@ -33,8 +36,8 @@ def check_environment() -> None:
 def check_trainer(trainer) -> None:
     """Raises RunError where processes share the work otherwise than was asked for."""
     check_environment()
-    args, config = trainer.args, trainer.model.config
-    asked, kind = int(os.environ.get("WORLD_SIZE", 1)), distributed(trainer)
+    args, config, kind = trainer.args, trainer.model.config, distributed(trainer)
+    asked = next((int(os.environ[name]) for name in SIZES if name in os.environ), 1)
     if args.world_size != asked:
         what = f"{asked} processes were launched and {args.world_size} train"
         raise RunError(f"{what}: start them with torchrun, or --config_file {CONFIG}")
@@ -48,6 +51,14 @@ def check_trainer(trainer) -> None:
     if trainer.is_fsdp_enabled and storage and not storage.is_floating_point:
         what = "FSDP shares out no bytes, and would leave the 4-bit base whole"
         raise RunError(f"{what}: add --config {STORAGE}")
+
+
+def check_number(trainer, checkpoint: Path | None) -> None:
+    """Raises RunError unless as many processes go on as saved a checkpoint."""
+    saved = [*checkpoint.glob("rng_state*.pth")] if checkpoint else []
+    if checkpoint and len(saved) != (now := trainer.args.world_size):
+        what = f"--resume requires the {len(saved)} processes of {checkpoint}"
+        raise RunError(f"{what}, got {now}: each update would read other rows")
 
 
 def distributed(trainer) -> str:

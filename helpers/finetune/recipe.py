@@ -17,7 +17,7 @@ from helpers.environment import use_one_gpu
 from helpers.files import shown_model, write_json, write_text
 from helpers.finetune.checkpoints import finished, trainer_state
 from helpers.finetune.errors import RunError, Stopped, explained
-from helpers.finetune.launched import check_trainer, distributed, sharded
+from helpers.finetune.launched import check_number, check_trainer, distributed, sharded
 from helpers.finetune.learning import chance, unfinished
 from helpers.finetune.metrics import describe, digest, longest_answer, measure, tested
 from helpers.finetune.model_card import card
@@ -181,13 +181,14 @@ def watch(trainer, rows, scorer=None) -> None:
 def train(trainer, folder: RunFolder, stop, patience: int | None) -> Path:
     """The checkpoint whose adapter the model has once it is trained to the end.
 
-    From the newest whole checkpoint on, or from the start. Raises Stopped where a
-    signal ended the training; its last update is saved.
+    From the newest whole checkpoint on, or from the start. Raises RunError as
+    `check_number`, Stopped where a signal ended the training; its last update is saved.
     """
     from transformers import set_seed
 
     newest, trained = folder.newest_whole(), False
     if newest is None or not finished(newest, patience):
+        check_number(trainer, newest)
         # Dropout must not depend on whether this session has evaluated the base.
         set_seed(trainer.args.seed)
         trainer.train(resume_from_checkpoint=newest and str(newest))

@@ -20,8 +20,8 @@ from accelerate.utils import (
 from accelerate.utils.launch import prepare_multi_gpu_env
 
 from helpers.files import ROOT
-from helpers.finetune import RunError, Settings
-from helpers.finetune.launched import check_environment, check_trainer
+from helpers.finetune import RunError, Settings, recipe
+from helpers.finetune.launched import check_environment, check_number, check_trainer
 from helpers.finetune.settings import complete, read_overrides
 from tests.finetune import small_run
 from tests.warm import Program
@@ -135,6 +135,11 @@ def test_one_process_in_the_place_of_several_is_refused(clean, who):
     check_environment()
 
 
+def test_what_is_typed_in_a_shell_of_several_tasks_is_one_run(clean):
+    clean(ALONE["srun"] | {"SLURM_PTY_PORT": "40000"})
+    check_environment()
+
+
 def trainer(world_size=1, fsdp=False, kind="NO", best=False, storage=None):
     quantization = SimpleNamespace(bnb_4bit_quant_storage=storage)
     config = SimpleNamespace(quantization_config=quantization)
@@ -152,6 +157,7 @@ def trainer(world_size=1, fsdp=False, kind="NO", best=False, storage=None):
 SHARED = {"world_size": 2, "fsdp": True, "kind": "FSDP"}
 NOT_AS_ASKED = {
     "2 processes were launched and 1 train": ({"WORLD_SIZE": "2"}, {}),
+    "3 processes were launched and 1 train": ({"PMI_SIZE": "3"}, {}),
     "here it would be MULTI_CPU, whole copies": (
         {"WORLD_SIZE": "2", "ACCELERATE_USE_FSDP": "true"},
         {"world_size": 2, "kind": "MULTI_CPU"},
@@ -177,6 +183,19 @@ def test_what_is_as_asked_is_not(clean):
     clean({"WORLD_SIZE": "2"})
     check_trainer(trainer(2, kind="MULTI_CPU", best=True, storage=torch.uint8))
     check_trainer(trainer(**SHARED, storage=torch.bfloat16))
+
+
+@pytest.mark.parametrize(("before", "now"), [(1, 2), (2, 1)])
+def test_another_number_of_processes_does_not_go_on(tmp_path, before, now):
+    """An update would read half the rows, or twice as many."""
+    names = ["rng_state.pth"] if before == 1 else ["rng_state_0.pth", "rng_state_1.pth"]
+    for name in names:
+        (tmp_path / name).touch()
+    small_run.written(tmp_path / "trainer_state.json", '{"max_steps": 4}')
+    folder, stop = SimpleNamespace(newest_whole=lambda: tmp_path), None
+    with pytest.raises(RunError, match=f"the {before} processes of .*, got {now}: "):
+        recipe.train(trainer(world_size=now), folder, stop, None)
+    check_number(trainer(world_size=before), tmp_path)
 
 
 @pytest.fixture(scope="module")
