@@ -18,6 +18,7 @@ TRAINING = {
     "rows_per_update": "per_device_train_batch_size",
     "updates": "max_steps",
 }
+OWN = "method seed rows_read cpu_budget train_rows look_every loraplus_lr_ratio".split()
 # Short names of target_modules: patterns that fit Phi-3 and Llama.
 TARGETS = {"attention": r".*\.self_attn\.\w+_proj", "MLP": r".*\.mlp\.\w+_proj"}
 
@@ -38,19 +39,23 @@ def _asked(profile: str) -> dict:
 def rows_of(question: str, profile: Profile, seeds: list[int], scored: int) -> list:
     """The rows of a question, {setting: value} each; all settings for a seed first.
 
-    Each row names every setting that a question of the ledger varies.
+    Each row names all that the ledger varies. Raises UserError for what is no setting.
     """
     usual = {"method": "lora"}
     usual |= {k: profile.training_config[v] for k, v in TRAINING.items()}
     usual |= {key: profile.peft_config[key] for key in LORA}
     usual |= _asked(profile.name)["usual"]
-    rows = []
-    for grid in questions(profile.name)[question]:
+    grids, rows = questions(profile.name)[question], []
+    if unknown := set().union(usual, *grids).difference(OWN, TRAINING, *_keys()):
+        what = f"{question}: {min(unknown)!r} is no setting"
+        raise UserError(f"{what}: see the head of {QUESTIONS.name}")
+    for grid in grids:
         lists = {k: v if isinstance(v, list) else [v] for k, v in grid.items()}
         lists = {"seed": seeds} | lists
         for values in product(*lists.values()):
             row = usual | dict(zip(lists, values, strict=True))
-            rows.append({"question": question} | _settled(row) | {"scored": scored})
+            row = {"question": question} | _settled(row) | {"scored": scored}
+            rows += [row] if row not in rows else []
     return sorted(rows, key=lambda row: row["seed"])
 
 
@@ -64,17 +69,21 @@ def _settled(row: dict) -> dict:
     return {key: value for key, value in row.items() if key not in without}
 
 
-def profile_of(row: dict, profile: str) -> Profile:
-    """A profile as a row changes it."""
+def _keys() -> list:
+    """The settings of SFTConfig, and those of LoraConfig."""
     from peft import LoraConfig
     from trl import SFTConfig
 
+    return [inspect.signature(kind).parameters for kind in (SFTConfig, LoraConfig)]
+
+
+def profile_of(row: dict, profile: str) -> Profile:
+    """A profile as a row changes it."""
     usual = load_profile(profile)
     row = {TRAINING.get(key, key): value for key, value in row.items()}
     if (where := row.get("target_modules")) in TARGETS:
         row["target_modules"] = TARGETS[where]
-    known = [inspect.signature(kind).parameters for kind in (SFTConfig, LoraConfig)]
-    training, adapter = ({k: row[k] for k in row if k in keys} for keys in known)
+    training, adapter = ({k: row[k] for k in row if k in keys} for keys in _keys())
     training |= {"data_seed": row.get("data_seed", row["seed"]), "logging_steps": 1}
     training |= {"eval_strategy": "no", "save_strategy": "no", "report_to": "none"}
     training |= {"disable_tqdm": True}

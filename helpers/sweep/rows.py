@@ -76,13 +76,13 @@ class RowFile:
         known = [[t for t in there if row.items() <= t.items()] for row in rows]
         new = [row for row, found in zip(rows, known, strict=True) if not found]
         failed = [t for found in known for t in found if "error" in t]
-        return new + [
-            row for row in rows if any(row.items() <= t.items() for t in failed)
-        ]
+        again = [r for r in rows if any(r.items() <= t.items() for t in failed)]
+        return new + again
 
     def add(self, row: dict, found: dict) -> dict:
         """Writes a row with what was found, in place of an older one; returns it."""
-        kept = [r for r in self.entry["rows"] if not row.items() <= r.items()]
+        there = self._read() if self.path.exists() else self.entry  # others write, too
+        kept = [r for r in there["rows"] if not row.items() <= r.items()]
         self.entry["rows"] = [*kept, row | found]
         write_json(self.path, self.entry)
         return row | found

@@ -25,18 +25,20 @@ from helpers.models import (
     score_trained_positions,
     train_in_float32,
 )
-from helpers.sweep.grids import profile_of
+from helpers.sweep.grids import TRAINING, profile_of
 
 PROBE = 10  # updates that tell how long one takes
 ANSWER = 56  # tokens of an answer at most
 # What PEFT is told of a method; "lora+" is an optimiser, "loftq" a start.
-METHODS = {
+METHODS = dict.fromkeys(("lora", "lora+", "full", "qlora", "loftq"), {})
+METHODS |= {
     "rslora": {"use_rslora": True},  # alpha / sqrt(r) for alpha / r (arXiv 2312.03732)
     "dora": {"use_dora": True},  # a length and a direction (arXiv 2402.09353)
     "pissa": {"init_lora_weights": "pissa"},  # A, B: the SVD's head (arXiv 2404.02948)
 }
 IN_4_BIT = ("qlora", "loftq")
-TOKENS = {}  # {profile: all training rows as SFTTrainer reads them}, for the next run
+LATER = (*TRAINING.values(), "seed", "data_seed")  # what tokens do not depend on
+TOKENS = {}  # {settings: all training rows as SFTTrainer reads them}, for the next run
 
 
 class Watch(TrainerCallback):
@@ -67,12 +69,13 @@ def answer(row: dict, profile: str) -> dict:
 
     def trainer_for(updates: int) -> SFTTrainer:
         changed = profile_of(row | {"updates": updates}, profile)
-        train = TOKENS.get(profile, tickets()["train"])
+        shaped = {k: v for k, v in changed.training_config.items() if k not in LATER}
+        train = TOKENS.get(repr((profile, shaped)), tickets()["train"])
         train = train.select(range(row.get("train_rows", len(train))))
         ratio = row.get("loraplus_lr_ratio", 1)
         trainer = make_trainer(changed, row["method"], train, ratio)
         if "train_rows" not in row:
-            TOKENS[profile] = trainer.train_dataset
+            TOKENS[repr((profile, shaped))] = trainer.train_dataset
         return trainer
 
     updates = row.get("updates")
@@ -96,7 +99,7 @@ def make_trainer(
     ratio: of the rate of B to that of A, for "lora+".
     """
     quantized = method in IN_4_BIT
-    lora = LoraConfig(**profile.peft_config | METHODS.get(method, {}))
+    lora = LoraConfig(**profile.peft_config | METHODS[method])
     skip = {"skip_prepare_dataset": "labels" in train.column_names}
     set_seed(profile.training_config["seed"])
     with tempfile.TemporaryDirectory() as folder:
@@ -136,9 +139,8 @@ def start_as_loftq(model, profile: Profile) -> None:
     file = ROOT / profile.qlora_model / "model.safetensors"
     with safe_open(file, "pt") as weights, torch.no_grad():
         for name, layer in layers:
-            whole = weights.get_tensor(
-                f"{name.removeprefix('base_model.model.')}.weight"
-            )
+            name = name.removeprefix("base_model.model.")
+            whole = weights.get_tensor(f"{name}.weight")
             rounded = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
             lost = whole.float() - rounded.float()
             u, s, v = torch.linalg.svd(lost, full_matrices=False)

@@ -64,3 +64,12 @@ def test_a_row_that_fails_is_kept_with_its_error_and_tried_last(clock, tmp_path)
     log.clear()
     assert rows.measure(parts, tmp_path, Budget(9, clock)) == 1
     assert log == [("broken", 2), ("broken", 1)]
+
+
+def test_two_at_once_lose_no_row_of_each_other(tmp_path):
+    one, other = (RowFile("speed", tmp_path) for _ in range(2))
+    one.add({"row": 0}, {"found": 0})
+    other.add({"row": 1}, {"found": 1})
+    one.add({"row": 0}, {"found": 2})
+    found = [(row["row"], row["found"]) for row in contents(tmp_path, "speed")["rows"]]
+    assert found == [(1, 1), (0, 2)]

@@ -9,7 +9,7 @@ from helpers import UserError, run_command, sweep
 from helpers.config import load_profile, profile_names
 from helpers.models import load_model
 from helpers.sweep import __main__ as command
-from helpers.sweep import answer, grids, make_trainer, profile_of, questions
+from helpers.sweep import answer, grids, make_trainer, profile_of, questions, runs
 from helpers.sweep.rows import RowFile
 from helpers.sweep.runs import tickets
 
@@ -81,6 +81,12 @@ def test_a_grid_is_every_combination_for_each_seed():
     assert [row["seed"] for row in found] == sorted(row["seed"] for row in found)
 
 
+def test_what_two_grids_have_in_common_is_one_row(few):
+    few_grids = QUESTIONS.replace("4]}]", "4]}, {r: [4, 8]}]")
+    grids.QUESTIONS.write_text(few_grids, encoding="utf-8")
+    assert [row["r"] for row in few("rank")] == [16, 4, 8]
+
+
 def test_batches_are_compared_on_equal_rows_read():
     found = rows("batch")
     assert len({row["updates"] * row["rows_per_update"] for row in found}) == 1
@@ -141,6 +147,30 @@ def test_the_users_mistakes_are_one_line(few, capsys):
     few("rank")
     told = capsys.readouterr().err
     assert few.code == 2 and str(file) in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("place", ["usual: {updates: 2", "{lora_dropout: [0.0, 0.5]"])
+def test_a_mistyped_setting_is_refused(few, capsys, place):
+    file = grids.QUESTIONS
+    file.write_text(QUESTIONS.replace(place, f"{place}, lerning_rate: 1"), "utf-8")
+    assert few("dropout") == [] and few.code == 2
+    assert "'lerning_rate' is no setting" in capsys.readouterr().err
+
+
+def test_a_mistyped_method_is_not_lora():
+    with pytest.raises(KeyError, match="rslra"):
+        answer(SHORT | {"method": "rslra"}, "tiny")
+
+
+def test_another_length_is_tokenised_again(monkeypatch):
+    def longest(trainer, *_):
+        return {"longest": max(map(len, trainer.train_dataset["input_ids"]))}
+
+    monkeypatch.setattr(runs, "train_and_score", longest)
+    row = SHORT | {"method": "lora"}
+    del row["train_rows"]
+    whole, cut = (answer(row | {"max_length": n}, "tiny") for n in (256, 60))
+    assert cut["longest"] == 60 < whole["longest"]
 
 
 def test_profiles_without_questions_say_so():
