@@ -3,9 +3,9 @@
     python -m helpers.memory --model Llama-3.1-8B --method qlora --batch 4 --length 2048
 
 The formulas stand in `parts`, and in `sharding` for several GPUs; `measured` measures
-the parts of one. The total is what
-tensors take at the peak: it leaves out the CUDA context and what the allocator holds
-without using it.
+the parts of one. The total is what tensors take at the peak: it leaves out the CUDA
+context, what the allocator holds without using it, and the whole base that
+`helpers.finetune` loads on each GPU before it is shared out.
 """
 
 from dataclasses import dataclass
