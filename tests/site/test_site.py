@@ -9,6 +9,7 @@ import yaml
 from nbformat import v4
 
 from tests.translations.pseudo_translation import make_language, rot13, run
+from translations import outputs
 from translations.checking import COMPLETE
 from translations.direction import FRAME
 from translations.site import SiteError, build, links, sources, vendor, wording
@@ -218,6 +219,13 @@ def test_outputs_of_other_code_are_refused_and_another_setup_cell_is_not(root, c
     assert sources.stale(root, build.read_pages(root)) == ["00_first"]
     assert build.main(["--root", str(root)]) == 2
     assert "run `make course pages LESSONS" in capsys.readouterr().err
+
+
+def test_outputs_of_other_data_are_refused(root, monkeypatch):
+    lesson = build.read_pages(root)
+    assert sources.stale(root, lesson) == []
+    monkeypatch.setattr(outputs, "data_hash", lambda *_: "0" * 16)
+    assert sources.stale(root, lesson) == ["00_first"]
 
 
 def test_a_figure_that_is_not_there_is_asked_for(root):

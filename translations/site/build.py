@@ -144,7 +144,7 @@ def checked(args: argparse.Namespace) -> list[Task]:
     lessons = read_pages(args.root)
     if stale := sources.stale(args.root, lessons):
         numbers = " ".join(name[:2] for name in stale)
-        message = "the reading edition lacks outputs of today's code; run"
+        message = "the reading edition lacks outputs of today's code and data; run"
         raise SiteError(f'{message} `make course pages LESSONS="{numbers}" RUN=build`')
     if args.output.exists() and not (args.output / MARK).exists():
         message = f"{args.output} is there and is no site of the course"

@@ -20,13 +20,14 @@ TOCTREE = "```{toctree}\n:hidden:\n\n"
 
 
 def stale(root: Path, pages: list[Page]) -> list[str]:
-    """The names of the lessons whose kept outputs are of other code, or not whole."""
+    """The names of lessons with outputs of other code or data, or not whole."""
     names, there = [], root / "translations" / outputs.FIGURES
     for page in (page for page in pages if page.name != "README"):
         kept = outputs.read(root, page)
         shown = outputs.figures(kept.blocks) if kept else ()
         whole = all((there / name).exists() for name in shown)
-        if not kept or kept.code != outputs.code_of(page) or not whole:
+        today = outputs.code_of(page), outputs.data_hash(root, page)
+        if not kept or (kept.code, kept.data) != today or not whole:
             names.append(page.name)
     return names
 
