@@ -11,7 +11,8 @@ Before each cell stands a comment with its id and the hash of its English text:
     (the translation)                                         comment keeps the text
     -->
 
-`source: done` is what a translator writes to say "up to date". Lines that end in
+`source: done`, beside shown: or now:, is what a translator writes to say "up to
+date"; the hash of the English alone says it too. Lines that end in
 `<!-- notice -->` tell the reader what a cell is; they belong to the tools.
 """
 
@@ -33,7 +34,7 @@ STATES = ("current", "stale", "missing")
 START = "<!-- cell:"
 OWN_LINES = ("<!-- Made by", "<!-- outputs:")
 HOMELESS = "no cell holds this text"
-FORM = "<!-- cell: {} source: done -->"
+FORM = "<!-- cell: {} source: {} -->"
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,17 @@ class Entry:
         return linkless(self.text) != self.shown
 
 
-def read(name: str, text: str, first: str | None) -> dict[str, Entry]:
+def read(name: str, text: str, first: Cell | None) -> dict[str, Entry]:
     """{id: Entry} of a translated page's text.
 
-    name: the file as messages call it; first: the id of the English page's first cell.
+    name: the file as messages call it; first: the English page's first cell.
     Raises PageError.
     """
     lines = text.replace("\r\n", "\n").split("\n")
     starts = [i for i, line in enumerate(lines) if line.startswith(START)]
     if starts:
-        lost = not any(lines[i].startswith(f"{START} {first} ") for i in starts)
+        mark = f"{START} {first.id if first else None} "
+        lost = not any(lines[i].startswith(mark) for i in starts)
         _check_head(name, lines[: starts[0]], first if lost else None)
     elif text.strip():
         old = read_legacy(text)
@@ -97,8 +99,8 @@ def read(name: str, text: str, first: str | None) -> dict[str, Entry]:
     return entries
 
 
-def _check_head(name: str, lines: list[str], lost: str | None) -> None:
-    """Refuses a text above the first comment. lost: the id of a cell without one."""
+def _check_head(name: str, lines: list[str], lost: Cell | None) -> None:
+    """Refuses a text above the first comment. lost: a cell without one."""
     for number, line in enumerate(lines, start=1):
         own = line.startswith(OWN_LINES) or line.endswith(NOTICE)
         if line.strip() and not own:
@@ -106,16 +108,19 @@ def _check_head(name: str, lines: list[str], lost: str | None) -> None:
             raise PageError(f"{name}:{number}: {HOMELESS}{remedy}")
 
 
-def deleted(name: str) -> str:
+def deleted(cell: Cell) -> str:
     """The end of a message: that the comment of this cell may be gone."""
-    return f": was the comment of {name} deleted? Put `{FORM.format(name)}` above it"
+    form = FORM.format(cell.id, cell.hash)
+    return f": was the comment of {cell.id} deleted? Put `{form}` above it"
 
 
 def _entry(name: str, lines: list[str], start: int, end: int) -> Entry:
     """The cell in lines[start:end], its comment first. Raises PageError."""
     found = MARKER.fullmatch(lines[start].rstrip())
     if found is None:
-        message = f"this is not a cell's comment; its form is {FORM.format('ID')}"
+        message = (
+            f"this is not a cell's comment; its form is {FORM.format('ID', 'done')}"
+        )
         raise PageError(f"{name}:{start + 1}: {message}")
     body, comment = start + 1, ""
     if not found["end"]:

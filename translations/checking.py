@@ -8,7 +8,7 @@ from translations.edition import COMPLETE, ENGLISH, Edition
 from translations.markdown_blocks import blocks
 from translations.outputs import FIGURES, RESULTS, code_of, data_hash, figures
 from translations.pages import Cell, Page, PageError, filled, read_text
-from translations.sync import check_code_only, page_text, sidecar_entries
+from translations.sync import check_code_only, page_text, sidecar_entries, undated
 
 Said = tuple[int, str]  # a line, and what is said about it
 STALE = "stale: the English has changed; bring the text up to date, then write"
@@ -89,7 +89,7 @@ def _cells(edition: Edition, page: Page) -> list[Said]:
             check_code_only(edition, page, cell)
         line = entry.line if entry else line
         if above and (not entry or entry.source == "missing" and not entry.touched):
-            found = [(0, _spilled(cell.id, above, entry))]
+            found = [(0, _spilled(cell, above, entry))]
         else:
             found = _cell(cell, entry, english[cell.id], ledger)
         messages += [(line + n, f"{cell.id}: {said}") for n, said in found]
@@ -102,13 +102,13 @@ def _cells(edition: Edition, page: Page) -> list[Said]:
     return messages
 
 
-def _spilled(name: str, above: str, entry: Entry | None) -> str:
+def _spilled(cell: Cell, above: str, entry: Entry | None) -> str:
     """What to say of a cell whose text seems to stand in the cell above it."""
     if entry:
         message = f"not translated, and {above} is too long: if the text is there, cut"
         return f"{message} it out, write it over this English, and run `sync`"
     where = f"its text seems to stand in {above}, above"
-    return f"this cell is not in the file; {where}{artifact.deleted(name)}"
+    return f"this cell is not in the file; {where}{artifact.deleted(cell)}"
 
 
 def _cell(
@@ -119,6 +119,8 @@ def _cell(
         return [(0, SYNC["absent"])]
     if cell.code:
         return [] if entry.state(cell) == "current" else [(0, SYNC["code"])]
+    if message := undated(cell, entry):
+        return [(0, message)]
     if entry.source == "missing":
         return [(0, SYNC["touched"] if entry.touched else MISSING)]
     if entry.source == "done":

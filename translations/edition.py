@@ -183,7 +183,7 @@ class Edition:
     def entries(self, page: Page) -> dict[str, Entry]:
         """{id: Entry} of a page's file. Raises PageError."""
         text = self.text(page)
-        first = page.cells[0].id if page.cells else None
+        first = page.cells[0] if page.cells else None
         return {} if text is None else artifact.read(self.name(page), text, first)
 
     def matched(self, page: Page) -> dict[str, Entry]:

@@ -51,7 +51,6 @@ def sync_edition(edition: Edition) -> list[str]:
     for page in edition.own:
         try:
             text = sync.page_text(edition, page)
-            print(sync.undated(edition, page), end="")
             if sync.write(edition.root / edition.name(page), text):
                 print(f"{edition.name(page)}: written")
         except PageError as error:

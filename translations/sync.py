@@ -18,7 +18,9 @@ from translations.pages import Cell, Page, PageError, shown
 from translations.targets import copy_code
 
 CODE = "fence python"  # the kind of the one block of a code cell
-UNDATED = "`done` does not say for which English, and is taken for today's"
+OPEN = ("missing", "done")  # what a comment says in the place of a hash
+UNDATED = "its comment does not say of which English this is the text; if of today's,"
+UNDATED += " write `source: {}` there and run `sync`"
 FOLDED = ["html_block", CODE, "html_block"]  # the kinds of one that is folded
 
 
@@ -37,12 +39,16 @@ def page_text(edition: Edition, page: Page) -> str:
         elif not ours:
             entries.append(Entry(cell.id, cell.hash, english[cell.id]))
         else:
-            entry = _decided(cell, found.get(cell.id), english[cell.id])
+            entry = found.get(cell.id)
+            if entry and (message := undated(cell, entry)):
+                where = f"{edition.name(page)}:{entry.line}: {cell.id}"
+                raise PageError(f"{where}: {message}")
+            entry = _decided(cell, entry, english[cell.id])
             entries.append(_copied(cell, entry, links | edition.links(page)))
     if ours:
         used = {entry.id for entry in found.values()}
         lost = [e for e in edition.entries(page).values() if e.id not in used]
-        entries += [replace(e, removed=True, now=None) for e in lost if _is_work(e)]
+        entries += [_removed(entry) for entry in lost if _is_work(entry)]
     head, places = heads.head(edition, page), edition.ledger(page)
     return artifact.write(head, entries, english, edition.words, places)
 
@@ -62,7 +68,7 @@ def check_code_only(edition: Edition, page: Page, cell: Cell) -> None:
     message = f"cell {cell.id} is code; move what is not code into another cell"
     if other and other[0] and after and not after[0].code and after[0].id not in found:
         message = f"no cell holds the text below the code of cell {cell.id}"
-        message += artifact.deleted(after[0].id)
+        message += artifact.deleted(after[0])
     line = entry.line + (parts[other[0]].line if other else 0)
     raise PageError(f"{edition.name(page)}:{line}: {message}")
 
@@ -90,25 +96,24 @@ def _decided(cell: Cell, entry: Entry | None, english: str) -> Entry:
     if entry is None or entry.source == "missing" and not entry.touched:
         return artifact.missing(cell, english)
     source = entry.source
-    if source in ("missing", "done"):  # of today's English, or an earlier one?
-        same = entry.shown in (None, artifact.linkless(cell.text))
+    if source in OPEN:  # of today's English, or an earlier one?
+        same = entry.shown == artifact.linkless(cell.text)
         source = entry.now or (cell.hash if same else entry.shown)
     now = None if source == cell.hash else cell.hash
     changes = {"source": source, "now": now, "shown": None, "removed": False}
     return replace(entry, id=cell.id, **changes)
 
 
-def undated(edition: Edition, page: Page) -> str:
-    """A warning of texts whose `done` does not say for which English, "" for none."""
-    found = edition.matched(page) if edition.language != ENGLISH else {}
-    prose = [(c.id, found.get(c.id)) for c in page.cells if not c.code]
-    bare = [name for name, e in prose if e and e.source == "done" and not _dated(e)]
-    where = f"warning: {edition.name(page)}: {', '.join(bare)}"
-    return f"{where}: {UNDATED}\n" if bare else ""
+def _removed(entry: Entry) -> Entry:
+    """The entry of a text without English, which may come back."""
+    source = entry.now or entry.shown if entry.source in OPEN else entry.source
+    return replace(entry, source=source or entry.source, now=None, removed=True)
 
 
-def _dated(entry: Entry) -> bool:
-    return bool(entry.now or entry.shown)
+def undated(cell: Cell, entry: Entry) -> str:
+    """What to say of a text whose comment names no English, "" where it does."""
+    bare = entry.source == "done" or entry.touched
+    return UNDATED.format(cell.hash) if bare and not (entry.now or entry.shown) else ""
 
 
 def _copied(cell: Cell, entry: Entry, links: dict[str, str]) -> Entry:

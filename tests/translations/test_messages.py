@@ -18,6 +18,7 @@ from tests.translations.translation_course import (
 )
 from translations import rules
 from translations.edition import languages
+from translations.pages import digest
 
 LESSON = FIRST | {
     "plain": PLAIN,
@@ -86,7 +87,8 @@ def test_comment_deleted_between_two_texts_is_mended_with_and_without_sync(whole
     long, absent = errors(whole)
     assert ": exercise-1: paragraph not in the English" in long
     assert ": plain-after: this cell is not in the file; its text seems" in absent
-    assert "`<!-- cell: plain-after source: done -->` above it" in absent
+    form = f"<!-- cell: plain-after source: {digest(LESSON['plain-after'])} -->"
+    assert f"`{form}` above it" in absent
     run(whole, "sync")
     long, missing = errors(whole)
     assert (

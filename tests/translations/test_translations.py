@@ -35,7 +35,7 @@ from tests.translations.translation_course import (
     text,
     write_lesson,
 )
-from translations import glossary, lessons, sidecar
+from translations import glossary, lessons, sidecar, sync
 from translations.checking import COMPLETE, check_page, check_sidecar
 from translations.edition import Edition, languages
 from translations.labels import ENGLISH_COUNTS
@@ -180,29 +180,42 @@ def test_hash_that_check_names_counts_for_that_english_alone(whole, capsys):
     assert run(whole, "sync") == 0 == run(whole, "check")
 
 
-def test_done_without_a_hash_is_told_of(whole, capsys):
-    edit(whole, f"plain source: {digest(PLAIN)}", "plain source: done")
-    _, out, _ = said(whole, "sync", LANGUAGE, capsys=capsys)
-    assert "00_first.md: plain: `done` does not say for which English" in out
-    assert "warning" not in said(whole, "sync", LANGUAGE, capsys=capsys)[1]
-    assert run(whole, "check") == 0
+@pytest.mark.parametrize("state", ["done", "missing"])
+def test_text_that_names_no_english_is_left_alone_until_it_does(whole, state, capsys):
+    """The English may have changed since the translator looked at it."""
+    edit(whole, f"plain source: {digest(PLAIN)}", f"plain source: {state}")
+    write_lesson(whole, "00_first", FIRST | {"plain": PLAIN + " Always."})
+    before, named = text(whole), digest(PLAIN + " Always.")
+    for command in ("check", "sync"):
+        code, _, err = said(whole, command, LANGUAGE, capsys=capsys)
+        [found] = [line for line in err.splitlines() if "which English" in line]
+        assert code == 1 and f"plain: {sync.UNDATED.format(named)}" in found
+        assert text(whole).split("\n")[int(found.split(":")[1]) - 1] == rot13(PLAIN)
+    assert text(whole) == before and counts(whole)["current"] < len(FIRST)
+    edit(whole, f"plain source: {state}", f"plain source: {digest(PLAIN)}")
+    assert run(whole, "sync") == 0 and counts(whole)["stale"] == 1
 
 
-def test_done_beside_the_english_that_was_shown_counts_for_it(root, capsys):
+def test_done_beside_the_english_that_was_shown_counts_for_it(root):
     run(root, "sync", "--new", LANGUAGE)
     edit(root, "plain source: missing", "plain source: done")
     write_lesson(root, "00_first", FIRST | {"plain": PLAIN + " Always."})
-    _, out, _ = said(root, "sync", capsys=capsys)
-    assert counts(root)["stale"] == 1 and "warning" not in out
+    assert run(root, "sync") == 0 and counts(root)["stale"] == 1
 
 
-def test_translation_whose_comment_lost_its_hash_is_kept(root):
+@pytest.mark.parametrize("state", ["done", "missing"])
+def test_text_that_goes_and_comes_back_keeps_its_english(root, state):
     run(root, "sync", "--new", LANGUAGE)
-    shown = re.search("plain source: missing( shown: .*?) -->", text(root))[1]
-    edit(root, f"plain source: missing{shown}", "plain source: missing")
+    edit(root, "plain source: missing", f"plain source: {state}")
     edit(root, PLAIN, rot13(PLAIN))
-    assert run(root, "sync") == 0 == run(root, "sync")
-    assert rot13(PLAIN) in text(root) and counts(root)["stale"] == 0
+    less = {name: cell for name, cell in FIRST.items() if name != "plain"}
+    write_lesson(root, "00_first", less)
+    assert run(root, "sync") == 0 and "removed" in text(root)
+    write_lesson(root, "00_first", FIRST | {"plain": PLAIN + " Always."})
+    assert run(root, "sync") == 0 and counts(root)["stale"] == 1
+    write_lesson(root, "00_first", FIRST)
+    assert run(root, "sync") == 0 and counts(root)["stale"] == 0
+    assert rot13(PLAIN) in text(root)
 
 
 def test_english_that_goes_back_is_current_again(whole):
