@@ -12,18 +12,20 @@ once to sweep.PROFILE.MACHINE.json; one that is there is not measured again. Exi
 import argparse
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from helpers import Parser, run_command
+from helpers import Parser, UserError, run_command
 from helpers.config import load_profile
 from helpers.course import RESULTS
+from helpers.files import ROOT
 from helpers.sweep import Budget, Part, RowFile, measure
 from helpers.sweep.grids import check, rows_of
 
 ABOUT = {"note": "scores are of validation rows; cpu_seconds, of the updates alone"}
+MOST_JOBS = 61  # more processes no pool has on Windows
 SECONDS = {"tiny": 30, "small": 400}  # a row, at first; later what the last one took
 
 
@@ -45,6 +47,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     asked = check(args.question, args.profile)
+    most = len((ROOT / "data/tickets/validation.jsonl").read_bytes().splitlines())
+    for name, limit in {"jobs": MOST_JOBS, "scored": most}.items():
+        if not 0 < (number := getattr(args, name)) <= limit:
+            raise UserError(f"--{name} must be from 1 to {limit}, got {number}")
     if args.profile == "small":
         from helpers.models import fetch_small_model
 
@@ -59,12 +65,14 @@ def sweep(asked: list[str], args: argparse.Namespace, spread: Callable) -> int:
 
     spread: `map`, or that of a pool of processes.
     """
+    from helpers.sweep import answer
+
     budget, left = Budget(args.minutes), 0
     profile, name = load_profile(args.profile), f"sweep.{args.profile}"
     for question in asked:
         rows = rows_of(question, profile, args.seeds, args.scored)
         adopt(RowFile(name, args.output), rows)
-        results = partial(measured, spread, profile=args.profile)
+        results = partial(spread, partial(answer, profile=args.profile))
         part = Part(name, rows, results, SECONDS[args.profile], about=ABOUT)
         left += measure([part], args.output, budget)
     return left
@@ -75,21 +83,8 @@ def adopt(file: RowFile, rows: list[dict]) -> None:
     known = [row for row in file.entry["rows"] if "error" not in row]
     for row in file.missing(rows):
         for other in known:
-            if settings(other) == settings(row):
+            if file.same(row, other | {"question": row["question"]}):
                 file.add(row, other | row)
-
-
-def settings(row: dict) -> dict:
-    """What a row was measured with, without its question: all up to "scored"."""
-    names = list(row)
-    return {n: row[n] for n in names[1 : names.index("scored") + 1]}
-
-
-def measured(spread: Callable, rows: list[dict], profile: str) -> Iterator[dict]:
-    """What was found of each row."""
-    from helpers.sweep import answer
-
-    yield from spread(partial(answer, profile=profile), rows)
 
 
 if __name__ == "__main__":

@@ -56,10 +56,12 @@ class RowFile:
     def __init__(self, name: str, folder: Path) -> None:
         here = machine()
         self.path = folder / f"{name}.{here['name']}.json"
-        self.entry = {"machine": here, "versions": {n: version(n) for n in SHOWN}}
-        self.entry["rows"] = []
+        now = {n: version(n) for n in SHOWN}
+        self.entry = {"machine": here, "versions": now, "found": [], "rows": []}
         if self.path.exists():
             self.entry = self._read()
+        newer = dict(now.items() - self.entry.get("versions", {}).items())
+        self.newer = {"versions": newer} if newer else {}  # of rows from now on
 
     def _read(self) -> dict:
         """What the file holds. Raises UserError where it is damaged."""
@@ -73,16 +75,25 @@ class RowFile:
     def missing(self, rows: list[dict]) -> list[dict]:
         """Those rows that the file does not hold; last, those that failed before."""
         there = self.entry["rows"]
-        known = [[t for t in there if row.items() <= t.items()] for row in rows]
-        new = [row for row, found in zip(rows, known, strict=True) if not found]
-        failed = [t for found in known for t in found if "error" in t]
-        again = [r for r in rows if any(r.items() <= t.items() for t in failed)]
-        return new + again
+        known = [[t for t in there if self.same(row, t)] for row in rows]
+        pairs = list(zip(rows, known, strict=True))
+        again = [row for row, found in pairs if any("error" in t for t in found)]
+        return [row for row, found in pairs if not found] + again
+
+    def same(self, row: dict, there: dict) -> bool:
+        """Whether a row of the file was measured with these settings, and no other."""
+        results = self.entry.get("found")
+        if results is None:  # an older file: settings come first
+            return dict(list(there.items())[: len(row)]) == row
+        return {n: v for n, v in there.items() if n in row or n not in results} == row
 
     def add(self, row: dict, found: dict) -> dict:
         """Writes a row with what was found, in place of an older one; returns it."""
         there = self._read() if self.path.exists() else self.entry  # others write, too
-        kept = [r for r in there["rows"] if not row.items() <= r.items()]
+        if "found" in there:
+            names = found.keys() - row.keys()
+            self.entry["found"] = sorted(names.union(there["found"]))
+        kept = [r for r in there["rows"] if not self.same(row, r)]
         self.entry["rows"] = [*kept, row | found]
         write_json(self.path, self.entry)
         return row | found
@@ -114,7 +125,7 @@ def measured(part: Part, file: RowFile, rows: list[dict], budget: Budget) -> Ite
             if results is None:
                 file.entry |= part.about
                 results = part.measure(rows)
-            found = file.add(row, next(results))
+            found = file.add(row, file.newer | next(results))
         except Exception as error:  # of any library, and the card's time is dear
             what = f"{type(error).__name__}: {error}"[:500]
             say(json.dumps(file.add(row, {"error": what})))

@@ -13,18 +13,11 @@ from safetensors import safe_open
 from transformers import PrinterCallback, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
+from helpers import models
 from helpers.config import Profile
 from helpers.evaluation import answer_loss, evaluate
 from helpers.files import ROOT
 from helpers.formatting import load_splits
-from helpers.models import (
-    free,
-    load_model,
-    load_tokenizer,
-    quiet,
-    score_trained_positions,
-    train_in_float32,
-)
 from helpers.sweep.grids import TRAINING, profile_of
 
 PROBE = 10  # updates that tell how long one takes
@@ -64,7 +57,7 @@ def tickets():
 
 def answer(row: dict, profile: str) -> dict:
     """What was found of a row: scores on validation rows, CPU seconds of updates."""
-    quiet()
+    models.quiet()
     disable_progress_bars()
 
     def trainer_for(updates: int) -> SFTTrainer:
@@ -83,11 +76,11 @@ def answer(row: dict, profile: str) -> dict:
         probe = trainer_for(PROBE)
         probe.add_callback(watch := Watch())
         probe.train()
-        free(probe)
+        models.free(probe)
         updates = max(1, round(row["cpu_budget"] / statistics.median(watch.seconds)))
     trainer = trainer_for(updates)
     found = train_and_score(trainer, row["scored"], row.get("look_every", 0))
-    free(trainer)
+    models.free(trainer)
     return {"updates": updates} | found
 
 
@@ -105,14 +98,14 @@ def make_trainer(
     with tempfile.TemporaryDirectory() as folder:
         config = profile.training_config | {"output_dir": folder}
         trainer = SFTTrainer(
-            model=load_model(profile, quantized),
+            model=models.load_model(profile, quantized),
             args=SFTConfig(**config, dataset_kwargs=skip),
             train_dataset=train,
-            processing_class=tokenizer or load_tokenizer(profile, quantized),
+            processing_class=tokenizer or models.load_tokenizer(profile, quantized),
             peft_config=None if method == "full" else lora,
         )
     trainer.remove_callback(PrinterCallback)
-    train_in_float32(trainer.model)
+    models.train_in_float32(trainer.model)
     if method == "loftq":
         start_as_loftq(trainer.model, profile)
     if method == "lora+":  # arXiv 2402.12354
@@ -122,7 +115,7 @@ def make_trainer(
             trainer.model, kind, **options, betas=betas, weight_decay=0.0
         )
     model = trainer.model if method == "full" else trainer.model.get_base_model()
-    score_trained_positions(model)  # the same loss, in 7 parts of the time of 10
+    models.score_trained_positions(model)  # the same loss, in 7 parts of the time of 10
     return trainer
 
 

@@ -1,5 +1,7 @@
 """Rows of measurements: written one by one, resumed, in order, within the time."""
 
+import json
+
 import pytest
 
 from helpers.course import ledger
@@ -73,3 +75,39 @@ def test_two_at_once_lose_no_row_of_each_other(tmp_path):
     one.add({"row": 0}, {"found": 2})
     found = [(row["row"], row["found"]) for row in contents(tmp_path, "speed")["rows"]]
     assert found == [(1, 1), (0, 2)]
+
+
+def test_a_row_is_measured_if_all_its_settings_are_equal(tmp_path):
+    wide, plain, timed = {"r": 16, "train_rows": 8}, {"r": 16}, {"cpu_budget": 2}
+    file = RowFile("speed", tmp_path)
+    for row in (wide, timed):
+        file.add(row, {"updates": 3, "loss": 1})
+    assert file.missing([wide, plain, timed]) == [plain]
+    file.add(plain | {"updates": 9}, {"updates": 9, "loss": 2})
+    again = RowFile("speed", tmp_path)
+    assert len(again.entry["rows"]) == 3 and again.missing([wide, timed]) == []
+    again.add(wide, {"updates": 3, "loss": 4})
+    assert [row.get("loss") for row in again.entry["rows"]] == [1, 2, 4]
+
+
+def test_in_an_older_file_settings_come_first(tmp_path):
+    """Those of the course do not say which names are results."""
+    file = RowFile("speed", tmp_path)
+    file.add({"r": 16, "rows": 8, "scored": 4}, {"loss": 1})
+    del file.entry["found"]
+    file.path.write_text(json.dumps(file.entry), encoding="utf-8")
+    there, other = {"scored": 4, "r": 16, "rows": 8}, {"r": 16, "scored": 4}
+    older = RowFile("speed", tmp_path)
+    assert older.missing([there, other]) == [other]
+    older.add(other, {"loss": 2})
+    assert len(older.entry["rows"]) == 2 and "found" not in older.entry
+
+
+def test_a_row_of_other_versions_says_so(clock, tmp_path, monkeypatch):
+    rows.measure([part(clock, [], count=1)], tmp_path, Budget(9, clock))
+    monkeypatch.setattr(rows, "version", lambda name: "9.9" if name == "torch" else "1")
+    monkeypatch.setattr(rows, "SHOWN", ["torch"])
+    rows.measure([part(clock, [], count=2)], tmp_path, Budget(9, clock))
+    one, other = contents(tmp_path, "speed")["rows"]
+    assert "versions" not in one and other["versions"] == {"torch": "9.9"}
+    assert rows.measure([part(clock, [], count=2)], tmp_path, Budget(9, clock)) == 0

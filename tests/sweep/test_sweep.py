@@ -7,6 +7,7 @@ from bitsandbytes.functional import dequantize_4bit
 
 from helpers import UserError, run_command, sweep
 from helpers.config import load_profile, profile_names
+from helpers.course import RESULTS
 from helpers.models import load_model
 from helpers.sweep import __main__ as command
 from helpers.sweep import answer, grids, make_trainer, profile_of, questions, runs
@@ -44,8 +45,8 @@ def few(monkeypatch, tmp_path):
     monkeypatch.setattr(grids, "QUESTIONS", file)
     monkeypatch.setattr(sweep, "answer", count, raising=False)
 
-    def run(*flags: str) -> list[dict]:
-        argv = [*flags, *FLAGS, "--output", str(tmp_path)]
+    def run(*given: str, flags=FLAGS) -> list[dict]:
+        argv = [*given, *flags, "--output", str(tmp_path)]
         run.code = run_command("sweep", command.main, argv)
         return asked
 
@@ -147,6 +148,34 @@ def test_the_users_mistakes_are_one_line(few, capsys):
     few("rank")
     told = capsys.readouterr().err
     assert few.code == 2 and str(file) in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("flag", ["--jobs 0", "--scored 0", "--scored 201"])
+def test_numbers_that_cannot_be_are_one_line(few, capsys, flag):
+    few("rank", *flag.split(), flags=() if "scored" in flag else FLAGS)
+    told = capsys.readouterr().err
+    assert few.code == 2 and f"{flag.split()[0]} must be from 1 to" in told
+    assert told.count("\n") == 1 and not [*few.folder.glob("*.json")]
+
+
+def test_fewer_rows_in_a_question_of_before_are_another_setting(few):
+    few("fewer")
+    assert [row["train_rows"] for row in few("fewer")] == [8]
+    text = QUESTIONS.replace("{train_rows: 8}", "{}")
+    grids.QUESTIONS.write_text(text, encoding="utf-8")
+    assert "train_rows" not in few("fewer")[1] and len(ledger(few.folder)["rows"]) == 2
+
+
+def test_all_of_the_courses_rows_are_measured():
+    [file] = RESULTS.glob("sweep.tiny.*.json")
+    there = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    kept = RowFile("sweep.tiny", RESULTS)
+    kept.entry = {"rows": there}
+    for question in questions("tiny"):
+        asked = [
+            row for row in rows(question, (0, 1, 2)) if row["question"] == question
+        ]
+        assert kept.missing(asked) == []
 
 
 @pytest.mark.parametrize("place", ["usual: {updates: 2", "{lora_dropout: [0.0, 0.5]"])
