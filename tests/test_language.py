@@ -81,6 +81,7 @@ def spanish(course, monkeypatch):
         ("best at rank 8", {}, "lo mejor con rango 8"),
         ("best at 8", {}, "lo mejor en 8"),
         ("3 runs, of SmolLM2", {}, "3 runs, of SmolLM2"),
+        ("3 runs of a\nb", {}, "a\nb: 3 ejecuciones"),
         ("a {brace} of JSON", {}, "a {brace} of JSON"),
         ("wrong", {}, "mal {nummer}"),  # no value is asked for: said as it is
         # English where there is no translation, an old one, or one with other fields.
@@ -128,7 +129,9 @@ def test_built_notebook_is_known_by_its_place(course, monkeypatch):
     assert opened(monkeypatch, built) == "es"
 
 
-@pytest.mark.parametrize("place", ["notebooks", "build/qps/notebooks", "es", "."])
+@pytest.mark.parametrize(
+    "place", ["notebooks", "build/qps/notebooks", "es", "es/data", "."]
+)
 def test_other_places_say_nothing(course, monkeypatch, place):
     assert opened(monkeypatch, course / place) == "en"
 
@@ -150,6 +153,36 @@ def test_downloaded_notebook_is_known_by_what_it_says(
     book = course / "a.ipynb"
     book.write_text(json.dumps({"metadata": metadata, "cells": []}))
     assert opened(monkeypatch, course, JPY_SESSION_NAME=book) == found
+
+
+def test_the_variable_goes_before_what_the_notebook_says(course, monkeypatch):
+    notebook = course / "build" / "es" / "notebooks"
+    monkeypatch.setenv(language.VARIABLE, "en")
+    assert opened(monkeypatch, notebook) == "en"
+    monkeypatch.delenv(language.VARIABLE)
+    assert opened(monkeypatch, notebook) == "es"
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"cells": []}'])
+def test_notebook_that_cannot_be_read_is_known_by_its_place(
+    course, monkeypatch, content
+):
+    book = course / "a.ipynb"
+    if content:
+        book.write_text(content)
+    built = course / "build" / "es" / "notebooks"
+    assert opened(monkeypatch, built, JPY_SESSION_NAME=book) == "es"
+
+
+def test_command_that_a_notebook_starts_says_it_in_english(course, monkeypatch):
+    book = course / "a.ipynb"
+    metadata = {language.KEY: {"language": "es"}}
+    book.write_text(json.dumps({"metadata": metadata, "cells": []}))
+    monkeypatch.setitem(
+        sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None)
+    )
+    monkeypatch.setenv("JPY_SESSION_NAME", str(book))
+    assert language.language() == "en"
 
 
 def test_colab_is_asked_for_the_notebook(course, monkeypatch):
