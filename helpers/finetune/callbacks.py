@@ -18,12 +18,13 @@ from helpers.finetune.launched import sharded
 
 
 class Clock(TrainerCallback, ExportableState):
-    """Seconds of training over all sessions of a run; they travel in the checkpoints.
+    """Seconds of training over all sessions of a run, and by how many processes.
 
-    Read them from `trainer.state.stateful_callbacks["Clock"]`.
+    They travel in the checkpoints: `trainer.state.stateful_callbacks["Clock"]`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, processes: int = 1, distributed: str = "NO") -> None:
+        self.shared = {"processes": processes, "distributed": distributed}
         self.seconds = 0.0
         self.since = time.perf_counter()
 
@@ -32,7 +33,7 @@ class Clock(TrainerCallback, ExportableState):
 
     def state(self) -> dict:
         seconds = time.perf_counter() - self.since
-        return {"args": {}, "attributes": {"seconds": seconds}}
+        return {"args": self.shared, "attributes": {"seconds": seconds}}
 
 
 class Watch(TrainerCallback):

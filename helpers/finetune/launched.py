@@ -11,6 +11,8 @@ from helpers.finetune.errors import RunError
 
 # How torchrun, and mpirun of three kinds, tell a process how many there are.
 SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+# What a checkpoint holds of the optimizer; "optimizer.pt" if each has a whole copy.
+SAVED = {"FSDP": "optimizer.bin", "DEEPSPEED": "global_step*/*optim_states.pt"}
 CONFIG = "helpers/finetune/launch/ddp.yaml"
 STORAGE = "helpers/finetune/launch/quant_storage.yaml"
 
@@ -53,12 +55,16 @@ def check_trainer(trainer) -> None:
         raise RunError(f"{what}: add --config {STORAGE}")
 
 
-def check_number(trainer, checkpoint: Path | None) -> None:
-    """Raises RunError unless as many processes go on as saved a checkpoint."""
+def check_saved(trainer, checkpoint: Path | None) -> None:
+    """Raises RunError unless as many processes as saved it, joined alike, go on."""
     saved = [*checkpoint.glob("rng_state*.pth")] if checkpoint else []
     if checkpoint and len(saved) != (now := trainer.args.world_size):
         what = f"--resume requires the {len(saved)} processes of {checkpoint}"
         raise RunError(f"{what}, got {now}: each update would read other rows")
+    kind = distributed(trainer)
+    if checkpoint and not any(checkpoint.glob(SAVED.get(kind, "optimizer.pt"))):
+        what = f"{kind} cannot read the optimizer in {checkpoint}"
+        raise RunError(f"{what}: --resume requires the same --config_file")
 
 
 def distributed(trainer) -> str:

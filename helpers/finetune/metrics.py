@@ -15,7 +15,6 @@ from helpers.config import Profile, probe_device
 from helpers.environment import SHOWN, version
 from helpers.evaluation import Report
 from helpers.files import shown, shown_model, write_json
-from helpers.finetune.launched import distributed
 from helpers.finetune.settings import Settings
 from helpers.formatting import render
 from helpers.models import left_out
@@ -84,7 +83,8 @@ def describe(trainer, settings: Settings, identity: dict, scores: dict) -> dict:
     padding aside.
     """
     state = trainer.state
-    seconds = state.stateful_callbacks["Clock"]["attributes"]["seconds"]
+    clock = state.stateful_callbacks["Clock"]
+    seconds = clock["attributes"]["seconds"]
     tokens = state.num_input_tokens_seen
     return {
         **scores,
@@ -97,8 +97,7 @@ def describe(trainer, settings: Settings, identity: dict, scores: dict) -> dict:
         "tokens_per_second": round(tokens / seconds, 1),
         "trainable_parameters": trainer.model.get_nb_trainable_parameters()[0],
         "left_out": left_out(trainer.model),
-        "processes": trainer.args.world_size,
-        "distributed": distributed(trainer),
+        **({"processes": 1, "distributed": "NO"} | clock["args"]),
         "device": probe_device().name,
         **peak_memory(),
         "versions": versions(),

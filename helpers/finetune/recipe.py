@@ -17,7 +17,7 @@ from helpers.environment import use_one_gpu
 from helpers.files import shown_model, write_json, write_text
 from helpers.finetune.checkpoints import finished, trainer_state
 from helpers.finetune.errors import RunError, Stopped, explained
-from helpers.finetune.launched import check_number, check_trainer, distributed, sharded
+from helpers.finetune.launched import check_saved, check_trainer, distributed, sharded
 from helpers.finetune.learning import chance, unfinished
 from helpers.finetune.metrics import describe, digest, longest_answer, measure, tested
 from helpers.finetune.model_card import card
@@ -120,41 +120,35 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     from transformers import EarlyStoppingCallback
     from trl import SFTConfig, SFTTrainer
 
+    from helpers import models
     from helpers.finetune.callbacks import Clock
-    from helpers.models import (
-        bypassed,
-        fingerprint,
-        left_out,
-        load_model,
-        train_fast_on_cpu,
-        train_in_float32,
-    )
 
     # TRL would add a mixture's load-balancing loss, and leave its model so that it
     # returns what that needs, which breaks generation with a static cache.
     config = {"router_aux_loss_coef": 0.0} | profile.training_config
     args = build(SFTConfig, "training_config", config)
     tokenizer = ready_tokenizer(settings, profile, splits)
-    model = load_model(profile, quantized=settings.qlora)
-    base = fingerprint(model)
+    model = models.load_model(profile, quantized=settings.qlora)
+    base = models.fingerprint(model)
     lora = profile.peft_config
-    if lora.get("target_modules") == "all-linear" and (past := bypassed(model)):
+    if lora.get("target_modules") == "all-linear" and (past := models.bypassed(model)):
         lora = {"exclude_modules": past} | lora
     peft_config = build(LoraConfig, "peft_config", lora)
     parts = {"model": model, "args": args, "peft_config": peft_config}
-    parts |= {"processing_class": tokenizer, "callbacks": [Clock()]}
+    parts["processing_class"] = tokenizer
     parts |= {"train_dataset": splits["train"], "eval_dataset": splits["validation"]}
     trainer = build(SFTTrainer, "the run", parts)
     check_trainer(trainer)
+    trainer.add_callback(Clock(args.world_size, distributed(trainer)))
     if args.world_size > 1:
         say(f"{args.world_size} processes share the work ({distributed(trainer)})")
     check_head(trainer.model)
     if settings.patience is not None:
         trainer.add_callback(EarlyStoppingCallback(settings.patience))
     watch(trainer, splits["validation"], settings.scorer)
-    train_in_float32(trainer.model)
-    train_fast_on_cpu(trainer)
-    if missed := left_out(trainer.model):
+    models.train_in_float32(trainer.model)
+    models.train_fast_on_cpu(trainer)
+    if missed := models.left_out(trainer.model):
         say(f"LoRA leaves out {missed}")
     return trainer, base
 
@@ -182,13 +176,13 @@ def train(trainer, folder: RunFolder, stop, patience: int | None) -> Path:
     """The checkpoint whose adapter the model has once it is trained to the end.
 
     From the newest whole checkpoint on, or from the start. Raises RunError as
-    `check_number`, Stopped where a signal ended the training; its last update is saved.
+    `check_saved`, Stopped where a signal ended the training; its last update is saved.
     """
     from transformers import set_seed
 
     newest, trained = folder.newest_whole(), False
     if newest is None or not finished(newest, patience):
-        check_number(trainer, newest)
+        check_saved(trainer, newest)
         # Dropout must not depend on whether this session has evaluated the base.
         set_seed(trainer.args.seed)
         trainer.train(resume_from_checkpoint=newest and str(newest))

@@ -1,5 +1,6 @@
 """A run of helpers.finetune that was stopped ends as if nothing had happened."""
 
+import json
 import os
 import shutil
 import signal
@@ -90,6 +91,20 @@ def test_killed_after_the_last_update(lora, tmp_path):
     assert_same(output, lora.done)
     after = sorted(p.name for p in (output / "checkpoints").glob("checkpoint-*"))
     assert after == seen
+
+
+@pytest.mark.slow
+def test_one_that_finishes_says_how_many_trained(lora, tmp_path):
+    output = copy_unfinished(lora.done, tmp_path / "out")
+    state = last_checkpoint(output / "checkpoints") / "trainer_state.json"
+    kept = json.loads(state.read_text(encoding="utf-8"))
+    clock = kept["stateful_callbacks"]["Clock"]
+    assert clock["args"] == {"processes": 1, "distributed": "NO"}
+    clock["args"] = {"processes": 2, "distributed": "MULTI_CPU"}
+    state.write_text(json.dumps(kept), encoding="utf-8")
+    assert finetune(lora.call(output, "--resume")) == 0
+    found = small_run.metrics(output)
+    assert (found["processes"], found["distributed"]) == (2, "MULTI_CPU")
 
 
 def copy_unfinished(folder, copy):

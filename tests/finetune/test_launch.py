@@ -1,6 +1,7 @@
 """helpers.finetune by a launcher: its files, its number of processes, two of them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -21,7 +22,7 @@ from accelerate.utils.launch import prepare_multi_gpu_env
 
 from helpers.files import ROOT
 from helpers.finetune import RunError, Settings, recipe
-from helpers.finetune.launched import check_environment, check_number, check_trainer
+from helpers.finetune.launched import check_environment, check_saved, check_trainer
 from helpers.finetune.settings import complete, read_overrides
 from tests.finetune import small_run
 from tests.warm import Program
@@ -195,7 +196,23 @@ def test_another_number_of_processes_does_not_go_on(tmp_path, before, now):
     folder, stop = SimpleNamespace(newest_whole=lambda: tmp_path), None
     with pytest.raises(RunError, match=f"the {before} processes of .*, got {now}: "):
         recipe.train(trainer(world_size=now), folder, stop, None)
-    check_number(trainer(world_size=before), tmp_path)
+    (tmp_path / "optimizer.pt").touch()
+    check_saved(trainer(world_size=before), tmp_path)
+
+
+OPTIMIZERS = {"MULTI_CPU": "optimizer.pt", "FSDP": "optimizer.bin"}
+OPTIMIZERS["DEEPSPEED"] = "global_step4/zero_pp_rank_0_mp_rank_00_optim_states.pt"
+
+
+@pytest.mark.parametrize("saved", OPTIMIZERS)
+def test_processes_that_share_otherwise_do_not_go_on(tmp_path, saved):
+    for name in ("rng_state_0.pth", "rng_state_1.pth", OPTIMIZERS[saved]):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for kind in OPTIMIZERS.keys() - {saved}:
+        with pytest.raises(RunError, match=f"^{kind} cannot read the optimizer"):
+            check_saved(trainer(2, kind=kind), tmp_path)
+    check_saved(trainer(2, kind=saved), tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +269,15 @@ def test_killed_under_accelerate_and_resumed_it_is_the_run_of_one(place):
     assert len(losses(two)) == 4 and two["tokens"] == one["tokens"]
 
 
+def not_under_ddp(place, name):
+    """What two processes say that are to go on under DDP with a run of shards."""
+    (place / name / "metrics.json").unlink()
+    shutil.rmtree(place / name / "checkpoints/checkpoint-4")
+    done = start(place, name, "torchrun", more=["--resume"]).wait()
+    assert done.returncode != 0
+    return done.stderr
+
+
 @pytest.mark.slow
 def test_shards_learn_what_one_process_learns(place):
     program = start(place, "shards", FILES["fsdp2"], "--sharded")
@@ -260,6 +286,7 @@ def test_shards_learn_what_one_process_learns(place):
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
     same = ("steps", "tokens", "trainable_parameters", "base")
     assert [two[key] for key in same] == [one[key] for key in same]
+    assert not_under_ddp(place, "shards").count("cannot read the optimizer in") == 2
     scores = [m["after"]["validation_loss"] for m in (one, two)]
     assert scores[1] == pytest.approx(scores[0], rel=1e-4)
 
