@@ -16,13 +16,14 @@ from tests.serving.broken import BROKEN, spoil
 class Nothing:
     """A server that answers nobody."""
 
-    model, stopped = "the base", 0
+    model = "the base"
+    watched, stops = 0, []  # replies that were counted; how many by each stop
 
     def __init__(self, url):
         self.url = url
 
     def stop(self):
-        Nothing.stopped += 1
+        Nothing.stops.append(Nothing.watched)
 
 
 class Here(scale.Local):
@@ -39,21 +40,32 @@ class Here(scale.Local):
 
 @pytest.fixture
 def faked(monkeypatch):
-    """Servers that answer as here, but for row 3 of what is loaded, and the dead."""
+    """Servers that answer as here, but for row 3 of what is loaded, and the dead.
+
+    Each change of the adapters spoils one more row, from 30; of all at once row 9 is
+    lost and 12 wrong.
+    """
+    changes = []
 
     async def ask(url, models, prompts, clients, retries=0, seen=None):
         replies = []
         for model, row in zip(models, prompts, strict=False):
             name = {"the base": scale.BASE, scale.WHOLE: "third"}.get(model, model)
-            text = f"{name} {row}" if (name, row) != ("third", 3) else "something else"
-            lost = url == "nobody" and clients > 40 and row % 4 == 1
+            at_once = url == "one" and clients == 44
+            wrong = (name, row) == ("third", 3) or 30 <= row < 30 + len(changes)
+            wrong = wrong or (at_once and row == 12)
+            text = "something else" if wrong else f"{name} {row}"
+            lost = url == "nobody" and row % 4 == 1 and (clients > 40 or row == 5)
+            lost = lost or (at_once and row == 9)
             replies.append(scale.Reply(error="gone") if lost else scale.Reply(text))
             replies[-1].retries = int(retries > 0 and row == 5)
             if seen:
+                Nothing.watched += 1
                 seen()
         return replies
 
     async def tell(url, path, lora_name, lora_path=None):
+        changes.append(path)
         return (500, "no, please check") if lora_name.startswith("rank") else (200, "")
 
     ticks = count()
@@ -68,10 +80,16 @@ def faked(monkeypatch):
     }.items():
         monkeypatch.setattr(scale, name, value)
     routers = iter(scale.AGAIN)
-    router = lambda *_, **options: Nothing(next(routers))  # noqa: E731
+
+    def router(replicas, *told, **options):
+        who = next(routers)
+        assert told == (() if who == "the router" else ("--disable-retries",))
+        return Nothing(who)
+
     monkeypatch.setattr(serving, "start_router", router)
     monkeypatch.setattr(serving, "vllm_command", lambda: ["vllm", "serve"])
-    monkeypatch.setattr(Nothing, "stopped", 0)
+    monkeypatch.setattr(Nothing, "watched", 0)
+    monkeypatch.setattr(Nothing, "stops", [])
     monkeypatch.setattr(scale.torch, "set_num_threads", lambda threads: None)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
@@ -84,7 +102,8 @@ def rows(faked, tmp_path):
 
 def test_each_way_has_its_speed_beside_one_process(rows):
     [row] = [row for row in rows if row["question"] == "throughput"]
-    assert row["same"] == 1 and row["lost"] == 0 and row["vllm_version"] == "9.9"
+    assert row["same"] == 42 / 43 and row["lost"] == 1  # of 44
+    assert row["vllm_version"] == "9.9"
     assert row["times_process"]["process"] == 1
     assert set(row["answers_per_second"]) == set(row["answers_per_cpu_second"])
 
@@ -92,19 +111,21 @@ def test_each_way_has_its_speed_beside_one_process(rows):
 def test_a_load_says_what_became_of_it_and_of_the_others(rows):
     whole, large = (row for row in rows if row["question"] == "load")
     assert whole["status"] == whole["unloaded"] == 200
-    assert whole["same"] == 0.95 and whole["others_same"] == whole["same_after"] == 1
+    assert whole["same"] == 0.95 and whole["others_same"] == 1
+    assert whole["same_after"] == large["others_same"] == 58 / 60
     assert large["status"] == 500 and large["said"] == "no"
-    assert "unloaded" not in large and large["same_after"] == 1
+    assert "unloaded" not in large and large["same_after"] == 57 / 60
 
 
 def test_what_a_death_costs_is_counted_for_each_who_asks_again(rows):
     found = {row["again"]: row for row in rows if row["question"] == "replicas"}
     assert list(found) == list(scale.AGAIN)
-    assert found["nobody"]["lost"] == found["nobody"]["saved"] == 11
+    assert (found["nobody"]["lost"], found["nobody"]["saved"]) == (11, 10)
     assert found["nobody"]["how"] == {"gone": 11}
     assert found["the client"]["lost"] == found["the router"]["lost"] == 0
     assert found["the client"]["asked_again_by_client"] == 1
-    assert Nothing.stopped == 1 + 1 + 5  # the one; the killed; it again, and all others
+    # the one; the killed, after a quarter of 3 x 44; it again, and all others
+    assert Nothing.stops == [0, 33, *[132] * 5]
 
 
 @pytest.mark.parametrize("wrong", BROKEN)
