@@ -50,6 +50,12 @@ JAPANESE = "アダプターは小さく、ベースモデルは学習前のま�
         ("about a quarter of an hour, half an hour", "15分ほど、30分"),
         ("Between 2 or 3 million", "200万から300万の間"),
         ("8 billion weights, 80 rows", "80億の重み、80行"),
+        ("The third row, a dozen, once", "3行目、12個、1回"),
+        ("both rows, a single pair, thrice", "2行、1組、2つ、3回"),
+        ("version 1.2.3", "1.2.3版"),
+        ("2 trillion, 300, 20, 4,000", "2兆、3百、2十、4千"),
+        ("0.3 billion, 4,000, 500", "3亿、4천、5백"),
+        ("15,000 rows in two files", "1,5万行、２つのファイル"),
     ],
 )
 def test_figures_may_stand_for_words_before_a_wide_letter(english, translated):
@@ -62,6 +68,7 @@ def test_figures_may_stand_for_words_before_a_wide_letter(english, translated):
         ("Two million rows", "20万行"),
         ("two rows", "3つの行"),
         ("8 billion weights and 8", "80億の重み"),
+        ("8 billion weights", "80億の重み、80億の行"),
         ("8 billion weights", "80億の重みと8"),
         ("400 rows, then 400", "400行"),
         ("8 billion weights, 80 rows", "80億の重み"),

@@ -43,6 +43,8 @@ def test_lines_of_the_tools_keep_the_order_of_figures():
     assert steady(line) == said + "`tiny`، \u200e2026-11-29\u200f."
     hebrew = "נמדד: 1017 s, `tiny`"
     assert steady(hebrew) == "נמדד: \u200e1017 s\u200f, `tiny`"
+    names = "على A100-40 GB، v1.2026-11-29"
+    assert steady(names) == names
     for other in ("Measured: 1017 s, 3,478 MiB; 2026-11-29", "測定: 37 s, 816 MiB"):
         assert steady(other) == other
 

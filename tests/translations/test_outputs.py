@@ -295,6 +295,26 @@ def test_changed_data_makes_the_outputs_of_its_lesson_old_and_no_text(whole, cap
     assert "of other files than" in said(whole, "check", capsys=capsys)[2]
 
 
+def test_what_a_lesson_reads_is_known_by_the_names_in_its_code(root):
+    def read(code):
+        write_lesson(root, "00_first", FIRST | {"code-run": code})
+        page = next(page for page in read_pages(root) if page.name == "00_first")
+        names = {path.name for path in outputs.data_files(root, page)}
+        return names, outputs.data_hash(root, page)
+
+    folder = root / "data" / "results"
+    for name in ("rates.small", "rates.tiny", "00_first.small"):
+        (folder / f"{name}.json").write_text("[1]", encoding="utf-8")
+    both = {"rates.small.json", "rates.tiny.json"}
+    assert read('open(f"data/results/rates.{profile}.json")')[0] == both
+    assert read("read_ledger()")[0] == {"00_first.small.json", "00_first.tiny.json"}
+    assert read("open()") == (set(), None)
+    before = read('open("rates.*.json")')
+    (folder / "rates.tiny.json").rename(folder / "rates.wide.json")
+    after = read('open("rates.*.json")')
+    assert before[0] == both and before[1] != after[1]  # whose numbers they are
+
+
 def test_a_run_before_the_data_of_today_is_left_out(whole, capsys):
     write_lesson(whole, "00_first", READING)
     execute(whole, "00_first", {"code-run": [FIGURE]})
