@@ -120,6 +120,47 @@ def test_the_ledger_answers_what_the_lesson_asks():
     assert runs["seeds"] >= 8  # `luck` deals four and four
 
 
+READ = "ledger seeds-figure luck compare rank-figure rank-plot rank-claims full-figure"
+READ += " targets alpha batch epochs-figure dropout quantisation methods small"
+
+
+@pytest.fixture(scope="module")
+def read():
+    """What the cells that read the ledger bind."""
+    known = {"np": np, "pd": pd, "plt": plt, "plotting": plotting, "json": json}
+    exec("from itertools import combinations\nfrom pathlib import Path", known)
+    with contextlib.chdir(ROOT):
+        return run(known, *READ.split())
+
+
+def test_the_ledger_shows_what_the_prose_says(read):
+    """What is said below figures whose cells assert nothing."""
+    asked, apart, luck = read["asked"], read["apart"], read["luck"]
+    assert apart(asked["dropout"], "lora_dropout", 0).empty
+    assert apart(asked["quantisation"], "method", "lora").empty
+    found = apart(read["methods"], "method", read["default"])
+    signs = {name.split(",")[0]: gap > 0 for name, gap in found.items()}
+    won, lost = "pissa|rslora|lora 0.005|dora 0.005", "dora|qlora|loftq"
+    assert {name for name, more in signs.items() if more} == {*won.split("|")}
+    assert {name for name, more in signs.items() if not more} == {*lost.split("|")}
+    longer = read["longer"]["exact_match"].mean()
+    assert longer.max() - longer[32, 0.0025] < luck(3)
+    mlp = apart(read["targets"], "layers", "all-linear, rate 0.0025")
+    assert mlp["MLP, rate 0.0025"] < 0 < mlp["MLP, rate 0.01"]
+    assert read["beyond"] == len(read["table"]) - 1
+
+
+def test_more_passes_cost_loss_and_no_answers(read):
+    lowest, curves = read["lowest"], read["curves"]
+    assert 4 * lowest[20] / 20 == 16  # passes
+    later = curves[curves["updates"] >= 80]
+    for _, runs in later.groupby("rows"):
+        by_look = runs.groupby("updates")["exact_match"].agg(["mean", "min", "max"])
+        assert np.ptp(by_look["mean"]) < (by_look["max"] - by_look["min"]).min()
+    rise = read["mean"]["validation_loss"][20]
+    assert rise.loc[80:].is_monotonic_increasing
+
+
 def test_the_recipe_has_ten_lines_and_evidence_for_each():
     lines = re.findall(r"(?m)^(\d+)\. \*\*", SOURCES["recipe"])
     assert lines == [str(n) for n in range(1, 11)]
