@@ -166,6 +166,7 @@ def test_the_table_of_settings_says_what_the_prose_says():
     found = {(r["pairs"], r["loss"], r["rate"]): r for r in tried}
     low, mid, high = (found["drawn", "DPO", rate] for rate in (0.2, 0.4, 0.8))
     assert low["margin"] < mid["margin"] < high["margin"]
+    assert 0 > low["chosen"] > mid["chosen"] > high["chosen"] > high["rejected"]
     assert mid["difference_low"] < 0 < mid["difference_high"]  # no proven cost
     mixed, sft = found["drawn", "DPO + SFT", 0.8], found["drawn", "SFT", 0.4]
     assert high["exact_match"] < 0.3 < 0.7 < mixed["exact_match"]
