@@ -22,6 +22,7 @@ from accelerate.utils.launch import prepare_multi_gpu_env
 
 from helpers.files import ROOT
 from helpers.finetune import RunError, Settings, recipe
+from helpers.finetune.__main__ import main as finetune
 from helpers.finetune.launched import check_environment, check_saved, check_trainer
 from helpers.finetune.settings import complete, read_overrides
 from tests.finetune import small_run
@@ -132,8 +133,25 @@ def test_one_process_in_the_place_of_several_is_refused(clean, who):
     clean(ALONE[who])
     with pytest.raises(RunError, match="asked for several|started 2 tasks"):
         check_environment()
+    with pytest.raises(RunError, match="asked for several|started 2 tasks"):
+        check_trainer(trainer())
     clean({"WORLD_SIZE": "2"})  # torchrun below either
     check_environment()
+
+
+def test_the_command_looks_before_it_reads(clean, tmp_path, capsys):
+    clean(ALONE["srun"])
+    assert finetune(["--data", "nowhere", "--output", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "srun started 2 tasks" in said and said.count("\n") == 1
+
+
+def test_a_run_looks_before_it_trains(clean, tmp_path, capsys):
+    clean({"ACCELERATE_USE_FSDP": "true"})
+    data = small_run.write_tickets(tmp_path)
+    config = small_run.write_config(tmp_path, training_config=STEPS)
+    assert finetune(small_run.arguments(data, tmp_path / "out", config)) == 2
+    assert "here it would be NO, whole copies" in capsys.readouterr().err
 
 
 def test_what_is_typed_in_a_shell_of_several_tasks_is_one_run(clean):
@@ -164,6 +182,10 @@ NOT_AS_ASKED = {
         {"world_size": 2, "kind": "MULTI_CPU"},
     ),
     "--patience cannot": ({"WORLD_SIZE": "2"}, SHARED | {"best": True}),
+    "under DEEPSPEED": (
+        {"WORLD_SIZE": "2"},
+        {"world_size": 2, "kind": "DEEPSPEED", "best": True},
+    ),
     "FSDP shares out no bytes": (
         {"WORLD_SIZE": "2"},
         SHARED | {"storage": torch.uint8},

@@ -62,6 +62,24 @@ def test_each_strategy_shards_more_than_the_one_before(method, model):
     assert states("fsdp", 2) > states("fsdp", 4) > fsdp
 
 
+STATES = {"gradients", "optimizer"}
+SHARED_OUT = {"ddp": set(), "zero2": STATES}
+SHARED_OUT |= dict.fromkeys(("zero3", "fsdp"), {"weights", "adapter"} | STATES)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_which_parts_a_strategy_shares_out(strategy):
+    one, each = (shared("lora", strategy, n, dtype="float32").parts for n in (1, GPUS))
+    assert {part for part in one if each[part] < one[part]} == SHARED_OUT[strategy]
+
+
+def test_scales_of_a_base_in_four_bit_are_on_every_gpu():
+    """A byte for 64 of the 6,979,321,856 values of linear layers, and 4 for 256."""
+    one, each = (shared("qlora", "fsdp", n).parts["weights"] for n in (1, GPUS))
+    scales = 6_979_321_856 / 64 * (1 + 4 / 256)
+    assert each - one / GPUS == pytest.approx(scales * (1 - 1 / GPUS), rel=0.01)
+
+
 def test_full_fine_tuning_shares_16_bytes_a_weight():
     """Or 8 in all on each GPU under DDP: what is sharded is also kept in fp32."""
     whole = shared("full", "ddp").parts["optimizer"]
