@@ -53,7 +53,7 @@ JAPANESE = "アダプターは小さく、ベースモデルは学習前のま�
         ("The third row, a dozen, once", "3行目、12個、1回"),
         ("both rows, a single pair, thrice", "2行、1組、2つ、3回"),
         ("version 1.2.3", "1.2.3版"),
-        ("2 trillion, 300, 20, 4,000", "2兆、3百、2十、4千"),
+        ("1.5 trillion, 300, 20, 4,000", "1兆5000億、3百、2十、4千"),
         ("0.3 billion, 4,000, 500", "3亿、4천、5백"),
         ("15,000 rows in two files", "1,5万行、２つのファイル"),
     ],
@@ -232,8 +232,6 @@ def test_two_packages_suffice_for_pages(whole):
     assert file(whole, language="ja").exists()
     done = alone(whole, "check", "xx")
     assert done.returncode == 2 and done.stderr.startswith("lessons.py: no translation")
-    done = alone(whole, "sync", "--run", "nowhere")  # of maintainers: it needs the rest
-    assert done.returncode
 
 
 def test_new_language_of_another_script_from_nothing_to_whole(root, capsys):

@@ -20,14 +20,15 @@ from helpers.exercises.checking import LATE, Exercise, numeric
 EXERCISES = {
     "00.1": numeric(
         "a number of rows", right=2, within=0, percent=LATE,
-        praise="All `rows` of 95 % are read.", hint="Count the rows "
+        praise="All `rows` of 95 % of it.", hint="Count the rows "
         "of the batch.", mistakes={"that is `one` row.": 1, f"{2} too many.": 4},
     ),
     "00.2": Exercise("a text", right=len, praise="Yes.", hint="try {it} again."),
 }
 """
 HELPER = 'LATE = "the right idea."\nUNUSED = "No hint."\nlocalized("row {n}", n=1)\n'
-FIGURE = """title = f"{len(rows)} runs" if rows else "no runs"
+FIGURE = """%pip list
+title = f"{len(rows)} runs" if rows else "no runs"
 ax.set(xlabel="update step", title=title, ylim=(0, "k:"))
 before_after({"base": rows}, f"{a}: {b}")
 title = f"{n} seeds: "
@@ -35,10 +36,10 @@ ax.set_title(title + "all")
 slider(draw, "ab", "first", "model")
 """
 TEXTS = {
-    *("the right idea.", "row {n}", "a number of rows", "All `rows` of 95 % are read."),
+    *("the right idea.", "row {n}", "a number of rows", "All `rows` of 95 % of it."),
     *("Count the rows of the batch.", "that is `one` row.", "{0} too many."),
     *("a text", "Yes.", "try {it} again.", "{0} runs", "no runs"),
-    *("update step", "base", "model"),
+    *("update step", "base", "model", "Send"),
 }
 
 
@@ -49,6 +50,7 @@ def add_code(root):
     (folder / "lesson_00.py").write_text(LESSON, encoding="utf-8")
     (folder / "checking.py").write_text(HELPER, encoding="utf-8")
     (root / "helpers" / "files.py").write_text('set_title("Not said")\n')
+    (root / "helpers" / "show.py").write_text('localized(label or "Send")\n')
     write_lesson(root, "00_first", FIRST | {"code-run": FIGURE})
 
 
@@ -190,17 +192,24 @@ def test_glossary_is_asked(code):
 def test_changed_text_is_stale_and_keeps_its_translation(code):
     translate(code)
     source = code / "helpers" / "exercises" / "lesson_00.py"
-    edit(code, "of the batch.", "of the whole batch.", source)
+    edit(code, "of the batch.", "of the 2 batches.", source)
     assert checked(code) == (
         [f"translations/{LANGUAGE}/messages.po:1: {catalogue.FORM}"],
         [],
     )
     assert run(code, "sync") == 0
-    assert rot13("Count the rows of the batch.") in kept(code)
+    assert kept(code).count(rot13("Count the rows of the batch.")) == 1
     [error], [] = checked(code)
     assert "stale: the English has changed" in error
     edit(code, "#, fuzzy\n", "")
+    edit(code, rot13("of the batch."), rot13("of the 2 batches."))
     assert run(code, "sync") == 0 and checked(code) == ([], [])
+
+
+def test_file_that_is_no_python_is_named(code):
+    (code / "helpers" / "show.py").write_text('localized("Send"\n')
+    [error], [] = checked(code)
+    assert error.startswith("helpers/show.py: ") and run(code, "sync") == 1
 
 
 def test_new_text_that_is_like_another_is_no_stale_one(code):
