@@ -284,11 +284,14 @@ def test_killed_under_accelerate_and_resumed_it_is_the_run_of_one(place):
     assert program.wait().returncode != 0
     assert not any(w.is_running() and w.status() != "zombie" for w in workers)
     assert not (place / "two/metrics.json").exists()
+    saved = first.stat().st_mtime_ns
     program = start(place, "two", "torchrun", more=["--resume"])
     two, one = ended(place, "two", program), small_run.metrics(place / "one")
     assert (two["processes"], two["distributed"]) == (2, "MULTI_CPU")
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
     assert len(losses(two)) == 4 and two["tokens"] == one["tokens"]
+    # Begun again it would be the run of one as well, and would have saved this again.
+    assert first.stat().st_mtime_ns == saved
 
 
 def not_under_ddp(place, name):
