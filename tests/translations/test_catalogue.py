@@ -95,6 +95,10 @@ def edit(root, old, new, path=None):
     path.write_text(content.replace(old, new), encoding="utf-8")
 
 
+def status(root):
+    return catalogue.counts(Edition(root, read_pages(root), LANGUAGE))
+
+
 def checked(root, language=LANGUAGE):
     return catalogue.check(Edition(root, read_pages(root), language))
 
@@ -179,6 +183,7 @@ def test_slip_is_named_with_its_line(code, old, new, words):
     [error], [] = checked(code)
     assert re.match(rf"translations/{LANGUAGE}/messages.po:\d+: ", error)
     assert words in error
+    assert ("wanted is" in words) == ("cannot be read" in status(code))
 
 
 def test_glossary_is_asked(code):
@@ -201,6 +206,7 @@ def test_changed_text_is_stale_and_keeps_its_translation(code):
     assert kept(code).count(rot13("Count the rows of the batch.")) == 1
     [error], [] = checked(code)
     assert "stale: the English has changed" in error
+    assert status(code) == f"{len(TEXTS) - 1} of {len(TEXTS)}"
     edit(code, "#, fuzzy\n", "")
     edit(code, rot13("of the batch."), rot13("of the 2 batches."))
     assert run(code, "sync") == 0 and checked(code) == ([], [])
