@@ -4,11 +4,12 @@
 
 Trains the lesson's start with each row's settings, the lesson's others, and asks
 validation messages where the lesson asks test messages. Rates are shares of the
-profile's. Writes preferences.tiny.MACHINE.json, row by row; one that is there is not
-measured again.
+profile's. Writes preferences.tiny.MACHINE.json, and beside it preferences_control with
+GRPO whose marks are a coin's, row by row; one that is there is not measured again.
 """
 
 import argparse
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,9 @@ ROWS = [
 EVERY, LAST = 20, 120  # updates of GRPO between two looks, and in all
 LOOKS = [(share, n) for share in (0.2, 0.4) for n in range(0, LAST + 1, EVERY)]
 ROWS += [{"method": "grpo", "rate": share, "update": n} for share, n in LOOKS]
+COIN = "grpo, marks by a coin"  # the control: the same updates, and nothing to learn
+TOSSED = [r | {"method": COIN} for r in ROWS if r["method"] == "grpo"]
+TOSSED = [row for row in TOSSED if row["rate"] == 0.4]
 
 
 def space() -> dict:
@@ -69,9 +73,10 @@ def preferences(rows: list[dict]) -> Iterator[dict]:
         if row["method"] == "dpo":
             yield align(lesson, row)
         else:
-            if row["rate"] not in reinforced:
-                reinforced[row["rate"]] = reinforce(lesson, row["rate"])
-            yield reinforced[row["rate"]][row["update"]]
+            key = row["rate"], row["method"] == COIN
+            if key not in reinforced:
+                reinforced[key] = reinforce(lesson, *key)
+            yield reinforced[key][row["update"]]
 
 
 def gained(report, start) -> dict:
@@ -138,10 +143,16 @@ class Looks(TrainerCallback):
             self.look(model, state.global_step)
 
 
-def reinforce(lesson: dict, share: float) -> dict[int, dict]:
+def reinforce(lesson: dict, share: float, by_coin: bool) -> dict[int, dict]:
     """What GRPO does by update: exact match, drawn and greedy, and KL."""
+    coin = random.Random(0)
+
+    def toss(completions, **_):
+        return [float(coin.random() < 0.5) for _ in completions]
+
     changed = {"learning_rate": share * full_rate(lesson), "max_steps": LAST}
-    trainer, looks = lesson["grpo"](lesson["reward"], **changed), Looks(lesson)
+    reward = toss if by_coin else lesson["reward"]
+    trainer, looks = lesson["grpo"](reward, **changed), Looks(lesson)
     trainer.add_callback(looks)
     trainer.train()
     kl = [e["kl"] for e in trainer.state.log_history if "kl" in e]
@@ -155,8 +166,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=RESULTS, help="a folder")
     options = parser.parse_args(argv)
-    part = Part("preferences.tiny", ROWS, preferences, seconds=60)
-    measure([part], options.output, Budget(120))
+    files = {"preferences.tiny": ROWS, "preferences_control.tiny": TOSSED}
+    parts = [Part(name, rows, preferences, seconds=60) for name, rows in files.items()]
+    measure(parts, options.output, Budget(120))
 
 
 if __name__ == "__main__":

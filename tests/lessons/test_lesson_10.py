@@ -184,8 +184,21 @@ def test_grpo_raised_the_reward_of_drawn_answers_look_by_look(rate):
     rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
     looks = [r for r in rows if r["method"] == "grpo" and r["rate"] == rate]
     assert [look["update"] for look in looks] == list(range(0, 121, 20))
-    assert all(look["drawn"]["difference_low"] > 0 for look in looks[1:])
+    for drawn in (look["drawn"] for look in looks[1:]):
+        reach = drawn["difference"] - drawn["difference_low"]
+        # Two answers a message, counted as two: at worst they are worth one.
+        assert drawn["difference"] > 2**0.5 * reach
     assert looks[-1]["drawn"]["difference"] > 2 * looks[1]["drawn"]["difference"]
     gains = [look["greedy"] for look in looks[1:]]
     assert any(gain["difference_low"] <= 0 for gain in gains)  # not reliably
     assert any(gain["difference_low"] > 0 for gain in gains)
+
+
+def test_grpo_with_marks_by_a_coin_raises_nothing():
+    """The control of those updates: other marks alone, the same number and rate."""
+    file = gates.ROOT / "data/results/preferences_control.tiny.cpu-2-cores.json"
+    looks = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    assert [look["update"] for look in looks] == list(range(0, 121, 20))
+    assert {look["rate"] for look in looks} == {0.4}
+    assert all(look["drawn"]["difference_low"] < 0 for look in looks[1:])
+    assert looks[-1]["drawn"]["difference_high"] < 0 < looks[-1]["kl"]
