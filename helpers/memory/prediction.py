@@ -156,10 +156,11 @@ def predict(
             raise UserError(f"{what} must be 1 or more, got {value}")
 
     from helpers.memory.parts import Run, parts  # torch, for what is left to check
-    from helpers.memory.shape import read_config, shape_of
+    from helpers.memory.shape import check_parts, read_config, shape_of
     from helpers.memory.sharding import in_float32, per_gpu
 
     name, config = read_config(config)
+    check_parts(name, config, method)
     longest = config.max_position_embeddings
     if length > longest:
         raise UserError(f"{name} reads {longest} tokens at most, got length {length}")

@@ -68,6 +68,17 @@ def read_config(config) -> tuple[str, transformers.PreTrainedConfig]:
     return name, config
 
 
+def check_parts(name: str, config, method: str) -> None:
+    """Raises UserError where a model holds what the formulas would pass over."""
+    if config.model_type in MIXED:
+        if config.mlp_only_layers or config.decoder_sparse_step != 1:
+            raise UserError(f"{name} has layers without experts: not predicted")
+    own = config.to_dict().get("quantization_config")
+    if own and not (method == "qlora" and own.get("load_in_4bit")):
+        rule = f"{method} cannot be predicted, only qlora of 4 bit"
+        raise UserError(f"{name} holds quantised weights: {rule}")
+
+
 def _read_file(path: Path) -> transformers.PreTrainedConfig:
     """The configuration in a folder or file. Raises UserError."""
     file = path / "config.json" if path.is_dir() else path

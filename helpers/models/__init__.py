@@ -18,14 +18,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "integrity": ["ModelError", "check_checkpoint", "read_whole"],
         "loading": [
-            *(
-                "four_bit",
-                "load_model",
-                "load_tokenizer",
-                "quiet",
-                "train_in_float32",
-                "window",
-            ),
+            *("four_bit", "load_model", "load_tokenizer"),
+            *("quiet", "train_in_float32", "window"),
         ],
         "room": ["available_bytes", "free"],
         "inspection": [
@@ -42,13 +36,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             *("answer_end", "check_rows", "check_template", "let_think", "thinks"),
         ],
         "shapes": [
-            *(
-                "CONFIGS",
-                "MIXTURES",
-                "active_parameters",
-                "linear_shapes",
-                "meta_model",
-            ),
+            *("CONFIGS", "MIXTURES", "active_parameters"),
+            *("linear_shapes", "meta_model"),
         ],
     },
 )

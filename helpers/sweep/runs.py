@@ -71,8 +71,7 @@ def answer(row: dict, profile: str) -> dict:
             TOKENS[repr((profile, shaped))] = trainer.train_dataset
         return trainer
 
-    updates = row.get("updates")
-    if updates is None:
+    if (updates := row.get("updates")) is None:
         probe = trainer_for(PROBE)
         probe.add_callback(watch := Watch())
         probe.train()

@@ -6,6 +6,7 @@ import transformers
 from peft import LoraConfig, get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
 
+from helpers import UserError
 from helpers.memory.measured import measured_bytes
 from helpers.memory.prediction import predict
 from helpers.models import MIXTURES, active_parameters, meta_model
@@ -110,3 +111,28 @@ def test_all_linear_would_train_the_experts_too():
         model = adapted(meta_model(NAME), "lora", 16)
     count = model.get_nb_trainable_parameters()[0]
     assert count > 30 * predict(NAME, "lora", 1, 64).parts["adapter"] / 4
+
+
+@pytest.mark.parametrize(
+    "where", [{"mlp_only_layers": [0]}, {"decoder_sparse_step": 2}]
+)
+def test_a_mixture_with_plain_layers_is_refused(where):
+    config = small()
+    predict(config, "lora", 1, 8)
+    for name, value in where.items():
+        setattr(config, name, value)
+    with pytest.raises(UserError, match="layers without experts"):
+        predict(config, "lora", 1, 8)
+
+
+@pytest.mark.parametrize("quantized", [{"load_in_4bit": True}, {"quant_method": "fp8"}])
+@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
+def test_a_quantised_base_is_not_counted_as_another(method, quantized):
+    config = small()
+    plain = predict(config, method, 1, 8).parts
+    config.quantization_config = quantized
+    if method == "qlora" and "load_in_4bit" in quantized:
+        assert predict(config, method, 1, 8).parts == plain
+        return
+    with pytest.raises(UserError, match=f"{method} cannot be predicted"):
+        predict(config, method, 1, 8)
