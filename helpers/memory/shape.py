@@ -73,8 +73,8 @@ def check_parts(name: str, config, method: str) -> None:
     if config.model_type in MIXED:
         if config.mlp_only_layers or config.decoder_sparse_step != 1:
             raise UserError(f"{name} has layers without experts: not predicted")
-    own = config.to_dict().get("quantization_config")
-    if own and not (method == "qlora" and own.get("load_in_4bit")):
+    own = getattr(config, "quantization_config", None)  # an object if made on loading
+    if isinstance(own, dict) and not (method == "qlora" and own.get("load_in_4bit")):
         rule = f"{method} cannot be predicted, only qlora of 4 bit"
         raise UserError(f"{name} holds quantised weights: {rule}")
 

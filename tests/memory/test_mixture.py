@@ -136,3 +136,11 @@ def test_a_quantised_base_is_not_counted_as_another(method, quantized):
         return
     with pytest.raises(UserError, match=f"{method} cannot be predicted"):
         predict(config, method, 1, 8)
+
+
+def test_a_base_rounded_on_loading_is_asked_of_for_every_method():
+    """Lesson 04 asks whether LoRA fits while it holds the base in 4 bit."""
+    config = small()
+    plain = predict(config, "lora", 1, 8).parts
+    config.quantization_config = transformers.BitsAndBytesConfig(load_in_4bit=True)
+    assert predict(config, "lora", 1, 8).parts == plain
