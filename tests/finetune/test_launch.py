@@ -97,7 +97,7 @@ def test_the_storage_is_a_setting_of_the_run(tmp_path):
 def test_the_job_starts_one_torchrun_a_machine(tmp_path):
     for name, line in {
         "srun": "echo $@",
-        "scontrol": "echo first; echo second",
+        "scontrol": "echo first; sleep 0.05; echo second",
     }.items():
         small_run.written(tmp_path / name, f"#!/bin/sh\n{line}\n").chmod(0o755)
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "n[1-2]"}
