@@ -6,13 +6,17 @@ order, from left to right; Unicode's marks and a frame say so where nothing else
 
 import re
 import unicodedata
+from itertools import pairwise
 
-from translations.markdown_blocks import blocks
+from translations.markdown_blocks import PARSER, blocks
 
 RIGHT_TO_LEFT = ("R", "AL")  # Unicode's classes: Hebrew and its kin, Arabic
 LEFT, RIGHT = "\u200e", "\u200f"  # as a letter of that direction, and not to be seen
 APART, END = "\u2066", "\u2069"  # what stands between has an order of its own
 FRAME = '<div dir="{}">\n\n{}\n\n</div>'
+# JupyterLab's style sets each paragraph to the left, whatever stands around it. Its
+# sanitiser lets this pass, which counts as it stands inside; others may drop the style.
+INSIDE = '<span style="display:block;text-align:right">'
 FENCE = re.compile(r"^(```.*\n(?:.*\n)*?```)$", re.MULTILINE)
 CODE = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)")
 # What the tools write: 1017 s, 3,478 MiB, 2026-11-29.
@@ -44,7 +48,26 @@ def framed(text: str) -> str:
             for line in part.split("\n")
         ]
         parts[2 * n] = "\n".join(lines)
-    return FRAME.format("rtl", "".join(parts))
+    return FRAME.format("rtl", _at_the_right("".join(parts)))
+
+
+def _at_the_right(text: str) -> str:
+    """A text whose paragraphs stand at the right, those of a script from there."""
+    lines = text.split("\n")
+    for opened, inline in pairwise(PARSER.parse(text)):
+        # A hidden one is an item of a list, and no paragraph.
+        shown = opened.type == "paragraph_open" and not opened.hidden
+        if shown and _has_right(inline.content):
+            first, last = opened.map[0], opened.map[1] - 1
+            head = inline.content.partition("\n")[0].rstrip()
+            at = len(lines[first].rstrip()) - len(head)  # behind "> " or "- "
+            lines[first] = f"{lines[first][:at]}{INSIDE}{lines[first][at:]}"
+            lines[last] = f"{lines[last].rstrip()}</span>"
+    return "\n".join(lines)
+
+
+def _has_right(text: str) -> bool:
+    return any(unicodedata.bidirectional(char) in RIGHT_TO_LEFT for char in text)
 
 
 def steady(line: str) -> str:
@@ -52,11 +75,10 @@ def steady(line: str) -> str:
 
     Arabic letters would turn "1017 s" and a date round.
     """
-    sides = {unicodedata.bidirectional(char) for char in line}
-    if not sides.intersection(RIGHT_TO_LEFT):
+    if not _has_right(line):
         return line
     for pattern in (UNIT, DATE):
         line = pattern.sub(rf"{LEFT}\1{RIGHT}", line)
-    if "AL" in sides:
+    if "AL" in map(unicodedata.bidirectional, line):
         line = re.sub(r"[,;](?= )", lambda found: found[0].translate(COMMAS), line)
     return line
