@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from helpers.files import ROOT
+from helpers.widgets import tokens
 from tests.house import gates
 from tests.site.browser import watch
 from translations.edition import begun_pages
@@ -25,7 +26,7 @@ BEGUN = begun_pages(ROOT)
 LANGUAGES = list(BEGUN)
 LESSONS = [f"notebooks/{path.stem}" for path in gates.notebooks()]
 PAGES = ["index", "search", *LESSONS]
-START, MATHS, CONTROLS = (LESSONS[n] for n in (0, 1, 4))
+START, MATHS, TOKENS, CONTROLS = (LESSONS[n] for n in (0, 1, 2, 4))
 # Those that have every lesson; others are on the site with those that are begun.
 WHOLE = [c for c in LANGUAGES if {Path(n).name for n in LESSONS} <= set(BEGUN[c])]
 RIGHT_TO_LEFT = [
@@ -56,6 +57,7 @@ Math.max(...['html', '.bd-main', '.bd-article-container'].map(s =>
 BROKEN = "[...document.querySelectorAll('article img')].filter(i => !i.naturalWidth)"
 # What axe finds wrong; to list all that is right would take it twice as long.
 VIOLATIONS = "axe.run({resultTypes: ['violations']}).then(found => found.violations)"
+LOOK = "(all, name) => all.map(e => getComputedStyle(e)[name])"
 DIRECTION = "e => getComputedStyle(e).direction"
 ALONE = "e => getComputedStyle(e).unicodeBidi"
 FOCUSED = "document.activeElement.closest('{}') !== null"
@@ -286,6 +288,21 @@ def test_what_was_a_control_is_a_figure_or_a_table_without_a_kernel(built):
         assert not re.search(r"<script[^>]*(widget|require)", text)
     text = (built / "en" / f"{CONTROLS}.html").read_text(encoding="utf-8")
     assert "<td>activations</td>" in text  # the calculator's table
+
+
+@pytest.mark.parametrize("scheme", AUDITED)
+def test_trained_tokens_have_the_colour_that_the_notebook_gives_them(visit, scheme):
+    """Apart from untrained ones: there the page has no colour of its own."""
+    page = visit("en", TOKENS, color_scheme=scheme).page
+    page.locator("samp").first.scroll_into_view_if_needed()
+    picture(page, f"tokens-{scheme}")
+    looks = dict(rule.split(":") for rule in tokens.LOOKS["trained"].split(";")[1:3])
+    for place in ("samp ins", "samp ins kbd"):
+        for css, name in {"background": "backgroundColor", "color": "color"}.items():
+            parts = [str(int(looks[css][i : i + 2], 16)) for i in (1, 3, 5)]
+            found = set(page.locator(place).evaluate_all(LOOK, name))
+            assert found == {f"rgb({', '.join(parts)})"}, place
+    assert set(page.locator("samp > kbd").evaluate_all(LOOK, "color")) != found
 
 
 def test_the_keyboard_reaches_the_text_and_the_switch_of_languages(visit):
