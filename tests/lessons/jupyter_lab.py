@@ -118,7 +118,8 @@ class Notebook:
     def __init__(self, watched, path, address, token):
         self.watched, self.page, self.path = watched, watched.page, path
         self.ids = [cell.id for _, cell in gates.cells(path)]
-        where = f"lab/workspaces/{path.stem}/tree/notebooks/{path.name}"
+        folder = path.parent.name
+        where = f"lab/workspaces/{folder}-{path.stem}/tree/{folder}/{path.name}"
         self.page.goto(f"{address}{where}?reset&token={token}")
         self.page.wait_for_function(OPEN, timeout=60_000)
         self.page.evaluate(READY)

@@ -7,6 +7,7 @@ Screenshots go to the folder COURSE_SCREENSHOTS, if that is set, to look at.
 """
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,18 @@ LESSONS = list(IN_A_BROWSER)
 VALUES = {lesson[:2]: {"PROFILE": "tiny"} for lesson in LESSONS}
 # The whole of 00 runs headlessly, and half of its training in the browser.
 VALUES[LESSONS[0][:2]] |= {"TRAINING_STEPS": 80, "TEST_ROWS": 100}
+RIGHT_TO_LEFT = "ar"
+# JavaScript: of each paragraph, heading, item and block of code in a cell its tag, and
+# how far its last line is from its left and from its right.
+SIDES = """cell => [...cell.querySelectorAll('p, h1, h2, h3, li, pre')].map(e => {
+  const text = document.createRange(), own = e.getBoundingClientRect();
+  text.selectNodeContents(e);
+  const parts = [...text.getClientRects()].filter(part => part.width > 1);
+  const low = Math.max(...parts.map(part => part.bottom)) - 8;
+  const line = parts.filter(part => part.bottom > low);
+  return [e.tagName, Math.min(...line.map(part => part.left)) - own.left,
+          own.right - Math.max(...line.map(part => part.right))];
+})"""
 SECONDS = 300  # a lesson may take 90 on a free machine, and two run side by side
 CALCULATOR = {"config": "Llama-3.1-8B", "method": "qlora", "length": 1024}
 
@@ -159,6 +172,29 @@ def test_an_exercise_gives_a_hint_and_then_the_tick(lessons, picture, lesson):
         following = notebook.ids[notebook.index(cell) + 1]
         assert notebook.active() == following  # Shift+Enter went on
         picture(notebook.page, f"{name}-{view}")
+
+
+def test_arabic_stands_at_the_right_and_its_code_at_the_left(
+    lab, localized, open_page, picture
+):
+    course, *server = lab
+    path = course / RIGHT_TO_LEFT / f"{LESSONS[0]}.ipynb"
+    path.parent.mkdir()
+    shutil.copy(localized / RIGHT_TO_LEFT / "notebooks" / path.name, path)
+    notebook = jupyter_lab.Notebook(open_page(), path, *server)
+    texts = {cell.id: cell.source for _, cell in gates.cells(path, "markdown")}
+    framed = [name for name, text in texts.items() if 'dir="rtl"' in text]
+    coded, seen = [name for name in framed if 'dir="ltr"' in texts[name]], []
+    for name in framed[:8] + coded[:1]:
+        shown = notebook.cell(name).locator(".jp-RenderedMarkdown")
+        shown.wait_for()
+        shown.locator("summary").evaluate_all("all => all.map(e => e.click())")
+        picture(notebook.page, f"{RIGHT_TO_LEFT}-{name}")
+        for tag, *gaps in shown.evaluate(SIDES):
+            start, end = gaps if tag == "PRE" else reversed(gaps)
+            assert start <= end + 2, (name, tag, gaps)
+            seen.append(tag)
+    assert {"P", "H1", "H2", "PRE"} <= set(seen) and seen.count("P") > 8
 
 
 @pytest.mark.parametrize("lesson", LESSONS)

@@ -6,7 +6,8 @@ import pytest
 
 from tests.translations.pseudo_translation import run
 from tests.translations.translation_course import PLAIN, edit, errors, file
-from translations.direction import FRAME, framed, runs_right, steady
+from translations.direction import FRAME, INSIDE, framed, runs_right, steady
+from translations.markdown_blocks import blocks
 
 ARABIC = "المُهايئ صغير، والأوزان المجمَّدة تبقى كما هي."
 BLOCK = "```python\na = `1`\n```"
@@ -37,6 +38,20 @@ def test_code_in_a_frame_runs_from_left_to_right():
     assert FRAME.format("ltr", BLOCK) in inside
 
 
+def test_each_paragraph_in_a_frame_stands_at_the_right():
+    """In JupyterLab, which sets each one to the left by itself."""
+    items = "- بند\n- بند"  # no paragraphs: they follow the frame
+    text = f"سطر  \nسطر\n\n> {ARABIC}\n\n{items}\n\nLatin\n\n1. بند\n\n   **فقرة**"
+    inside = framed(text).removeprefix('<div dir="rtl">\n\n').removesuffix("\n\n</div>")
+    assert inside.replace(INSIDE, "[").replace("</span>", "]") == (
+        f"[سطر  \nسطر]\n\n> [{ARABIC}]\n\n{items}\n\nLatin\n\n1. [بند]\n\n   [**فقرة**]"
+    )
+    # Once in the frame, a text has its words and marks as before.
+    plain = [(b.kind, b.prose) for b in blocks(text)]
+    kept = [(b.kind, b.prose) for b in blocks(inside)]
+    assert [(k, p.split()) for k, p in kept] == [(k, p.split()) for k, p in plain]
+
+
 def test_lines_of_the_tools_keep_the_order_of_figures():
     line = "**مقيس**: `small` على معالج: 1017 s, 3,478 MiB; `tiny`, 2026-11-29."
     said = "**مقيس**: `small` على معالج: \u200e1017 s\u200f، \u200e3,478 MiB\u200f؛ "
@@ -59,5 +74,5 @@ def test_built_notebook_tells_editors_of_right_to_left(root):
     built = root / "build" / "translations" / "ar" / "notebooks" / "00_first.ipynb"
     cells = json.loads(built.read_text(encoding="utf-8"))["cells"]
     texts = ["".join(c["source"]) for c in cells if c["cell_type"] == "markdown"]
-    assert FRAME.format("rtl", ARABIC) in texts
+    assert FRAME.format("rtl", f"{INSIDE}{ARABIC}</span>") in texts
     assert sum("dir=" in text for text in texts) == 1  # the others are still English
