@@ -1,9 +1,11 @@
 """A way in for anybody: other scripts, a volunteer's language, two packages."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+from operator import ne
 
 import pytest
 
@@ -174,20 +176,42 @@ def test_language_made_by_models_says_so(root):
 # A new language and those that are there
 
 
+def lines(root) -> dict[str, list[str]]:
+    """{file: its lines} of all that is not Japanese."""
+    files = {path.relative_to(root).as_posix(): path for path in root.rglob("*.*")}
+    mine = {name: path for name, path in files.items() if "/ja/" not in name}
+    return {name: path.read_text("utf-8").split("\n") for name, path in mine.items()}
+
+
 def test_new_language_is_linked_and_makes_no_text_of_another_stale(root, capsys):
     (root / "README.md").write_text(f"# A course\n\n{bars.MARK}\n{bars.END}\n\nEnd.\n")
     (root / "translations" / "en").mkdir(parents=True)  # whose bar is README's
     make_language(root)
-    before = {name: text(root, name) for name in ("README", "00_first")}
+    assert run(root, "sync") == 0
+    before = lines(root)
     run(root, "sync", "--new", "ja", "README", "00_first")
+    assert lines(root) == before  # nothing is translated yet
     edit(root, "End.", "終わり。", "README", "ja")
     edit(root, PLAIN, JAPANESE, language="ja")
     assert run(root, "sync", "ja") == 0
-    for name, old in before.items():
-        assert counts(root, name)["stale"] == 0
-        [line] = set(text(root, name).split("\n")) - set(old.split("\n"))
-        assert re.search(r"\]\(\.\./ja/\w+\.md\)", line)
-    assert "](translations/ja/README.md)" in (root / "README.md").read_text("utf-8")
+    after = lines(root)
+    changed = {name for name, old in before.items() if after[name] != old}
+    # Co-op Translator's hash of the English README, whose bar names the language.
+    sidecar = f"translations/{LANGUAGE}/.co-op-translator.json"
+    changed.remove(sidecar)
+    old, new = (json.loads("\n".join(found[sidecar])) for found in (before, after))
+    assert [name for name in old if new[name] != old[name]] == ["README.md"]
+    # Of each language the two pages that there are in the new one, and no 01_second.
+    assert changed == {"README.md"} | {
+        f"translations/{page}.md"
+        for page in ("en/00_first", f"{LANGUAGE}/00_first", f"{LANGUAGE}/README")
+    }
+    for name in changed:  # by one line, the bar
+        [[old, new]] = [
+            p for p in zip(before[name], after[name], strict=True) if ne(*p)
+        ]
+        assert re.sub(r" · \[ja\]\([\w./]*ja/\w+\.md\)", "", new) == old
+    assert counts(root, "README")["stale"] == counts(root)["stale"] == 0
     code, out, _ = said(root, "check", LANGUAGE, capsys=capsys)
     assert code == 0 and "0 errors" in out
 
