@@ -1,6 +1,6 @@
-"""Training in bfloat16 on a CPU as fast as its matrix products allow.
+"""Training on a CPU as fast as its matrix products allow.
 
-Three things take longer there than the products of a 135M model, measured on SmolLM2:
+Three things take longer in bfloat16 than a 135M model's products, seen on SmolLM2:
 TRL's head, which scores every position where it has no Triton, in float32; SDPA's
 backward; and the casts of LoRA's input to float32 and back.
 """
@@ -50,13 +50,17 @@ AttentionMaskInterface.register("grouped", eager_mask)
 
 
 def train_fast_on_cpu(trainer) -> None:
-    """Makes an SFTTrainer that trains in bfloat16 on a CPU two times as fast.
+    """Makes an SFTTrainer faster on a CPU, in bfloat16 two times as fast.
 
-    Call it before training. The loss stays that of TRL, to bfloat16's precision; in
-    float32, on a GPU and for heads that scale their logits nothing is changed.
+    Call it before training. The loss stays that of TRL, to bfloat16's precision, and in
+    float32 to the bit where a batch trains four tokens. On a GPU nothing is changed.
     """
+    from trl.trainer import utils
+
     args, config = trainer.args, trainer.model.config.get_text_config()
     scaled = any(getattr(config, name, None) not in (None, 1, 1.0) for name in SCALES)
+    if args.use_cpu:  # TRL scores untrained positions where it has no Triton
+        utils._use_triton = lambda device: True
     if not (args.bf16 and args.use_cpu) or scaled or trainer.aux_loss_enabled:
         return
     score_trained_positions(trainer.model.get_base_model())

@@ -1,10 +1,14 @@
-"""Training in bfloat16 on a CPU: the shortcuts change the time and not the result."""
+"""Training on a CPU: the shortcuts change the time and not the result."""
+
+from types import SimpleNamespace
 
 import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
 from trl import SFTConfig, SFTTrainer
+from trl.kernels import chunked_logprob
+from trl.trainer import utils
 
 from helpers.models import train_fast_on_cpu
 from helpers.models.cpu_training import score_trained_positions
@@ -121,6 +125,48 @@ def test_two_updates_in_bfloat16_follow_those_of_trl(tmp_path):
         logs[fast] = [log["loss"] for log in trainer.state.log_history if "loss" in log]
     assert logs[True] == pytest.approx(logs[False], rel=5e-3)
     assert logs[True][1] < 0.95 * logs[True][0]
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    """The number of positions of each batch that TRL's own head scores from now on."""
+    counts, apply = [], utils._ChunkedLogProbFunction.apply
+
+    def count(hidden, *others):
+        counts.append(len(hidden))
+        return apply(hidden, *others)
+
+    head = SimpleNamespace(apply=count)
+    monkeypatch.setattr(utils, "_ChunkedLogProbFunction", head)
+    monkeypatch.setattr(utils, "_use_triton", chunked_logprob._use_triton)
+    return counts
+
+
+@pytest.mark.parametrize("changes", [{}, {"logit_scale": 0.5}])
+def test_in_float32_trained_positions_are_scored_and_no_bit_changes(
+    tmp_path, scored, changes
+):
+    found = []
+    for fast in (False, True):
+        model = build_model(num_key_value_heads=2, **changes)
+        trainer = make_trainer(tmp_path, model=model)
+        if fast:
+            train_fast_on_cpu(trainer)
+        found.append(loss_and_gradient(trainer))
+    labels = next(iter(trainer.get_train_dataloader()))["labels"][:, 1:]
+    assert scored == [labels.numel(), (labels != -100).sum()]
+    (loss, gradient, metrics), (ours, our_gradient, our_metrics) = found
+    assert torch.equal(ours, loss) and our_metrics == metrics
+    assert all(torch.equal(our_gradient[name], gradient[name]) for name in gradient)
+
+
+def test_on_a_gpu_nothing_is_changed(tmp_path, scored):
+    trainer = make_trainer(tmp_path)
+    trainer.args.use_cpu = False
+    train_fast_on_cpu(trainer)
+    loss_and_gradient(trainer)
+    labels = next(iter(trainer.get_train_dataloader()))["labels"][:, 1:]
+    assert scored == [labels.numel()]
 
 
 @pytest.mark.parametrize(
