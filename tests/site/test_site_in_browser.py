@@ -4,8 +4,10 @@ Screenshots go to the folder COURSE_SCREENSHOTS, if that is set, to look at.
 """
 
 import functools
+import html
 import http.server
 import os
+import random
 import re
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from helpers.files import ROOT
 from helpers.widgets import tokens
 from tests.house import gates
 from tests.site.browser import watch
+from tests.translations.dealt import commit
 from translations.edition import begun_pages
 from translations.site import SiteError, vendor, wording
 
@@ -36,11 +39,17 @@ RIGHT_TO_LEFT = [
 ]
 FIGURES = next(lesson for lesson in LESSONS if "/14" in lesson)
 PHONE = {"viewport": {"width": 390, "height": 844}}
+# What the commit deals, other things at every commit: which pages are seen on a phone
+# in which language, and a lesson to audit.
+DEAL = random.Random(commit())
+PHONES = sorted({WHOLE[0], WHOLE[-1]})
+DEAL.shuffle(PHONES)
+ON_A_PHONE = {code: PAGES[n :: len(PHONES)] for n, code in enumerate(PHONES)}
 # What is audited in each theme: its language and pages. The audit of a lesson takes
-# several seconds, so each kind of output is seen once.
+# several seconds, so one of formulas is seen, and one with tables and figures.
 AUDITED = {
     "light": (LANGUAGES[0], ["index", "search", MATHS]),
-    "dark": (WHOLE[-1], ["index", LESSONS[2], LESSONS[5]]),
+    "dark": (WHOLE[-1], ["index", DEAL.choice([LESSONS[2], LESSONS[5]])]),
 }
 # What the site says around the text of a page, to the eye and to a screen reader.
 SAID = """
@@ -100,12 +109,22 @@ def address(built):
         server.shutdown()
 
 
+@pytest.fixture(scope="module")
+def used(browser):
+    """A page that several tests load anew: no new process, no file read twice."""
+    with watch(browser) as open_one:
+        yield open_one()
+
+
 @pytest.fixture
-def visit(open_page, address):
-    """visit(language, page, ...) -> Watched, the page loaded; options of a context."""
+def visit(open_page, used, address):
+    """visit(language, page, ...) -> Watched, the page loaded; options of a context.
+
+    Without options it is the page that another test has used, what it kept included.
+    """
 
     def visit(language, page, query="", **options):
-        watched = open_page(**options)
+        watched = open_page(**options) if options else used
         go(watched, address, language, page, query)
         return watched
 
@@ -124,11 +143,11 @@ def picture(page, name):
         page.screenshot(path=Path(folder) / f"site-{name}.png")
 
 
-@pytest.mark.parametrize("language", sorted({WHOLE[0], WHOLE[-1]}))
+@pytest.mark.parametrize("language", sorted(ON_A_PHONE))
 def test_every_page_fits_a_phone_and_asks_nobody_else(open_page, address, language):
     watched = open_page(**PHONE)
     too_wide = {}
-    for page in PAGES:
+    for page in ON_A_PHONE[language]:
         go(watched, address, language, page)
         if (pixels := watched.page.evaluate(WIDER)) > 0:
             too_wide[page] = pixels
@@ -149,8 +168,9 @@ def test_a_page_is_offered_in_the_languages_that_have_it(built):
 
 
 @pytest.mark.parametrize("language", WHOLE)
-def test_search_finds_a_lesson_by_a_word_of_its_title(visit, language):
-    title = visit(language, LESSONS[2]).page.locator("article h1").inner_text()
+def test_search_finds_a_lesson_by_a_word_of_its_title(visit, built, language):
+    text = (built / language / f"{LESSONS[2]}.html").read_text(encoding="utf-8")
+    title = html.unescape(re.search("<h1>(.*?)<", text, re.DOTALL)[1])
     word = max(re.findall(r"\w+", title), key=len)
     page = visit(language, "search", f"?q={word}").page
     found = page.locator(f'#search-results a[href*="{Path(LESSONS[2]).name}"]')
@@ -161,12 +181,10 @@ def test_search_finds_a_lesson_by_a_word_of_its_title(visit, language):
 
 
 @pytest.fixture(scope="module")
-def said_in_english(browser, address):
+def said_in_english(used, address):
     """What the site says in English around a lesson."""
-    with watch(browser) as open_one:
-        watched = open_one()
-        go(watched, address, "en", START)
-        return set(watched.page.evaluate(SAID))
+    go(used, address, "en", START)
+    return set(used.page.evaluate(SAID))
 
 
 @pytest.mark.parametrize("language", [c for c in LANGUAGES if "README" in BEGUN[c]])
@@ -305,8 +323,10 @@ def test_trained_tokens_have_the_colour_that_the_notebook_gives_them(visit, sche
     assert set(page.locator("samp > kbd").evaluate_all(LOOK, "color")) != found
 
 
-def test_the_keyboard_reaches_the_text_and_the_switch_of_languages(visit):
-    page = visit("en", START).page
+def test_the_keyboard_reaches_the_text_and_the_switch_of_languages(open_page, address):
+    watched = open_page()
+    go(watched, address, "en", START)
+    page = watched.page
     page.keyboard.press("Tab")
     assert page.evaluate(FOCUSED.format("#pst-skip-link"))
     page.keyboard.press("Enter")
@@ -326,12 +346,12 @@ def test_the_keyboard_reaches_the_text_and_the_switch_of_languages(visit):
 
 def test_the_reader_chooses_light_or_dark_and_the_next_page_keeps_it(visit, address):
     watched = visit("en", START, color_scheme="light")
-    html = watched.page.locator("html")
+    root = watched.page.locator("html")
     watched.page.locator("header .theme-switch-button").click()
     watched.page.locator('header [data-mode="dark"].theme-change-button').click()
-    assert html.get_attribute("data-theme") == "dark"
+    assert root.get_attribute("data-theme") == "dark"
     go(watched, address, LANGUAGES[-1], "index")
-    assert html.get_attribute("data-theme") == "dark"
+    assert root.get_attribute("data-theme") == "dark"
     assert watched.errors == []
 
 
