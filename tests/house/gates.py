@@ -18,6 +18,7 @@ from urllib.parse import unquote
 import nbformat
 import nbstripout
 from markdown_it import MarkdownIt
+from ruff import find_ruff_bin
 
 from helpers.files import ROOT
 
@@ -163,7 +164,7 @@ def cell_size(path):
 
 def names_bound(path):
     """Every name is bound above its use, or a builtin; the code parses."""
-    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache"]
+    command = [find_ruff_bin(), "check", "--isolated", "--no-cache"]
     command += ["--select", "F821,F822,F823", "--output-format", "json", str(path)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode not in (0, 1):
