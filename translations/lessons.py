@@ -72,12 +72,10 @@ def sync_edition(edition: Edition) -> list[str]:
 
 def sync_catalogue(edition: Edition) -> list[str]:
     """Brings up to date what the code says in a language; a message where it fails."""
-    name = catalogue.name_of(edition)
     if catalogue.Catalog is None:
-        print(f"warning: {name}: {catalogue.NO_BABEL}")
         return []
     try:
-        text = catalogue.text(edition)
+        name, text = catalogue.name_of(edition), catalogue.text(edition)
         if text and sync.write(edition.root / name, text):
             print(f"{name}: written")
     except PageError as error:
@@ -190,6 +188,8 @@ def sync_editions(options: argparse.Namespace, chosen: list[Edition]) -> list[st
 
         taken, left = harvest.take(options.root, pages, options.run)
         chosen = [Edition(options.root, pages, ENGLISH, taken), *others]
+    if catalogue.Catalog is None:
+        print(f"warning: {catalogue.NAME}: {catalogue.NO_BABEL}")
     errors = [error for edition in chosen for error in sync_edition(edition)]
     if begun_pages(options.root) != before:  # each page links those of all languages
         options = argparse.Namespace(**vars(options) | {"languages": [], "run": None})

@@ -245,6 +245,9 @@ def test_pages_can_do_without_babel(code, capsys, monkeypatch):
     assert status == 0 and "needs one more package: pip install babel" in out
     status, out, _ = said(code, "sync", LANGUAGE, capsys=capsys)
     assert status == 0 and "pip install babel" in out and kept(code) == before
+    run(code, "sync", "--new", "ja")
+    status, out, _ = said(code, "sync", capsys=capsys)  # once, not for each language
+    assert status == 0 and out.count("pip install babel") == 1
     assert said(code, "status", capsys=capsys)[0] == 0
 
 
