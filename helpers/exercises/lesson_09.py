@@ -38,9 +38,9 @@ FITS = {
 }
 
 
-def _says(answer: dict, letter: str) -> bool:
-    """Whether a diagnosis is one of those that fit."""
-    return answer.get(letter) in FITS[letter]
+def _misses(letter: str) -> Callable:
+    """A predicate: whether an answer's diagnosis is none of those that fit."""
+    return lambda answer: answer.get(letter) not in FITS[letter]
 
 
 EXERCISES = {
@@ -87,22 +87,16 @@ EXERCISES = {
     ),
     "09.3": Exercise(
         "a dictionary from the letters A to D to codes",
-        right=lambda answer: all(_says(answer, letter) for letter in FITS),
+        right=lambda answer: not any(_misses(letter)(answer) for letter in FITS),
         praise="A symptom names a handful of suspects; the check that finds one "
         "costs a second.",
         hint="look at the last table: which of its codes would show like that?",
         mistakes={
             "A writes the right answer and then goes on. What has it never seen "
-            "trained?": lambda answer: not _says(answer, "A"),
-            "B: what differs between one message and a batch of several?": (
-                lambda answer: not _says(answer, "B")
-            ),
-            "C answers to the letter as the base. What does BA add then?": (
-                lambda answer: not _says(answer, "C")
-            ),
-            "D: where could it have seen the validation answers?": (
-                lambda answer: not _says(answer, "D")
-            ),
+            "trained?": _misses("A"),
+            "B: what differs between one message and a batch of several?": _misses("B"),
+            "C answers to the letter as the base. What does BA add then?": _misses("C"),
+            "D: where could it have seen the validation answers?": _misses("D"),
         },
     ),
 }

@@ -19,11 +19,6 @@ CHOSEN, REJECTED = (p - r for p, r in zip(POLICY, REFERENCE, strict=True))
 MARGIN = CHOSEN - REJECTED
 
 
-def pull_gone(beta: float) -> float:
-    """The margin, in nats, at which sigmoid(-beta * margin) is a tenth of a half."""
-    return math.log(19) / beta
-
-
 def _near(rule: Callable) -> Callable:
     """A predicate: whether an answer gives what a rule does, for several betas."""
     cases = [(0.02,), (0.1,), (0.5,), (2.0,)]
@@ -89,7 +84,7 @@ EXERCISES = {
     ),
     "10.2": Exercise(
         "a function of beta",
-        right=_near(pull_gone),
+        right=_near(lambda beta: math.log(19) / beta),  # sigmoid(-beta * it) is 0.05
         praise="A small beta lets a pair pull until the model is far away.",
         hint="set the sigmoid of minus beta times the margin to 0.05, and solve for "
         "the margin.",

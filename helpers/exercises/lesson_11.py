@@ -1,13 +1,15 @@
 """The checks of lesson 11's exercises."""
 
+from collections.abc import Callable
+
 from helpers.exercises.checking import Exercise, numeric
 
 FITS = {"A": {"ddp"}, "B": {"fsdp_qlora"}, "C": {"fsdp2", "zero3"}}
 
 
-def _says(answer: dict, letter: str) -> bool:
-    """Whether a file is one of those that fit, with or without its ending."""
-    return str(answer.get(letter)).removesuffix(".yaml") in FITS[letter]
+def _misses(letter: str) -> Callable:
+    """A predicate: whether an answer's file fits not, with or without its ending."""
+    return lambda a: str(a.get(letter)).removesuffix(".yaml") not in FITS[letter]
 
 
 EXERCISES = {
@@ -30,19 +32,13 @@ EXERCISES = {
     ),
     "11.2": Exercise(
         "a dictionary from the letters A to C to names of files",
-        right=lambda answer: all(_says(answer, letter) for letter in FITS),
+        right=lambda answer: not any(_misses(letter)(answer) for letter in FITS),
         praise="Whole copies while they fit, shares when they do not.",
         hint="what does a process hold with each file, and does it fit a card?",
         mistakes={
-            "A fits one card. What is the cheapest way to use two?": (
-                lambda answer: not _says(answer, "A")
-            ),
-            "B has a 4-bit base, and it must be shared out.": (
-                lambda answer: not _says(answer, "B")
-            ),
-            "C: whole weights in every process are what does not fit.": (
-                lambda answer: not _says(answer, "C")
-            ),
+            "A fits one card. What is the cheapest way to use two?": _misses("A"),
+            "B has a 4-bit base, and it must be shared out.": _misses("B"),
+            "C: whole weights in every process are what does not fit.": _misses("C"),
         },
     ),
     "11.3": numeric(
