@@ -25,7 +25,14 @@ class UserError(ValueError):
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that raises UserError, without the usage, for a bad flag."""
+    """An ArgumentParser that raises UserError, without the usage, for a bad flag.
+
+    Its help shows the description as it stands.
+    """
+
+    def __init__(self, *args, **options) -> None:
+        form = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+        super().__init__(*args, **form | options)
 
     def error(self, message: str):
         raise UserError(message)

@@ -91,11 +91,7 @@ def parse(argv) -> argparse.Namespace:
     profile, jobs, output, end_with_parent; notebooks: the paths to run; parameters:
     {name: value}, PROFILE too.
     """
-    parser = Parser(
-        "python -m helpers.course",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("python -m helpers.course", description=__doc__)
     add = parser.add_argument
     add("lessons", nargs="*", metavar="LESSON", help="a number or name; default all")
     add("--profile", default="tiny", help="one of helpers/profiles.yaml (tiny)")

@@ -7,7 +7,6 @@ must be those of base and adapter. Only then does the folder appear, with the fi
 in merge.json. The base stays as it is. Exit codes: 0 merged, 2 refused, one line.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -16,11 +15,7 @@ from helpers import Parser, merge, run_command
 
 def main(argv: list[str] | None = None) -> None:
     """Merges as the flags say and prints the proof. Raises UserError."""
-    parser = Parser(
-        "python -m helpers.merge",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("python -m helpers.merge", description=__doc__)
     add = parser.add_argument
     add("--adapter", type=Path, required=True, help="a folder with an adapter")
     add("--output", type=Path, required=True, help="a new folder, for the whole model")

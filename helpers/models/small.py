@@ -8,7 +8,6 @@ the same model in 4 bit, from which it is restored; README.md in the folder says
 An interrupted download goes on where it ended. Exit codes: 0 the model is there, 2 not.
 """
 
-import argparse
 import contextlib
 import os
 import shutil
@@ -188,11 +187,7 @@ def _tell(line: str) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Fetches the model and prints its folder. Raises ModelError."""
-    parser = Parser(
-        "python -m helpers.models.small",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("python -m helpers.models.small", description=__doc__)
     parser.add_argument("--output", default=FOLDER, help=f"folder ({shown(FOLDER)})")
     print(fetch_small_model(parser.parse_args(argv).output))
 

@@ -31,11 +31,7 @@ SECONDS = {"tiny": 30, "small": 400}  # a row, at first; later what the last one
 
 def main(argv: list[str] | None = None) -> int:
     """Measures what is missing; the exit code. Raises UserError."""
-    parser = Parser(
-        "python -m helpers.sweep",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("python -m helpers.sweep", description=__doc__)
     add = parser.add_argument
     add("question", nargs="*", help="default: all, the most important first")
     add("--profile", default="tiny", choices=SECONDS, help="default: %(default)s")
