@@ -20,7 +20,6 @@ import pandas as pd
 from helpers.evaluation.generation import generate_with_stops
 from helpers.evaluation.intervals import bootstrap_interval
 from helpers.evaluation.json_answer import json_object, same_value
-from helpers.evaluation.likelihood import perplexity
 from helpers.formatting import encode, read_chat
 
 # Names that a scorer cannot give: they are those of other figures beside its own.
@@ -39,7 +38,6 @@ class Report:
     intervals: {metric or field: (low, high)}, 95 %, by bootstrap.
     rows: a dict a row: prompt, expected, answer, exact_match, valid_json, stopped,
         fields ({field: hit, or what the scorer gave}).
-    perplexity: of the expected answers, where asked for.
     seconds: what generating took.
     """
 
@@ -50,7 +48,6 @@ class Report:
     field_accuracy: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     rows: list[dict] = field(repr=False)
-    perplexity: float | None = None
     seconds: float = 0.0
     scorer: Callable | None = field(default=None, repr=False)
 
@@ -102,12 +99,13 @@ def score(
     hits |= {name: [row["fields"].get(name, False) for row in rows] for name in fields}
     if scorer is None:
         hits["valid_json"] = [row["valid_json"] for row in rows]
+    shares = {name: float(np.mean(values)) for name, values in hits.items()}
     return Report(
         n=count,
-        exact_match=_mean(hits["exact_match"]),
-        valid_json=None if scorer else _mean(hits["valid_json"]),
-        stopped=_mean(stopped) if stopped else None,
-        field_accuracy={name: _mean(hits[name]) for name in fields},
+        exact_match=shares["exact_match"],
+        valid_json=None if scorer else shares["valid_json"],
+        stopped=float(np.mean(stopped)) if stopped else None,
+        field_accuracy={name: shares[name] for name in fields},
         intervals={name: bootstrap_interval(values) for name, values in hits.items()},
         rows=rows,
         seconds=seconds,
@@ -120,7 +118,6 @@ def evaluate(
     tokenizer,
     examples,
     max_new_tokens: int = 80,
-    with_perplexity: bool = False,
     scorer: Callable | None = None,
     **options,
 ) -> Report:
@@ -141,20 +138,12 @@ def evaluate(
     for place, chat in enumerate(chats):
         if "reasoning_content" in chat.messages[-1]:  # thoughts are free
             answers[place] = answers[place].rpartition("</think>")[2]
-    report = score(expected, answers, prompts, stopped, seconds, scorer)
-    if with_perplexity:
-        report.perplexity = perplexity(model, tokenizer, examples)
-    return report
+    return score(expected, answers, prompts, stopped, seconds, scorer)
 
 
 def before_after(**reports: Report) -> pd.DataFrame:
     """One row a metric, one column a report: before_after(base=..., tuned=...)."""
     return pd.DataFrame({name: report.metrics() for name, report in reports.items()})
-
-
-def _mean(hits) -> float:
-    """The share of hits, 0 to 1."""
-    return float(np.mean(hits))
 
 
 def _expected(tokenizer, chat) -> str:
