@@ -58,18 +58,13 @@ def iter_examples(path, progress: bool = False, columns=None) -> Iterator[dict]:
         with the file. progress: show a bar over the bytes of the file.
     Raises DataError for the first bad record, or for a file that is missing or empty.
     """
-    return (example for _, example in iter_numbered(path, progress, columns))
+    for _, record, _ in iter_chats(path, iter_records(path, progress), columns):
+        yield rename(record, columns) if columns else record
 
 
 def read_examples(path, columns=None) -> list[dict]:
     """The list of what `iter_examples` yields. Raises DataError."""
     return list(iter_examples(path, columns=columns))
-
-
-def iter_numbered(path, progress=False, columns=None) -> Iterator[tuple[int, dict]]:
-    """As `iter_examples`, each with its line, from 1. Blank lines are passed over."""
-    for number, record, _ in iter_chats(path, iter_records(path, progress), columns):
-        yield number, rename(record, columns) if columns else record
 
 
 def iter_chats(path, records, columns=None) -> Iterator[tuple[int, dict, Chat]]:
@@ -118,14 +113,23 @@ def check_file(path, progress: bool = False, columns=None) -> Report:
 def find_repeats(path, columns=None) -> list[tuple[int, int]]:
     """(first line, later line) of every prompt that a file holds more than once.
 
-    Prompts are the same that differ in white space only. Raises DataError.
+    Prompts are the same that differ in white space only. Where no format knows the
+    columns, the answer is the last of them. Raises DataError.
     """
-    return [(first, line) for first, line, _ in _repeated(path, columns)]
-
-
-def find_contradictions(path, columns=None) -> list[tuple[int, int]]:
-    """As `find_repeats`, those alone whose answers differ, white space aside."""
-    return [(first, line) for first, line, same in _repeated(path, columns) if not same]
+    first, repeats = {}, []
+    for line, record, chat in _checked(iter_records(path), columns):
+        if isinstance(chat, Chat):
+            prompt = prompt_key(chat.messages[:-1])
+        elif isinstance(chat, FieldsError) and len(record) > 1:
+            *prompt, _ = (" ".join(str(v).split()) for v in record.values())
+            prompt = _digest(prompt)
+        elif chat is None:
+            continue
+        else:
+            raise DataError(f"{path}:{line}: {chat}")
+        if (earlier := first.setdefault(prompt, line)) != line:
+            repeats.append((earlier, line))
+    return repeats
 
 
 def prompt_key(messages: list[dict]) -> bytes:
@@ -144,28 +148,6 @@ def _checked(records, columns=None) -> Iterator[tuple]:
             except DataError as error:
                 chat = error
         yield number, record, chat
-
-
-def _repeated(path, columns) -> Iterator[tuple[int, int, bool]]:
-    """(first line, later line, whether the answers are the same) of equal prompts.
-
-    Where no format knows the columns, the answer is the last of them.
-    """
-    first = {}
-    for line, record, chat in _checked(iter_records(path), columns):
-        if isinstance(chat, Chat):
-            prompt, answer = prompt_key(chat.messages[:-1]), chat.messages[-1]
-            answer = prompt_key([answer])
-        elif isinstance(chat, FieldsError) and len(record) > 1:
-            *prompt, answer = (" ".join(str(v).split()) for v in record.values())
-            prompt, answer = _digest(prompt), _digest(answer)
-        elif chat is None:
-            continue
-        else:
-            raise DataError(f"{path}:{line}: {chat}")
-        earlier, known = first.setdefault(prompt, (line, answer))
-        if earlier != line:
-            yield earlier, line, known == answer
 
 
 def _digest(value) -> bytes:
