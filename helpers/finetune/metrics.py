@@ -171,22 +171,19 @@ def versions() -> dict[str, str]:
 
 def peak_memory() -> dict[str, float]:
     """{"peak_rss_mib"} of this process so far, and on a GPU {"peak_gpu_mib"}."""
-    peaks = {"peak_rss_mib": round(_peak_rss() / MIB, 1)}
-    if torch.cuda.is_available():
-        peaks["peak_gpu_mib"] = round(torch.cuda.max_memory_allocated() / MIB, 1)
-    return peaks
-
-
-def _peak_rss() -> int:
-    """The most bytes of main memory that this process has held at once."""
     if sys.platform == "win32":
         import psutil
 
-        return psutil.Process().memory_info().peak_wset
-    import resource
+        held = psutil.Process().memory_info().peak_wset
+    else:
+        import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak  # Linux counts in KiB
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        held *= 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB
+    peaks = {"peak_rss_mib": round(held / MIB, 1)}
+    if torch.cuda.is_available():
+        peaks["peak_gpu_mib"] = round(torch.cuda.max_memory_allocated() / MIB, 1)
+    return peaks
 
 
 def tested(metrics: dict) -> bool:

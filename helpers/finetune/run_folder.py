@@ -67,14 +67,9 @@ class RunFolder:
         if not self.run.exists():
             write_json(self.run, identity)
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether a run has ended and its files are in place."""
-        return self.metrics.exists()
-
     def complete(self) -> dict:
         """What metrics.json says of a run that has ended, {} before."""
-        if not self.is_complete:
+        if not self.metrics.exists():
             return {}
         return json.loads(self.metrics.read_text(encoding="utf-8"))
 

@@ -57,7 +57,7 @@ def test_qlora_goes_on_with_the_same_bits(qlora, tmp_path):
     program = started(qlora, output, "checkpoint-4")
     program.send(signal.SIGKILL)
     assert program.wait().returncode == -signal.SIGKILL
-    assert not RunFolder(output).is_complete
+    assert not RunFolder(output).complete()
     assert finetune(qlora.call(output, "--resume")) == 0
     assert_same(output, qlora.done)
 
@@ -169,8 +169,8 @@ def test_files_come_into_the_folder_whole_and_metrics_last(
     with pytest.raises(OSError, match="power cut"):
         folder.publish(save)
     there = {p.name: p.read_text() for p in tmp_path.iterdir()}
-    assert len(there) == files and not folder.is_complete
+    assert len(there) == files and not folder.complete()
     assert all(text == name * 1000 for name, text in there.items())
     monkeypatch.setattr(os, "replace", replace)
     folder.publish(save)
-    assert len(list(tmp_path.iterdir())) == 4 and folder.is_complete
+    assert len(list(tmp_path.iterdir())) == 4 and folder.metrics.exists()
