@@ -56,7 +56,8 @@ def before_after(reports: dict, title: str, chance: float | None = None) -> Figu
         x = [i + (place - (len(reports) - 1) / 2) * width for i in range(len(names))]
         look = {"hatch": HATCHES[place % 4], "edgecolor": "black"}
         look |= {"capsize": 2, "label": label}
-        heights, errors = _heights(report, names)
+        shares = report.metrics()
+        heights, errors = _in_percent((shares[n], *report.intervals[n]) for n in names)
         ax.bar(x, heights, width, yerr=errors, **look)
     if chance is not None:
         ax.axhline(100 * chance, color="black", linestyle=":", label="chance")
@@ -73,9 +74,8 @@ def learning_curve(points: dict, title: str, rivals: dict | None = None) -> Figu
         horizontal line: what is to be had without training.
     """
     fig, ax = plt.subplots(figsize=SIZE, layout="constrained")
-    share, low, high = 100 * np.array(list(points.values())).T
-    reach = np.clip([share - low, high - share], 0, None)  # it may miss by rounding
-    ax.errorbar(list(points), share, reach, fmt="-o", capsize=3, label="trained")
+    heights, reach = _in_percent(points.values())
+    ax.errorbar(list(points), heights, reach, fmt="-o", capsize=3, label="trained")
     for place, (label, level) in enumerate((rivals or {}).items()):
         style = STYLES[(place + 1) % 4]
         ax.axhline(100 * level, color="black", linestyle=style, label=label)
@@ -102,14 +102,11 @@ def curves(
     return _with_legend(fig, ax)
 
 
-def _heights(report, names: list[str]) -> tuple[list, tuple[list, list]]:
-    """(percent of each metric, (how far below, how far above its interval reaches))."""
-    shares, bounds = report.metrics(), report.intervals
-    heights = [100 * shares[name] for name in names]
-    # max: the mean may miss its own percentile interval by a rounding error.
-    below = [max(0.0, 100 * (shares[name] - bounds[name][0])) for name in names]
-    above = [max(0.0, 100 * (bounds[name][1] - shares[name])) for name in names]
-    return heights, (below, above)
+def _in_percent(points) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) shares of (share, low, high), 0 to 1; (2, n) how far low and high reach."""
+    share, low, high = 100 * np.array(list(points)).T
+    # The mean may miss its own percentile interval by a rounding error.
+    return share, np.clip([share - low, high - share], 0, None)
 
 
 def _series(history: list[dict], key: str) -> tuple[list, list]:
