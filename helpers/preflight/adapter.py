@@ -112,7 +112,8 @@ def wrong_base(adapter, base, base_fault=None) -> Iterator[Finding]:
     if known and base_fault is not None:
         return f"fingerprint {known[:8]}"
     named = _settings(adapter).get("base_model_name_or_path") or ""
-    made, here = Path(named).name, Path(_name(base)).name
+    here = base if isinstance(base, (str, Path)) else _plain(base).name_or_path
+    made, here = Path(named).name, Path(here).name
     if made and here and made != here:
         what = f"made on {made}, and the base is {here}: weights were not compared"
         yield Finding("wrong-base", WARNS, str(adapter), what, why, mend)
@@ -133,7 +134,8 @@ def merge_drift(model, adapter, loaded_base=None) -> Iterator[Finding]:
         return ""  # not merged, or as told
     if loaded_base is None or _plain(loaded_base) is model:
         known = claims(Path(adapter))["base"].get("fingerprint")
-        if _is_four_bit(model) and known and fingerprint(model) != known:
+        in_4_bit = any(hasattr(m, "weight") and _four_bit(m) for m in model.modules())
+        if in_4_bit and known and fingerprint(model) != known:
             what = "weights of 4 bit, and no more those of the adapter's base"
             yield Finding(code, RUINS, where, what, why, mend)
         return ""
@@ -218,13 +220,3 @@ def _weight(layer) -> torch.Tensor:
 def _four_bit(layer) -> bool:
     """Whether a layer holds bitsandbytes' 4-bit weights."""
     return getattr(layer.weight, "quant_state", None) is not None
-
-
-def _is_four_bit(model) -> bool:
-    """Whether a layer of a model does."""
-    return any(hasattr(m, "weight") and _four_bit(m) for m in model.modules())
-
-
-def _name(base) -> str:
-    """What a base is called: its folder or Hub id."""
-    return base if isinstance(base, (str, Path)) else _plain(base).name_or_path

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from zlib import crc32
 
 import numpy as np
 
@@ -128,13 +129,7 @@ def _vectors(texts: list[str]) -> np.ndarray:
     found = np.zeros((len(texts), WIDTH), dtype=np.float32)
     for number, text in enumerate(texts):
         for word in set(WORD.findall(text.lower())):
-            found[number, hash_of(word) % WIDTH] = 1.0
+            place = crc32(word.encode("utf-8", "surrogatepass")) % WIDTH
+            found[number, place] = 1.0
     found *= np.log(len(texts) / np.maximum(found.sum(0), 1.0))
     return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
-
-
-def hash_of(word: str) -> int:
-    """A number for a word, the same in every process."""
-    from zlib import crc32
-
-    return crc32(word.encode("utf-8", "surrogatepass"))

@@ -54,7 +54,8 @@ def browse_failures(reports: dict) -> None:
 
 def build(reports: dict) -> ipywidgets.VBox:
     """The widget of `browse_failures`: which field, which failure, the view."""
-    found = {name: failures(reports, name) for name in [ANY, *_fields(reports)]}
+    fields = next(iter(reports.values())).field_accuracy
+    found = {name: failures(reports, name) for name in (ANY, *fields)}
     shown = {ANY: localized("any")}
     options = [(f"{shown.get(n, n)} ({len(rows)})", n) for n, rows in found.items()]
     wrong, row = localized("wrong"), localized("row")
@@ -75,11 +76,6 @@ def build(reports: dict) -> ipywidgets.VBox:
     place.observe(redraw, names="value")
     redraw()
     return ipywidgets.VBox([ipywidgets.HBox([field, place]), view])
-
-
-def _fields(reports: dict) -> list[str]:
-    """The fields of the expected answers."""
-    return list(next(iter(reports.values())).field_accuracy)
 
 
 def _is_wrong(row: dict, wrong: str) -> bool:

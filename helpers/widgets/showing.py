@@ -28,8 +28,11 @@ def show(static, build: Callable[[], Widget]) -> None:
     """
     if not isinstance(static, dict):
         static = {"text/html": static._repr_html_(), "text/plain": repr(static)}
-    shown = static if is_headless() else static | {WIDGET: _reference(build())}
-    IPython.display.display(shown, raw=True, metadata=MOVES)
+    if not is_headless():
+        # As a method of ipywidgets 8 gives it; version 7, which Colab has, lacks that.
+        name = {"version_major": 2, "version_minor": 0, "model_id": build().model_id}
+        static = static | {WIDGET: name}
+    IPython.display.display(static, raw=True, metadata=MOVES)
 
 
 def table(texts: pd.DataFrame, classes: pd.DataFrame | None = None) -> Styler:
@@ -45,11 +48,3 @@ def table(texts: pd.DataFrame, classes: pd.DataFrame | None = None) -> Styler:
         styler.set_td_classes(classes)
     looks = [{"selector": where, "props": look} for where, look in LOOKS.items()]
     return styler.set_table_styles(looks)
-
-
-def _reference(widget: Widget) -> dict:
-    """What names a widget to its front end.
-
-    A method of ipywidgets 8 gives the same; version 7, which Colab has, lacks it.
-    """
-    return {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
