@@ -71,10 +71,7 @@ def profile_names() -> list[str]:
 
 
 def read_profiles(path=PROFILES_FILE) -> dict[str, dict]:
-    """The entries of a YAML file by profile name.
-
-    Raises ConfigError for a missing or unknown key.
-    """
+    """The entries of a YAML file by profile. Raises ConfigError for a wrong key."""
     import yaml  # the tools of the translations do without
 
     known = {f.name for f in fields(Profile)} - {"name", "why"} | {"summary", "needs"}
@@ -122,10 +119,7 @@ def bf16_speedup() -> float:
 
 
 def _seconds(dtype) -> float:
-    """The shortest of five products of 256 x 256 matrices, on one thread.
-
-    On a busy machine a second thread may be late by longer than they all take.
-    """
+    """The shortest of five products of matrices; a second thread might be late."""
     import torch
     from torch.utils.benchmark import Timer
 
@@ -135,10 +129,7 @@ def _seconds(dtype) -> float:
 
 
 def choose_profile(device: Device) -> tuple[str, str]:
-    """(name, why) of the largest profile that fits a device.
-
-    Decides by compute capability and free memory, never by the name of the card.
-    """
+    """(name, why) of the largest profile that fits a device, whatever it is called."""
     if device.kind != "cuda":
         remark = f" ({device.remark})" if device.remark else ""
         return "tiny", f"no CUDA GPU was found{remark}"

@@ -24,10 +24,7 @@ IN_CITATION = re.compile(r"^(?:# )?repository-code:.*$", re.MULTILINE)
 
 
 def declared(root: Path = ROOT) -> str:
-    """The address in pyproject.toml, "" while there is none.
-
-    Raises UserError where it is not the address of a repository on GitHub.
-    """
+    """The address in pyproject.toml, "" while there is none. Raises UserError."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     address = project["project"].get("urls", {}).get("Repository", "")
     if address and not _github(address):
@@ -50,10 +47,7 @@ def site(address: str) -> str:
 
 
 def colab(language: str, lesson: str, address: str) -> str:
-    """The address that opens a lesson in Colab; "" without address.
-
-    language: "en" or a folder of translations; lesson: such as "00_start_here".
-    """
+    """The address that opens a lesson ("00_start_here") in Colab; "" without one."""
     if not address:
         return ""
     where = address.replace("https://github.com", "github", 1)

@@ -37,10 +37,7 @@ def failure_text(lesson: str, event: dict, target: Path, log: Path) -> str:
 
 
 class Progress(tqdm):
-    """A bar over the cells of all lessons; a line as each lesson ends.
-
-    Without a terminal (a log file, CI) only the lines are written.
-    """
+    """A bar over the cells of all lessons, on a terminal; a line as each ends."""
 
     def __init__(self, notebooks: list[Path]):
         # One more cell in each: the injected parameters.

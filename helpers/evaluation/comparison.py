@@ -1,7 +1,4 @@
-"""Models side by side: is the difference real, and which code is taken for which?
-
-What compares reports works on their rows.
-"""
+"""Models side by side: is the difference real, and which code is taken for which?"""
 
 import numpy as np
 import pandas as pd

@@ -6,10 +6,7 @@ from matplotlib.figure import Figure
 
 
 def heat_map(table: pd.DataFrame, title: str) -> Figure:
-    """The Figure of a confusion table of counts, every count written in its square.
-
-    table: of `evaluation.confusion`.
-    """
+    """The Figure of an `evaluation.confusion`, every count written in its square."""
     fig, ax = plt.subplots(figsize=(5, 4), layout="constrained")
     ax.imshow(table.to_numpy(), cmap="Greys", vmin=0)
     dark = table.to_numpy().max() / 2

@@ -12,10 +12,7 @@ from helpers.formatting import to_messages
 
 
 def with_examples(example: dict, shots=(), instruction: str = "") -> dict:
-    """An example behind others that are already answered, as turns of one chat.
-
-    instruction: stands at the start of the first user's turn.
-    """
+    """An example behind answered ones, as one chat that begins with the instruction."""
     turns = [turn for shot in (*shots, example) for turn in to_messages(shot)]
     first = turns[0]
     if instruction:
@@ -53,10 +50,7 @@ def with_nearest(examples, rows, k: int = 3, instruction: str = "") -> list[dict
 
 
 def copy_nearest(examples, rows, scorer=None) -> Report:
-    """The Report of a rival without a model: it answers as the nearest example does.
-
-    scorer: as in `score`.
-    """
+    """The Report of a rival without a model: it answers as the nearest example does."""
     near = nearest(examples, [_asked(row) for row in rows], k=1)
     wanted = [to_messages(row)[-1]["content"] for row in rows]
     copies = [to_messages(shot)[-1]["content"] for [shot] in near]

@@ -209,10 +209,7 @@ def save(trainer, metrics: dict, kept: Path, folder: Path) -> None:
 
 
 def tidy_config(path: Path, base: str) -> None:
-    """Sorts the layers that an adapter_config.json lists at random; names the base.
-
-    base: relative to the course where it is part of it.
-    """
+    """Sorts the layers that an adapter_config.json lists at random; names the base."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = base
     if isinstance(config["target_modules"], list):

@@ -26,10 +26,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
 
     def check_free(self, resume: bool) -> None:
-        """Raises RunError where the folder cannot take this run.
-
-        A new run needs an absent or empty folder; a resumed one may find its own.
-        """
+        """Raises RunError where the folder cannot take this run."""
         path = self.path
         if path.exists() and not path.is_dir():
             raise RunError(f"{path} is a file: give a folder as --output")
@@ -42,10 +39,7 @@ class RunFolder:
             raise RunError(f"{what}: give a new folder as --output")
 
     def check_same(self, identity: dict) -> None:
-        """Raises RunError unless the folder's run has these settings, data and base.
-
-        A key that `identity` lacks is not compared.
-        """
+        """Raises RunError unless the folder's run has all that the identity names."""
         if not self.run.exists():
             return
         try:
@@ -74,10 +68,7 @@ class RunFolder:
         return json.loads(self.metrics.read_text(encoding="utf-8"))
 
     def newest_whole(self) -> Path | None:
-        """The checkpoint to resume from; newer ones, which are not whole, are removed.
-
-        Of several processes only the first one removes.
-        """
+        """The checkpoint to resume from; newer ones are not whole, and removed."""
         newest = last_checkpoint(self.checkpoints)
         if int(os.environ.get("RANK", 0)) == 0:
             for path in self.checkpoints.glob("checkpoint-*"):
@@ -93,10 +84,7 @@ class RunFolder:
         return json.loads(file.read_text(encoding="utf-8"))
 
     def publish(self, save: Callable[[Path], None]) -> None:
-        """Moves what save(part) writes into the folder, each file whole, metrics last.
-
-        part: an empty folder beside the files' final place, on the same disk.
-        """
+        """Moves what save(part) writes to the folder, each file whole, metrics last."""
         part = self.path / "final.part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)

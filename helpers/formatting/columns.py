@@ -53,10 +53,7 @@ def load_folder(path: Path):
 
 
 def load_hub(name: str):
-    """What a name in HUB_FORM stands for: {split: Dataset}, or one Dataset.
-
-    Raises DataError for another form, and for what the Hub or the disk does not have.
-    """
+    """What a name in HUB_FORM stands for, {split: Dataset} or one. Raises DataError."""
     from datasets import load_dataset
 
     if (found := HUB.fullmatch(name)) is None:

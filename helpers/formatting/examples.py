@@ -68,10 +68,7 @@ def read_examples(path, columns=None) -> list[dict]:
 
 
 def iter_chats(path, records, columns=None) -> Iterator[tuple[int, dict, Chat]]:
-    """Yields (line, record, chat) of every example of `readers.iter_records`.
-
-    Raises DataError for the first record that is none, and where there is none.
-    """
+    """Yields (line, record, chat) of every example of a file. Raises DataError."""
     found = False
     for number, record, chat in _checked(records, columns):
         if isinstance(chat, DataError):
@@ -84,10 +81,7 @@ def iter_chats(path, records, columns=None) -> Iterator[tuple[int, dict, Chat]]:
 
 
 def check_file(path, progress: bool = False, columns=None) -> Report:
-    """Reads, converts and checks a whole file in one pass. Raises nothing.
-
-    progress: show a bar over the bytes of the file.
-    """
+    """Reads, converts and checks a whole file in one pass. Raises nothing."""
     report, kinds = Report(Path(path)), {}
     try:
         records = iter_records(path, progress, report.notes.append)

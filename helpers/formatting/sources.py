@@ -25,10 +25,7 @@ class Source:
     dataset: object = None
 
     def records(self, say: Callable) -> Iterator[tuple]:
-        """(line, record) of every example, as `readers.iter_records` yields them.
-
-        A bar shows where that takes long.
-        """
+        """(line, record) of every example, as `readers.iter_records` yields them."""
         if self.dataset is None:
             return iter_records(self.name, True, say)
         return columns.iter_dataset(self.dataset, True)

@@ -181,10 +181,7 @@ def _shapes(name: str) -> tuple:
 
 
 def training_run(profile: str, key: str, method: str, card: Card) -> tuple[str, Moment]:
-    """(the model's name, one epoch of the tickets) with a profile's settings on a card.
-
-    key, method: as for `Plan`.
-    """
+    """(the model's name, one epoch of the tickets) with a profile on a card."""
     plan = Plan(profile, key)
     plan.card = card
     plan.train(method=method)

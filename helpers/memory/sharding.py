@@ -20,10 +20,7 @@ BUCKET, LIVE = 5 * 10**8, 10**9
 
 
 def per_gpu(run: Run, whole: dict[str, int], gpus: int, strategy: str) -> dict:
-    """{part: bytes} of each GPU. whole: those of one, as `parts` counts them.
-
-    buffers: what is gathered, and waits to be reduced, at once.
-    """
+    """{part: bytes} of each GPU. whole: those of one, as `parts` counts them."""
     whole = whole | in_float32(run, strategy)
     kept = {"optimizer": 4 * tensors(run), "weights": scales(run)}  # by every GPU
     shares = {

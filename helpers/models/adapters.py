@@ -81,10 +81,7 @@ def load_adapter(
 
 
 def check_base(model, folder: Path) -> None:
-    """Raises ModelError unless a model is the base of an adapter, where that is known.
-
-    model: the base, with or without adapters on it.
-    """
+    """Raises ModelError unless a model is the base of an adapter, if that is known."""
     known = claims(folder)
     wanted = known["base"].get("fingerprint")
     if wanted and (found := fingerprint(model)) != wanted:

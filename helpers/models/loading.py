@@ -72,10 +72,7 @@ def window(profile: Profile, quantized: bool = False) -> int:
 
 
 def four_bit(profile: Profile, quantized: bool = False) -> dict:
-    """How a checkpoint that holds 4-bit weights quantised them; {} for any other.
-
-    In the keys of the profile's quantization_config.
-    """
+    """How a checkpoint's 4-bit weights are quantised, in the profile's keys, or {}."""
     name = profile.qlora_model if quantized else profile.model
     config = _load(transformers.AutoConfig, name, profile, whole=True)
     own = getattr(config, "quantization_config", None) or {}

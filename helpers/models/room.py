@@ -33,19 +33,13 @@ def free(*things) -> None:
 
 
 def available_bytes(device: int | None = None) -> int:
-    """What this process can still allocate on a GPU, its current one for None.
-
-    That is what the driver calls free, and what torch's allocator keeps unused.
-    """
+    """What can still be allocated on a GPU: free, or kept by torch and unused."""
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + kept
 
 
 def check_room(name: str, config, profile: Profile, quantized: bool, gpu: int) -> None:
-    """Raises ModelError where the weights to come do not fit beside what is there.
-
-    config: the model's transformers configuration.
-    """
+    """Raises ModelError where the weights to come do not fit beside what is there."""
     needed, free_now = weight_bytes(config, profile, quantized), available_bytes(gpu)
     if needed <= free_now:
         return

@@ -92,10 +92,7 @@ MIXTURES = {"Qwen3-30B-A3B": QWEN_3_30B_A3B}  # of experts
 
 
 def meta_model(name: str) -> nn.Module:
-    """The causal language model of that name on the meta device, without weights.
-
-    Raises ModelError for a name that is neither in `CONFIGS` nor in `MIXTURES`.
-    """
+    """The causal language model of that name, without weights. Raises ModelError."""
     known = CONFIGS | MIXTURES
     if name not in known:
         names = ", ".join(known)

@@ -49,10 +49,7 @@ DERIVED: dict[str, Callable] = {}
 
 
 def check_of(*codes: str, about: str) -> Callable:
-    """Registers a check under the codes of its findings.
-
-    about: what is looked at, as the list of checks has it.
-    """
+    """Registers a check under the codes of its findings. about: what it looks at."""
 
     def register(function: Callable) -> Callable:
         CHECKS.append(Check(function, codes, about))

@@ -96,10 +96,7 @@ def check_model(folder: Path) -> None:
 
 
 def free_port(port: int | None = None) -> int:
-    """That port of the loopback address, or any that nobody listens on just now.
-
-    Raises ServerError where somebody listens on it.
-    """
+    """That port of the loopback address, or any free one. Raises ServerError."""
     try:
         with socket.create_server((HOST, port or 0)) as probe:
             return probe.getsockname()[1]

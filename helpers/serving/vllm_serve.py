@@ -34,10 +34,7 @@ OWN = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_CPU_KVCACHE_SPACE"
 
 
 def vllm_command() -> list[str] | None:
-    """How a command that serves a model begins; None where vLLM is not set up.
-
-    The environment of `make vllm` comes first, then a `vllm` on the PATH.
-    """
+    """How a command that serves a model begins; None where vLLM is not set up."""
     if (ENVIRONMENT / "bin" / "vllm").is_file():
         return [str(ENVIRONMENT / "bin" / "python"), *MODULE]
     found = shutil.which("vllm")

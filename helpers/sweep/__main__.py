@@ -57,10 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def sweep(asked: list[str], args: argparse.Namespace, spread: Callable) -> int:
-    """Measures questions one after the other; how many rows are left.
-
-    spread: `map`, or that of a pool of processes.
-    """
+    """Measures questions one after the other, rows by `spread`; how many are left."""
     from helpers.sweep import answer
 
     budget, left = Budget(args.minutes), 0

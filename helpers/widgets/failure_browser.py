@@ -44,10 +44,7 @@ def failure_view(reports: dict, numbers: Iterable[int]) -> HTML:
 
 
 def browse_failures(reports: dict) -> None:
-    """Shows the failures of the last report: one at a time, by field, or the first.
-
-    Raises ValueError as `failures` does.
-    """
+    """Shows the failures of the last report, or the first. Raises ValueError."""
     page = failure_view(reports, failures(reports)[:STATIC])
     show(page, lambda: build(reports))
 
