@@ -18,7 +18,6 @@ from tests.models.tiny_model import (
     SPECIAL,
     TEMPLATE,
     WORDS,
-    build_model,
     build_tokenizer,
     chat,
 )
@@ -58,11 +57,6 @@ def is_legal(text):
         return False
     right = list(got) == list(FIELDS) and got["queue"] in FIELDS["queue"]["enum"]
     return right and text == json.dumps(got) and got["item"].islower()
-
-
-@pytest.fixture(scope="module")
-def model():
-    return build_model()
 
 
 @pytest.fixture(scope="module")

@@ -22,16 +22,6 @@ from tests.models.tiny_model import WORDS, build_model, build_tokenizer, chat
 END, TEXT_END = 2, 3
 
 
-@pytest.fixture(scope="module")
-def model():
-    return build_model()
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return build_tokenizer()
-
-
 def questions(count):
     """That many prompts of different lengths, the longest in the middle."""
     texts = [

@@ -10,20 +10,10 @@ from data.recipes.pretraining import mean_loss
 from helpers.evaluation import likelihood
 from helpers.evaluation.likelihood import answer_loss, perplexity, text_loss
 from helpers.models import meta_model
-from tests.models.tiny_model import WORDS, build_model, build_tokenizer, chat
+from tests.models.tiny_model import WORDS, build_model, chat
 
 TEXTS = [("<|begin|>", word * times) for times, word in enumerate(WORDS, start=1)]
 TEXTS.append(("<|begin|>" + WORDS[0], WORDS[1]))
-
-
-@pytest.fixture(scope="module")
-def model():
-    return build_model()
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return build_tokenizer()
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])

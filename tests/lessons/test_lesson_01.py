@@ -188,11 +188,6 @@ def test_the_lesson_takes_the_best_rates_of_those_that_were_tried():
         assert tried[name][best[name]] == pytest.approx(figures[figure], abs=0.01)
 
 
-@pytest.fixture
-def figures(course_run):
-    return course_run.rows[STEM]["figures"]
-
-
 @pytest.mark.slow
 def test_counts_are_those_of_the_real_models(figures):
     phi3 = {"LoRA, r=8": 12_582_912, "LoRA, r=16": 25_165_824}

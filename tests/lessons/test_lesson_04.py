@@ -26,11 +26,6 @@ def test_the_names_that_many_guides_use_are_gone():
     assert "processing_class" in new & trainer.keys()
 
 
-@pytest.fixture
-def figures(course_run):
-    return course_run.rows[STEM]["figures"]
-
-
 @pytest.mark.slow
 def test_qlora_learns_as_well_as_lora(figures):
     assert figures["base_exact_match"] == 0

@@ -122,11 +122,6 @@ def test_a_ledger_without_the_real_model_shows_an_empty_table(monkeypatch, tmp_p
     assert run_to_value(space, "real").loc["instruction"].tolist() == [0, 25]
 
 
-@pytest.fixture
-def figures(course_run):
-    return course_run.rows[STEM]["figures"]
-
-
 @pytest.mark.slow
 def test_tuned_and_base_do_not_overlap(figures):
     assert figures["base_exact_match"] == 0

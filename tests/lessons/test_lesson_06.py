@@ -49,11 +49,6 @@ def test_the_lesson_names_the_commands_that_replace_its_server():
     assert "--enable-lora" in prose and "--lora-modules tickets=" in prose
 
 
-@pytest.fixture
-def figures(course_run):
-    return course_run.rows[STEM]["figures"]
-
-
 @pytest.mark.slow
 def test_generation_is_correct(figures):
     assert figures["base_exact_match"] == 0 and figures["tuned_exact_match"] > 0.8

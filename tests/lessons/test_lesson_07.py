@@ -170,11 +170,6 @@ def test_a_folder_that_nobody_could_use_is_refused(folder, missing):
         sharing.push(folder)
 
 
-@pytest.fixture
-def figures(course_run):
-    return course_run.rows[STEM]["figures"]
-
-
 @pytest.mark.slow
 def test_the_merged_model_is_the_tuned_one(figures):
     assert figures["base_exact_match"] == 0 and figures["tuned_exact_match"] > 0.8

@@ -167,11 +167,6 @@ def test_the_recipe_has_ten_lines_and_evidence_for_each():
     assert len(re.findall(r'(?m)^    f"', SOURCES["evidence"])) == 10
 
 
-@pytest.fixture
-def figures(course_run):
-    return course_run.rows[STEM]["figures"]
-
-
 @pytest.mark.slow
 def test_the_live_sweep_has_a_valley_and_seeds_differ(figures):
     losses = figures["live_loss"]

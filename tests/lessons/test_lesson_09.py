@@ -14,11 +14,6 @@ UNSEEN = {"double-bos", "accumulation", "merge-drift"}  # at this size
 INNOCENT = {"leak", "cut-answers", "pad-is-end", "no-end-token", "half-precision"}
 
 
-@pytest.fixture
-def figures(course_run):
-    return course_run.rows[STEM]["figures"]
-
-
 @pytest.mark.slow
 def test_every_breakage_is_named_and_there_are_at_least_fourteen(figures):
     assert figures["found"] == len(figures["difference"]) >= 14

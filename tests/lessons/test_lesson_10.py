@@ -142,11 +142,6 @@ def test_a_group_of_equal_marks_has_no_advantage(imported, right):
     assert (advantage == 0).all() == (right in (0, 8))
 
 
-@pytest.fixture
-def figures(course_run):
-    return course_run.rows[STEM]["figures"]
-
-
 @pytest.mark.slow
 def test_dpo_raises_the_margin_of_held_out_pairs_and_shuffled_pairs_do_not(figures):
     assert figures["margin_low"]["DPO"] > max(0, figures["margin"]["shuffled"])

@@ -48,11 +48,6 @@ def test_vllm_gains_by_what_arrives_together(served):
     assert sorted(rates, key=rates.get) == order
 
 
-@pytest.fixture
-def figures(course_run):
-    return course_run.rows[STEM]["figures"]
-
-
 @pytest.mark.slow
 def test_two_processes_killed_once_are_one(figures):
     assert figures["processes"] == 2

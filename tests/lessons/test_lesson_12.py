@@ -77,11 +77,6 @@ def test_a_card_with_another_figure_is_found(tmp_path):
         run(card_of(tmp_path, "26.0"), "rubric", "card")
 
 
-@pytest.fixture
-def figures(course_run):
-    return course_run.rows[STEM]["figures"]
-
-
 @pytest.mark.slow
 def test_a_split_by_row_flatters(figures):
     assert figures["copier_by_row"] > figures["copier_by_customer"] + 0.2

@@ -46,11 +46,6 @@ def test_a_file_that_does_not_fit_is_refused(load_lora, spoil):
     assert "\n" not in str(raised.value)
 
 
-@pytest.fixture
-def figures(course_run):
-    return course_run.rows[STEM]["figures"]
-
-
 @pytest.mark.slow
 def test_a_checkpoint_of_lora_weights_restores_the_model(figures):
     assert figures["last_loss"] < 0.6 * figures["first_loss"]

@@ -107,11 +107,6 @@ def test_another_outermost_share_gives_other_levels(lesson, outermost):
     assert (other - lesson["levels"]).abs().max() > 0.01
 
 
-@pytest.fixture
-def figures(course_run):
-    return course_run.rows[STEM]["figures"]
-
-
 @pytest.mark.slow
 def test_nf4_by_hand(figures):
     assert figures["levels_gap"] < 1e-6 and figures["values_gap"] < 1e-6

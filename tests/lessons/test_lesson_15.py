@@ -42,11 +42,6 @@ def test_weights_are_told_apart(name, dtype, kind):
     assert bound("prepare")["kind_of"](name, torch.zeros(1, dtype=dtype)) == kind
 
 
-@pytest.fixture
-def figures(course_run):
-    return course_run.rows[STEM]["figures"]
-
-
 @pytest.mark.slow
 def test_gradients_survive_an_evaluation(figures):
     assert figures["cosine_cured"] > 0.999

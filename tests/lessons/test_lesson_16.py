@@ -19,11 +19,6 @@ def cell(name):
     return gates.python(source)
 
 
-@pytest.fixture
-def figures(course_run):
-    return course_run.rows[STEM]["figures"]
-
-
 def test_bytes_read_leaves_out_a_table_but_not_a_tied_head():
     space = {}
     exec(cell("limit").split("arrival =")[0], space)

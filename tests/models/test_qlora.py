@@ -4,8 +4,6 @@ On CPUs with AVX512-BF16, bitsandbytes 0.50.2 repacks 4-bit weights in place at 
 first forward pass without gradients; later backward passes misread them.
 """
 
-import dataclasses
-
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
@@ -27,14 +25,6 @@ needs_repacking = pytest.mark.skipif(
     not has_avx512bf16(),
     reason="bitsandbytes repacks weights only where the CPU has AVX512-BF16",
 )
-
-
-@pytest.fixture(scope="module")
-def profile():
-    """The tiny profile on the CPU, wherever the tests run."""
-    profile = load_profile("tiny")
-    config = profile.training_config | {"use_cpu": True, "bf16": False, "fp16": False}
-    return dataclasses.replace(profile, training_config=config)
 
 
 @pytest.fixture(scope="module")

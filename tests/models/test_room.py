@@ -21,14 +21,6 @@ LORA = {"r": 4, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
 PHI = "microsoft/Phi-3-mini-4k-instruct"
 
 
-@pytest.fixture(scope="module")
-def profile():
-    """The tiny profile on the CPU, wherever the tests run."""
-    profile = load_profile("tiny")
-    config = profile.training_config | {"use_cpu": True, "bf16": False, "fp16": False}
-    return dataclasses.replace(profile, training_config=config)
-
-
 @pytest.fixture
 def card(monkeypatch):
     """card(free, reserved, allocated): what torch says of a GPU, in GiB."""
