@@ -6,8 +6,7 @@ import shutil
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file, save_file
+from peft import PeftModel
 
 from helpers.files import ROOT, write_json
 from helpers.models import (
@@ -17,12 +16,20 @@ from helpers.models import (
     fingerprint,
     load_adapter,
 )
+from tests.models.made_adapter import (
+    SETTINGS,
+    WEIGHTS,
+    first,
+    make_adapter,
+    rewrite,
+    wrapped,
+    zeroed,
+)
 from tests.models.tiny_model import build_model
 
 # PEFT 0.21.2 still asks transformers by the old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
 
-WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 IDS = torch.tensor([[1, 40, 50, 60]])
 CARD = """---
 base_model: tiny
@@ -41,19 +48,8 @@ def logits(model):
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """The folder of a trained adapter with its metrics. Not to be changed: copy it."""
-    folder = tmp_path_factory.mktemp("adapter")
-    base = build_model()
-    known = {"base": {"model": "tiny", "fingerprint": fingerprint(base)}}
-    config = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
-    known["settings"] = {"dtype": "float32", "peft_config": config}
-    model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **config))
-    torch.manual_seed(1)
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight)
-    model.save_pretrained(folder)
-    write_json(folder / "metrics.json", known)
-    (folder / "README.md").write_text(CARD.format(known["base"]["fingerprint"]))
+    folder = make_adapter(build_model(), tmp_path_factory.mktemp("adapter"))
+    (folder / "README.md").write_text(CARD.format(fingerprint(build_model())))
     return folder
 
 
@@ -61,15 +57,6 @@ def saved(tmp_path_factory):
 def copy(saved, tmp_path):
     """A copy of that folder, to be damaged."""
     return shutil.copytree(saved, tmp_path / "adapter")
-
-
-def rewrite(change):
-    """A damage: the file's {key: tensor}, changed."""
-
-    def damage(folder):
-        save_file(change(load_file(folder / WEIGHTS)), folder / WEIGHTS)
-
-    return damage
 
 
 def reset(**values):
@@ -82,24 +69,12 @@ def reset(**values):
     return damage
 
 
-def first(weights, part):
-    return next(key for key in weights if part in key)
-
-
-def zeroed(weights):
-    return weights | {(key := first(weights, "lora_B")): 0 * weights[key]}
-
-
 def not_a_number(weights):
     return weights | {(key := first(weights, "lora_A")): weights[key] / 0}
 
 
 def shorter(weights):
     return {key: weights[key] for key in list(weights)[1:]}
-
-
-def wrapped(weights):
-    return {f"module.{key}": weight for key, weight in weights.items()}
 
 
 def more(weights):

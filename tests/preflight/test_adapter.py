@@ -6,13 +6,13 @@ import shutil
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file, save_file
+from peft import PeftModel
 from transformers import BitsAndBytesConfig, LlamaForCausalLM
 
 from helpers.files import ROOT, write_json
 from helpers.models import fingerprint
 from helpers.preflight import check
+from tests.models.made_adapter import make_adapter, rewrite, wrapped, zeroed
 from tests.models.tiny_model import build_model, build_phi3
 from tests.preflight.made import levels
 
@@ -35,42 +35,11 @@ def copied(saved, tmp_path):
     return shutil.copytree(saved, tmp_path / "adapter")
 
 
-def make_adapter(base, folder, known=True, **more):
-    """Writes an adapter as if it had been trained on this base."""
-    facts = {"base": {"model": "tiny", "fingerprint": fingerprint(base)}}
-    config = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
-    facts["settings"] = {"dtype": "float32", "peft_config": config} | more
-    model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **config))
-    torch.manual_seed(1)
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.02)
-    model.save_pretrained(folder)
-    model.unload()
-    if known:
-        write_json(folder / "metrics.json", facts)
-    return folder
-
-
 def codes(**inputs):
     """What is found, all of which ruins what the adapter is for."""
     found = levels(check(**inputs))
     assert {found[code] for code in found.keys() & CODES} <= {"ruins"}
     return found.keys() & CODES
-
-
-def rewrite(folder, change):
-    file = folder / "adapter_model.safetensors"
-    save_file(change(load_file(file)), file)
-
-
-def zeroed(weights):
-    key = next(key for key in weights if "lora_B" in key)
-    return weights | {key: 0 * weights[key]}
-
-
-def wrapped(weights):
-    return {f"module.{key}": weight for key, weight in weights.items()}
 
 
 def merged(base, folder):
@@ -98,7 +67,7 @@ def test_a_shipped_adapter_is_held_against_the_folder_of_its_base():
     ("change", "code"), [(zeroed, "zero-b"), (wrapped, "lost-keys")]
 )
 def test_weights_that_do_nothing_are_found(copied, change, code):
-    rewrite(copied, change)
+    rewrite(change)(copied)
     assert codes(adapter=copied, base=build_model()) == {code}
 
 

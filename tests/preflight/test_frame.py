@@ -4,30 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from datasets import Dataset, DatasetDict
 
 from helpers.files import ROOT
 from helpers.formatting import load_splits
 from helpers.preflight import Finding, Report, all_checks, check, registry
 from helpers.preflight.__main__ import main
-
-
-def splits(train=60, validation=20, test=20):
-    """Splits of so many rows, no two alike."""
-    found, number = DatasetDict(), 0
-    for name, rows in (("train", train), ("validation", validation), ("test", test)):
-        texts = [f"What is {n} and {n * 7}?" for n in range(number, number + rows)]
-        found[name] = Dataset.from_dict(
-            {
-                "prompt": [[{"role": "user", "content": t}] for t in texts],
-                "completion": [
-                    [{"role": "assistant", "content": t[8:-1]}] for t in texts
-                ],
-                "line": [f"a.jsonl:{n + 1}" for n in range(number, number + rows)],
-            }
-        )
-        number += rows
-    return found
+from tests.preflight.made import pairs, splits
 
 
 @pytest.fixture
@@ -112,7 +94,7 @@ def test_a_report_says_all_of_it():
 
 
 def test_few_rows_are_seen():
-    report = check(splits=splits(train=49, test=19))
+    report = check(splits=splits(train=pairs(49), test=pairs(19, 2000)))
     found = [f.where for f in report.findings if f.code == "too-few-rows"]
     assert found == ["train", "test"]
     assert report.checked["too-few-rows"] == "train 49, validation 20, test 19"
