@@ -107,7 +107,9 @@ def measured_line(
 def _measured(e: dict, words: Wording) -> str:
     time = f"{words.number(e['seconds'], '.0f')} s"
     memory = f"{words.number(e['peak_rss_mib'], ',.0f')} MiB"
-    return f"`{e['profile']}` {_on(e['machine']['device'], words)}: {time}, {memory}"
+    device = e["machine"]["device"]
+    where = f"{words.say('on an' if AN.match(device) else 'on a')} {words.say(device)}"
+    return f"`{e['profile']}` {where}: {time}, {memory}"
 
 
 def _predicted(e: dict, words: Wording) -> str:
@@ -122,11 +124,6 @@ def _bold(phrase: str, words: Wording) -> str:
     # A space, no-break or not, before ** would keep it from ending the bold text.
     bold = text.rstrip()
     return f"**{bold}**{text[len(bold) :]}"
-
-
-def _on(device: str, words: Wording) -> str:
-    article = words.say("on an" if AN.match(device) else "on a")
-    return f"{article} {words.say(device)}"
 
 
 def results_block(entries: list[dict], words: Wording = ENGLISH) -> str:

@@ -116,13 +116,11 @@ def check_limit(name: str, found, window: int) -> None:
     none_left = len(found.fates.get("dropped", [])) == rows
     if not none_left and (name != "train" or spoilt <= MOST_SPOILT * rows):
         return
-    counts = ", ".join(f"{len(p):,} {fate}" for fate, p in found.fates.items())
-    what = f"max_length {found.limit:,} spoils {spoilt:,} of {rows:,} {name} rows"
-    way = f"set training_config: {{max_length: {found.needed}}} in --config"
+    way = found.remedy
     if found.needed > window:
         way = f"shorten the rows, the model's window is {window:,}"
     raise DataError(
-        f"{found.lines[found.spoilt[0]]}: {what} ({counts}), expected "
+        f"{found.lines[found.spoilt[0]]}: {found.spoils(name)}, expected "
         f"{found.needed:,} or more, which cuts no answer: {way}"
     )
 

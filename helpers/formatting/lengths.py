@@ -45,6 +45,17 @@ class Lengths:
             p for f in FATES if f != "harmless" for p in self.fates.get(f, [])
         )
 
+    def spoils(self, name: str) -> str:
+        """What the limit does to the rows of a split of that name, counted."""
+        counts = ", ".join(f"{len(p):,} {fate}" for fate, p in self.fates.items())
+        rows = f"{len(self.spoilt):,} of {len(self.tokens):,} {name} rows"
+        return f"max_length {self.limit:,} spoils {rows} ({counts})"
+
+    @property
+    def remedy(self) -> str:
+        """The setting that cuts no answer."""
+        return f"set training_config: {{max_length: {self.needed}}} in --config"
+
     def __str__(self) -> str:
         cut = {fate: places for fate in FATES if (places := self.fates.get(fate))}
         text = [f"max_length {self.limit:,} of {len(self.tokens):,} rows:"]

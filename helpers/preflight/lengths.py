@@ -43,14 +43,11 @@ def cut_answers(lengths) -> Iterator[Finding]:
     for name, found in lengths.items():
         if name == "test" or isinstance(found, DataError) or not found.spoilt:
             continue
-        counts = ", ".join(f"{len(p):,} {fate}" for fate, p in found.fates.items())
         lines = Lines(found.lines[place] for place in found.spoilt)
-        what = f"max_length {found.limit:,} spoils {len(lines):,} of "
-        what += f"{len(found.tokens):,} {name} rows ({counts}): {lines}"
+        what = f"{found.spoils(name)}: {lines}"
         why = "a cut answer teaches to break off, or never to stop; TRL says nothing"
-        mend = f"set training_config: {{max_length: {found.needed}}} in --config"
         level = RUINS if len(lines) > len(found.tokens) / 2 else WARNS
-        yield Finding("cut-answers", level, lines.where, what, why, mend)
+        yield Finding("cut-answers", level, lines.where, what, why, found.remedy)
     return _looked(lengths)
 
 

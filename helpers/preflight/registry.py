@@ -131,8 +131,7 @@ def trainer_parts(trainer) -> dict:
 
 def _run(one: Check, given: dict, report: Report) -> None:
     """Runs one check, and notes what it found and looked at."""
-    names = inspect.signature(one.run).parameters
-    parts = {n: _made(n, given) for n in names if not _lacking(n, given)}
+    parts = _parts(one.run, given)
     if lacking := [name for name in one.needs if parts[name] is None]:
         report.not_run[one.name] = lacking
         return
@@ -145,6 +144,12 @@ def _run(one: Check, given: dict, report: Report) -> None:
             return
         assert finding.code in one.codes, f"{one.name} has no code {finding.code}"
         report.findings.append(finding)
+
+
+def _parts(function: Callable, given: dict) -> dict:
+    """What can be had of a function's parameters."""
+    names = inspect.signature(function).parameters
+    return {n: _made(n, given) for n in names if not _lacking(n, given)}
 
 
 def _needs(function: Callable) -> list[str]:
@@ -165,8 +170,5 @@ def _lacking(name: str, given: dict) -> list[str]:
 def _made(name: str, given: dict):
     """An input as it was given, or made of others and kept."""
     if name not in given:
-        make = DERIVED[name]
-        names = inspect.signature(make).parameters
-        parts = {n: _made(n, given) for n in names if not _lacking(n, given)}
-        given[name] = make(**parts)
+        given[name] = DERIVED[name](**_parts(DERIVED[name], given))
     return given[name]

@@ -26,7 +26,7 @@ def test_the_whole_model_has_its_published_size(name):
 def test_phi_3_mini_is_what_transformers_takes_as_default():
     default = transformers.Phi3Config().to_dict()
     for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"):
-        assert model_shapes.PHI_3_MINI[key] == default[key]
+        assert model_shapes.CONFIGS["Phi-3-mini"][key] == default[key]
 
 
 @pytest.mark.parametrize(
