@@ -1,7 +1,5 @@
 """Peak memory of a training run by part, predicted from a model's configuration alone.
 
-    python -m helpers.memory --model Llama-3.1-8B --method qlora --batch 4 --length 2048
-
 The formulas stand in `parts`, and in `sharding` for several GPUs; `measured` measures
 the parts of one. The total is what tensors take at the peak: it leaves out the CUDA
 context, what the allocator holds without using it, and the whole base that

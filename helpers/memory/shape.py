@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import torch
 import transformers
 
 from helpers import UserError
-from helpers.models import CONFIGS, MIXTURES, linear_shapes
+from helpers.models import CONFIGS, MIXTURES, linear_shapes, skeleton
 
 SEPARATE = ("llama", "mistral", "qwen2", "qwen3")  # q, k, v, gate, up: a layer each
 FUSED = ("phi3",)  # qkv_proj and gate_up_proj
@@ -108,8 +107,7 @@ def shape_of(text: str) -> Shape:
     """The Shape of a model's configuration as JSON. Builds the model, on "meta"."""
     entries = json.loads(text)
     config = transformers.AutoConfig.for_model(entries.pop("model_type"), **entries)
-    with torch.device("meta"):
-        model = transformers.AutoModelForCausalLM.from_config(config)
+    model = skeleton(config)
     heads, keys = config.num_attention_heads, config.num_key_value_heads
     mixed = config.model_type in MIXED
     head_width = getattr(config, "head_dim", None) or config.hidden_size // heads

@@ -37,7 +37,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "shapes": [
             *("CONFIGS", "MIXTURES", "active_parameters"),
-            *("linear_shapes", "meta_model"),
+            *("linear_shapes", "meta_model", "skeleton"),
         ],
     },
 )

@@ -10,11 +10,11 @@ import warnings
 from pathlib import Path
 
 import torch
-import transformers
 from safetensors.torch import load_file
 
 from helpers.models.inspection import fingerprint
 from helpers.models.integrity import ModelError
+from helpers.models.shapes import skeleton
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # What decides by how much B(Ax) is multiplied, and PEFT's defaults.
@@ -36,9 +36,7 @@ def check_adapter(folder: str | Path, config=None) -> dict:
     check_scale(folder)
     check_trained(folder)
     if config is not None:
-        with torch.device("meta"):
-            base = transformers.AutoModelForCausalLM.from_config(config)
-        check_keys(base, folder)
+        check_keys(skeleton(config), folder)
     return _read(folder / CONFIG)
 
 

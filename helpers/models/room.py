@@ -3,11 +3,10 @@
 import gc
 
 import torch
-import transformers
 
 from helpers.config import GIB, Profile
 from helpers.models.integrity import ModelError
-from helpers.models.shapes import linear_shapes
+from helpers.models.shapes import linear_shapes, skeleton
 
 # What a freed model must not do any more: it would fail far from the cause, or worse,
 # write or hash weights that are empty.
@@ -59,8 +58,7 @@ def weight_bytes(config, profile: Profile, quantized: bool) -> int:
     """
     if hasattr(config, "quantization_config"):
         return 0
-    with torch.device("meta"):
-        model = transformers.AutoModelForCausalLM.from_config(config)
+    model = skeleton(config)
     width = getattr(torch, profile.dtype).itemsize
     packed = sum(a * b for a, b in linear_shapes(model).values()) if quantized else 0
     # 4 bits and, for 64 values, a maximum in fp32, or in one byte.

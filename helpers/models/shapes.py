@@ -26,7 +26,11 @@ def meta_model(name: str) -> nn.Module:
     if name not in known:
         names = ", ".join(known)
         raise ModelError(f"no configuration is written out for {name!r}: use {names}")
-    config = transformers.AutoConfig.for_model(**known[name])
+    return skeleton(transformers.AutoConfig.for_model(**known[name]))
+
+
+def skeleton(config) -> nn.Module:
+    """The causal language model of a configuration on the meta device, no weights."""
     with torch.device("meta"):
         return transformers.AutoModelForCausalLM.from_config(config)
 

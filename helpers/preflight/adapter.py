@@ -18,6 +18,7 @@ from helpers.models import (
     claims,
     fingerprint,
     read_weights,
+    skeleton,
 )
 from helpers.preflight.registry import check_of, derived
 from helpers.preflight.report import RUINS, WARNS, Finding
@@ -200,10 +201,9 @@ def _plain(model):
 
 def _skeleton(base):
     """A base on the meta device: its modules, without weights."""
+    if isinstance(base, (str, Path)):
+        return skeleton(transformers.AutoConfig.from_pretrained(base))
     with torch.device("meta"):
-        if isinstance(base, (str, Path)):
-            config = transformers.AutoConfig.from_pretrained(base)
-            return transformers.AutoModelForCausalLM.from_config(config)
         return type(_plain(base))(_plain(base).config)
 
 

@@ -22,16 +22,14 @@ def model(profile, qlora=False):
     None where transformers or PEFT cannot make it; who loads it will say why.
     """
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+    from transformers import AutoConfig, GenerationConfig
 
-    from helpers.models import bypassed, train_in_float32
+    from helpers.models import bypassed, skeleton, train_in_float32
 
     name = profile.qlora_model if qlora else profile.model
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        with torch.device("meta"):
-            made = AutoModelForCausalLM.from_config(config)
-        made = made.to(getattr(torch, profile.dtype))
+        made = skeleton(config).to(getattr(torch, profile.dtype))
         made.generation_config = GenerationConfig.from_pretrained(name)
     except Exception:
         return None
