@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from helpers.course.ledger import RESULTS
 from tests.benchmarks import rates
 from tests.house import gates
+from tests.lessons import cells
 
 STEM = "01_build_lora_by_hand"
 D_IN, D_OUT, RANK, ALPHA = 24, 40, 4, 12  # alpha / r = 3
@@ -24,11 +25,8 @@ SEEDS = pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.fixture(scope="module")
 def LoRALinear():
     """The class as the notebook has it."""
-    path = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
-    [source] = [c.source for _, c in gates.cells(path) if c.id == "lora-linear"]
     space = {"torch": torch, "nn": nn, "math": math}
-    exec(source, space)
-    return space["LoRALinear"]
+    return cells.run(cells.sources(STEM), space, "lora-linear")["LoRALinear"]
 
 
 class Case:

@@ -2,6 +2,7 @@
 
 import json
 import random
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from helpers import evaluation
 from helpers.evaluation import score
-from tests.house import gates
+from tests.lessons import cells
 
 STEM = "05_evaluate_the_result"
-PATH = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
+SOURCES = cells.sources(STEM)
+run = partial(cells.run, SOURCES)
 FIELDS = {"queue": "QWZ", "priority": "VM", "order": "G4521", "item": "tablet"}
 FIELDS |= {"from": "Vera"}
 
@@ -44,16 +46,6 @@ def test_rouge_is_blind_to_white_space_and_punctuation():
 
 
 LINES = [json.dumps(FIELDS | {"order": f"G{n}"}) for n in range(100)]
-
-
-SOURCES = {cell.id: cell.source for _, cell in gates.cells(PATH)}
-
-
-def run(space, *names):
-    """Executes cells of the lesson."""
-    for name in names:
-        exec(SOURCES[name], space)
-    return space
 
 
 def run_to_value(space, name):

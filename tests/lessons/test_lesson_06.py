@@ -6,15 +6,11 @@ import pytest
 from helpers.course.worker import marked_processes
 from helpers.files import ROOT
 from tests.house import gates
+from tests.lessons import cells
 
 STEM = "06_run_inference_on_gpu"
 PATH = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
-
-
-def cell(name):
-    """The source of a cell of the lesson."""
-    [source] = [c.source for _, c in gates.cells(PATH) if c.id == name]
-    return gates.python(source)
+SOURCES = cells.sources(STEM)
 
 
 def test_the_lesson_starts_from_both_shipped_adapters(monkeypatch, tmp_path):
@@ -22,7 +18,7 @@ def test_the_lesson_starts_from_both_shipped_adapters(monkeypatch, tmp_path):
     space = {"Path": lambda _: tmp_path}
     exec(gates.tagged(PATH, "parameters")[0][1].source, space)
     space["PROFILE"] = "tiny"
-    exec(cell("adapters"), space)
+    exec(SOURCES["adapters"], space)
     assert space["tickets"] == ROOT / "data" / "checkpoints" / "tickets-lora"
     assert space["products"] == ROOT / "data" / "checkpoints" / "items-lora"
 
@@ -37,7 +33,7 @@ def test_temperature_acts_without_the_filters_that_would_hide_it():
 
     space = {"complete": complete, "agreement": lambda a, b: float(a == b), "pd": pd}
     space |= {"ids": ["x"] * 25, "expected": ["right"] * 25, "set_seed": int}
-    exec(cell("temperature"), space)
+    exec(SOURCES["temperature"], space)
     assert drawn.pop(0) == {}
     assert {(o["top_k"], o["top_p"]) for o in drawn} == {(0, 1.0)}
     assert [o["temperature"] for o in drawn] == [0.3, 1.0, 2.0]

@@ -10,10 +10,9 @@ import pytest
 from helpers import sharing
 from helpers.config import load_profile
 from helpers.evaluation import score
-from helpers.files import ROOT
 from helpers.finetune import card, describe_adapter
 from helpers.finetune.model_card import summary
-from tests.house import gates
+from tests.lessons import cells
 
 STEM = "07_merge_and_share"
 METRICS = {
@@ -43,13 +42,6 @@ METRICS = {
 }
 
 
-def cell(name):
-    """The source of a cell of the lesson."""
-    path = ROOT / "notebooks" / f"{STEM}.ipynb"
-    [source] = [c.source for _, c in gates.cells(path) if c.id == name]
-    return source
-
-
 def test_the_base_is_loaded_in_the_precision_of_the_training(monkeypatch, tmp_path):
     """An adapter of a T4 belongs to a base in fp16, on a card with bf16 as well."""
     settings = {"settings": {"dtype": "float16"}}
@@ -58,7 +50,7 @@ def test_the_base_is_loaded_in_the_precision_of_the_training(monkeypatch, tmp_pa
     space = {"ADAPTER": ""}
     monkeypatch.chdir(tmp_path)
     space |= {"PROFILE": "tiny", "MODEL": None, "Path": Path}
-    exec(cell("adapter"), space)
+    cells.run(cells.sources(STEM), space, "adapter")
     assert load_profile("tiny").dtype == "float32"
     assert space["profile"].dtype == "float16"
 

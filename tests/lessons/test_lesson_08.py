@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,20 +12,13 @@ import pytest
 
 from helpers import plotting
 from helpers.files import ROOT
-from tests.house import gates
+from tests.lessons import cells
 
 STEM = "08_choose_hyperparameters"
-PATH = ROOT / "notebooks" / f"{STEM}.ipynb"
-SOURCES = {cell.id: cell.source for _, cell in gates.cells(PATH)}
+SOURCES = cells.sources(STEM)
+run = partial(cells.run, SOURCES)
 LEDGER = ROOT / "data" / "results" / "sweep.tiny.cpu-2-cores.json"
 RATES = [1e-3, 1e-2, 1e-1]
-
-
-def run(space, *names):
-    """Executes cells of the lesson."""
-    for name in names:
-        exec(SOURCES[name], space)
-    return space
 
 
 def space(seeds, **others):

@@ -11,11 +11,11 @@ import torch
 from datasets import Dataset
 
 from helpers import evaluation
-from tests.house import gates
+from helpers.files import ROOT
+from tests.lessons import cells
 
 STEM = "10_align_with_preferences"
-PATH = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
-SOURCES = {cell.id: cell.source for _, cell in gates.cells(PATH)}
+SOURCES = cells.sources(STEM)
 WANTED = {"queue": "QWZ", "priority": "VM", "order": "G4521", "item": "lamp"}
 WANTED |= {"from": "Vera"}
 
@@ -23,17 +23,12 @@ WANTED |= {"from": "Vera"}
 @pytest.fixture(scope="module")
 def imported():
     """What the lesson imports."""
-    space = {"os": SimpleNamespace(environ=dict(os.environ))}
-    exec(SOURCES["imports"], space)
-    return space
+    return run({"os": SimpleNamespace(environ=dict(os.environ))}, "imports")
 
 
 def run(space, *names):
-    """Executes cells of the lesson."""
-    space = dict(space)
-    for name in names:
-        exec(SOURCES[name], space)
-    return space
+    """Executes cells of the lesson in a copy of the space."""
+    return cells.run(SOURCES, dict(space), *names)
 
 
 def definition(space, cell, name):
@@ -155,7 +150,7 @@ def test_a_constant_reward_moves_nothing_and_marks_do(figures):
 
 
 def test_the_table_of_settings_says_what_the_prose_says():
-    file = gates.ROOT / "data/results/preferences.tiny.cpu-2-cores.json"
+    file = ROOT / "data/results/preferences.tiny.cpu-2-cores.json"
     rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
     tried = [row for row in rows if row["method"] == "dpo"]
     found = {(r["pairs"], r["loss"], r["rate"]): r for r in tried}
@@ -175,7 +170,7 @@ def test_the_table_of_settings_says_what_the_prose_says():
 
 @pytest.mark.parametrize("rate", [0.2, 0.4])
 def test_grpo_raised_the_reward_of_drawn_answers_look_by_look(rate):
-    file = gates.ROOT / "data/results/preferences.tiny.cpu-2-cores.json"
+    file = ROOT / "data/results/preferences.tiny.cpu-2-cores.json"
     rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
     looks = [r for r in rows if r["method"] == "grpo" and r["rate"] == rate]
     assert [look["update"] for look in looks] == list(range(0, 121, 20))
@@ -191,7 +186,7 @@ def test_grpo_raised_the_reward_of_drawn_answers_look_by_look(rate):
 
 def test_grpo_with_marks_by_a_coin_raises_nothing():
     """The control of those updates: other marks alone, the same number and rate."""
-    file = gates.ROOT / "data/results/preferences_control.tiny.cpu-2-cores.json"
+    file = ROOT / "data/results/preferences_control.tiny.cpu-2-cores.json"
     looks = json.loads(file.read_text(encoding="utf-8"))["rows"]
     assert [look["update"] for look in looks] == list(range(0, 121, 20))
     assert {look["rate"] for look in looks} == {0.4}

@@ -2,27 +2,20 @@
 
 import json
 import re
+from functools import partial
 
 import pytest
 
 from helpers import evaluation
-from tests.house import gates
+from tests.lessons import cells
 
 STEM = "12_finetune_your_own_data"
-PATH = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
-SOURCES = {cell.id: cell.source for _, cell in gates.cells(PATH)}
+run = partial(cells.run, cells.sources(STEM))
 REPLY = (
     "subject: repair, within ten days\nDear Vera, thank you for your message. "
     "We will see to the lamp. The number is G4521. "
     "Kind regards, your shop team"
 )
-
-
-def run(space, *names):
-    """Executes cells of the lesson."""
-    for name in names:
-        exec(SOURCES[name], space)
-    return space
 
 
 @pytest.mark.parametrize(

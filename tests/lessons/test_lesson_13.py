@@ -4,7 +4,7 @@ import loralib
 import pytest
 from torch import nn
 
-from tests.house import gates
+from tests.lessons import cells
 
 STEM = "13_use_loralib"
 
@@ -12,11 +12,7 @@ STEM = "13_use_loralib"
 @pytest.fixture(scope="module")
 def load_lora():
     """The function as the notebook has it."""
-    path = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
-    [source] = [c.source for _, c in gates.cells(path) if c.id == "check"]
-    space = {}
-    exec(source, space)
-    return space["load_lora"]
+    return cells.run(cells.sources(STEM), {}, "check")["load_lora"]
 
 
 def model():

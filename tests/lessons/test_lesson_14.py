@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from tests.house import gates
+from tests.lessons import cells
 
 STEM = "14_derive_nf4"
 BLOCKS = [32, 64, 128, 256, 512, 1024]
@@ -17,12 +17,7 @@ DTYPES = pytest.mark.parametrize(
 @pytest.fixture(scope="module")
 def lesson():
     """What the cells `levels` and `blockwise` of the notebook bind."""
-    path = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
-    sources = {cell.id: cell.source for _, cell in gates.cells(path)}
-    space = {"torch": torch}
-    for name in ("levels", "blockwise"):
-        exec(sources[name], space)
-    return space
+    return cells.run(cells.sources(STEM), {"torch": torch}, "levels", "blockwise")
 
 
 def weight(dtype, seed=0, shape=(24, 4096)):

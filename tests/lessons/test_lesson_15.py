@@ -3,18 +3,14 @@
 import pytest
 import torch
 
-from tests.house import gates
+from tests.lessons import cells
 
 STEM = "15_look_inside_memory"
-PATH = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
 
 
 def bound(*names):
     """What these cells bind."""
-    sources, space = {c.id: c.source for _, c in gates.cells(PATH)}, {"torch": torch}
-    for name in names:
-        exec(sources[name], space)
-    return space
+    return cells.run(cells.sources(STEM), {"torch": torch}, *names)
 
 
 def test_attention_keeps_scores_and_flash_attention_does_not():

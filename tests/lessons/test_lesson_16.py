@@ -7,21 +7,15 @@ import pytest
 import torch
 
 from tests.benchmarks import decoding as benchmark_decoding
-from tests.house import gates
+from tests.lessons import cells
 
 STEM = "16_find_the_bottleneck"
-PATH = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
-
-
-def cell(name):
-    """The source of a cell of the lesson."""
-    [source] = [c.source for _, c in gates.cells(PATH) if c.id == name]
-    return gates.python(source)
+SOURCES = cells.sources(STEM)
 
 
 def test_bytes_read_leaves_out_a_table_but_not_a_tied_head():
     space = {}
-    exec(cell("limit").split("arrival =")[0], space)
+    exec(SOURCES["limit"].split("arrival =")[0], space)
 
     class Model(torch.nn.Module):
         def __init__(self, tied):
@@ -44,9 +38,9 @@ def test_a_merged_model_that_is_slower_fails(step, fails):
     space = {"unmerged_times": [1.0, 1.02], "merged_times": [step, 1.05 * step]}
     space |= {"median": max, "merged_flops": 1, "unmerged_flops": 2}
     if not fails:
-        return exec(cell("merged-speed"), space)
+        return exec(SOURCES["merged-speed"], space)
     with pytest.raises(AssertionError):
-        exec(cell("merged-speed"), space)
+        exec(SOURCES["merged-speed"], space)
 
 
 @pytest.mark.parametrize("peak", [5e13, 4e15])
@@ -55,8 +49,8 @@ def test_the_roof_rises_and_is_flat_also_where_the_ridge_is_far(peak):
     space |= {"bytes_read": lambda _: 2e9, "ids": [[0] * 60], "prefill_seconds": 1e-3}
     space |= {"steps": dict.fromkeys(space["sizes"], 1e-3)}
     space["merged"] = torch.zeros(1, dtype=torch.bfloat16)
-    exec(cell("points"), space)
-    exec(cell("roofline-figure"), space)
+    exec(SOURCES["points"], space)
+    exec(SOURCES["roofline-figure"], space)
     x, roof = space["figure"].axes[0].lines[0].get_data()
     assert sorted(x) == list(x) and roof[0] < roof[1] == roof[2]
 
@@ -65,7 +59,7 @@ def test_the_head_of_a_4_bit_model_stays_in_16_bit():
     limits = {}
     space = {"pd": type("pd", (), {"DataFrame": lambda found: limits.update(found)})}
     with pytest.raises(AttributeError):  # the table is not drawn here
-        exec(cell("mini"), space)
+        exec(SOURCES["mini"], space)
     [head] = [n for name, n in limits["L4"].items() if "head" in name]
     assert head == pytest.approx(300e9 / 2.0666e9, rel=1e-3)
 
