@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
+from helpers.plotting import finished
 from tests.benchmarks import decoding as benchmark_decoding
 from tests.lessons import cells
 
@@ -45,7 +46,8 @@ def test_a_merged_model_that_is_slower_fails(step, fails):
 
 @pytest.mark.parametrize("peak", [5e13, 4e15])
 def test_the_roof_rises_and_is_flat_also_where_the_ridge_is_far(peak):
-    space = {"peak": peak, "bandwidth": 3e12, "plt": plt, "sizes": [1, 4, 16, 64]}
+    space = {"peak": peak, "bandwidth": 3e12, "plt": plt, "finished": finished}
+    space["sizes"] = [1, 4, 16, 64]
     space |= {"bytes_read": lambda _: 2e9, "ids": [[0] * 60], "prefill_seconds": 1e-3}
     space |= {"steps": dict.fromkeys(space["sizes"], 1e-3)}
     space["merged"] = torch.zeros(1, dtype=torch.bfloat16)
