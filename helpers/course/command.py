@@ -95,11 +95,7 @@ def parse(argv) -> argparse.Namespace:
     add = parser.add_argument
     add("lessons", nargs="*", metavar="LESSON", help="a number or name; default all")
     add("--profile", default="tiny", help="one of helpers/profiles.yaml (tiny)")
-    add(
-        "--jobs",
-        type=int,
-        help="lessons at a time (2 without a GPU, else 1)",
-    )
+    add("--jobs", type=int, help="lessons at a time (2 without a GPU, else 1)")
     add("--output", type=Path, default=ROOT / "build", help="folder (build)")
     add("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     add("--notebooks", type=Path, default=ROOT / "notebooks", help=argparse.SUPPRESS)

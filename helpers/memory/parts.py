@@ -109,10 +109,7 @@ def trained(run: Run) -> dict[str, int]:
         values, width, tensors = run.shape.parameters, run.width, run.shape.tensors
     else:
         values, width, tensors = run.adapter_values, 4, 2 * len(run.shape.linear)
-    return {
-        "gradients": width * values,
-        "optimizer": 2 * width * values + 4 * tensors,
-    }
+    return {"gradients": width * values, "optimizer": 2 * width * values + 4 * tensors}
 
 
 def activations(run: Run) -> int:

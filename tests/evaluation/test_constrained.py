@@ -14,13 +14,7 @@ from helpers.files import ROOT
 from helpers.formatting import encode, load_splits
 from helpers.models import load_model, load_tokenizer
 from tests.evaluation.test_evaluation import questions, saying
-from tests.models.tiny_model import (
-    SPECIAL,
-    TEMPLATE,
-    WORDS,
-    build_tokenizer,
-    chat,
-)
+from tests.models.tiny_model import SPECIAL, TEMPLATE, WORDS, build_tokenizer, chat
 
 WORD = {"type": "string", "pattern": "^[a-z]{1,6}$"}
 FIELDS = {

@@ -48,10 +48,7 @@ def test_the_best_adapter_is_kept_by_patience_alone(key):
 
 @pytest.mark.parametrize(
     ("key", "value", "other", "unset"),
-    [
-        ("num_train_epochs", 3, "max_steps", -1),
-        ("bf16", True, "fp16", False),
-    ],
+    [("num_train_epochs", 3, "max_steps", -1), ("bf16", True, "fp16", False)],
 )
 def test_of_two_keys_the_users_counts(key, value, other, unset):
     config = complete(settings(**{key: value})).training_config

@@ -12,11 +12,7 @@ import pytest
 from datasets import Dataset, DatasetDict, Features, Json, List
 from pyarrow import feather, parquet
 
-from helpers.formatting.examples import (
-    check_file,
-    find_repeats,
-    read_examples,
-)
+from helpers.formatting.examples import check_file, find_repeats, read_examples
 from helpers.formatting.lines import DataError
 from helpers.formatting.splits import load_splits
 

@@ -34,14 +34,7 @@ from helpers.models.inspection import (
     unadapted_modules,
 )
 from helpers.models.tokens import check_template
-from tests.models.families import (
-    ANSWER,
-    CHATS,
-    FAMILIES,
-    SYSTEM,
-    build,
-    refuses_system,
-)
+from tests.models.families import ANSWER, CHATS, FAMILIES, SYSTEM, build, refuses_system
 
 # PEFT 0.21.2 still asks transformers by the old name.
 pytestmark = [
