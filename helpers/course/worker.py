@@ -156,11 +156,7 @@ def execute(task: dict, emit: Callable[..., None]) -> dict | None:
 
 
 def main(task: dict) -> None:
-    """Runs one lesson and reports it.
-
-    task: `notebook`, `output` (paths), `parameters`, `kernel` (a kernel specification's
-    name) and `parent` (the runner's process id).
-    """
+    """Runs one lesson and reports it. task: what `runner.start_worker` sends."""
     # The kernel inherits file descriptors 1 and 2; reports go where it cannot write.
     reports = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)

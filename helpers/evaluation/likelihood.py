@@ -1,9 +1,8 @@
 """How surprised is a model? Loss and perplexity of answers, and of any text.
 
 A loss is the mean negative log-likelihood, in nats a token; perplexity is exp of it.
-Both depend on the tokenizer:
-compare only models that share one. batch_size: rows at once, at most: on a GPU without
-memory for the logits of so many, fewer.
+Both depend on the tokenizer: compare only models that share one. batch_size: rows at
+once, at most: on a GPU without memory for the logits of so many, fewer.
 """
 
 import math

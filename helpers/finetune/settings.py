@@ -123,11 +123,7 @@ def read_overrides(path: Path) -> dict[str, dict]:
 
 
 def complete(settings: Settings) -> Profile:
-    """The profile of a run, its dictionaries as they go to the libraries.
-
-    Raises ConfigError for an unknown profile, RunError for a key that is unknown or
-    not the user's to set.
-    """
+    """The profile of a run, as libraries take it. Raises ConfigError or RunError."""
     for name in ("train_rows", "validation_rows", "test_rows", "patience"):
         if (value := getattr(settings, name)) is not None and value < 1:
             flag = name.replace("_", "-")

