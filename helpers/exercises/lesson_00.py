@@ -32,8 +32,8 @@ EXERCISES = {
         "a number, the share of the training messages",
         right=100 * 4 / 2000,
         within=0.001,
-        praise="Such a run reads a fifth of one pass, an epoch: four messages in five are "
-        "never shown to the model.",
+        praise="Such a run reads a fifth of one pass, an epoch: four messages in five "
+        "are never shown to the model.",
         hint="How many messages do 100 updates read together, and what part is that of "
         "all training messages?",
         percent=IN_PERCENT,
