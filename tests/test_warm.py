@@ -3,12 +3,14 @@
 import json
 import os
 import signal
+import sys
 import time
 
 import psutil
 import pytest
 from nbformat import v4, write
 
+from tests import warm_lesson
 from tests.warm import Program, can_fork
 
 pytestmark = [
@@ -55,6 +57,14 @@ def test_the_kernel_of_a_lesson_knows_nothing_of_the_course(tmp_path, run_notebo
         "--notebooks", tmp_path / "lessons", "--output", tmp_path / "run"
     )
     assert "01_any" in said
+
+
+def test_what_else_a_lesson_starts_is_cold(tmp_path):
+    call = [sys.executable, script(tmp_path, TELL), "fresh.py"]
+    done = warm_lesson.run(call, capture_output=True, text=True)
+    assert json.loads(done.stdout)[4] == [] and done.stderr == "aside\n"
+    with warm_lesson.Popen(["true"]) as program:
+        assert program.wait() == 0
 
 
 @pytest.mark.parametrize(

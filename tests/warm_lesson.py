@@ -1,19 +1,51 @@
 """The worker of a lesson and its kernel, both warm; see warm.py and course/worker.py.
 
 Usage: python -m tests.warm_lesson TASK. The kernel is a fork of this process, made
-while it has one thread, which waits to be told what to run.
+while it has one thread, which waits to be told what to run. Of what a cell starts, a
+launcher is warm, with its processes, and the proof of a merge; the memory that these
+take is not counted to the lesson.
 """
 
 import json
 import os
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from unittest import mock
 
-from tests.warm import NUMBER, become
+from tests.warm import NUMBER, Process, Program, become
 
 LAUNCH = "jupyter_client.provisioning.local_provisioner.launch_kernel"
+LAUNCHERS = ("accelerate.commands.launch", "torch.distributed.run")
+cold_run = subprocess.run
+
+
+class Popen(subprocess.Popen):
+    """For the cells of a lesson: a launcher is warm, all else is as it would be."""
+
+    def __new__(cls, args, *others, **how):
+        """Its errors are taken to go where its output goes."""
+        if _asks(args)[:1] != ["-m"] or args[2] not in LAUNCHERS:
+            return super().__new__(cls)
+        call, said = ["tests.finetune.two_processes", *args[2:]], how["stdout"].fileno()
+        with open(os.devnull) as nothing:
+            return Process(call, [nothing.fileno(), said, said], how["env"])
+
+
+def run(args, *others, **how) -> subprocess.CompletedProcess:
+    """For the cells of a lesson: the new process of a merge's proof is warm."""
+    if not str(*_asks(args)[:1]).endswith("helpers/merge/fresh.py"):
+        return cold_run(args, *others, **how)
+    with tempfile.TemporaryDirectory() as folder:
+        return Program(Path(folder), *args[1:], cwd=how["cwd"], env=how["env"]).wait()
+
+
+def _asks(args) -> list:
+    """What a command asks of this Python: a module, a file, nothing."""
+    return args[1:] if isinstance(args, list) and args[0] == sys.executable else []
 
 
 class Kernel:
@@ -70,6 +102,7 @@ def _wait(caller: socket.socket) -> None:
         os._exit(0)
     task = json.loads(caller.recv(NUMBER.unpack(asked)[0], socket.MSG_WAITALL))
     caller.close()
+    subprocess.Popen, subprocess.run = Popen, run
     become(task["call"], (0, 1, 2), task["env"], task["cwd"])
 
 

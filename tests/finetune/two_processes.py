@@ -1,7 +1,8 @@
 """helpers.finetune on two processes, started as a launcher starts them, but warm.
 
 Usage: python -m tests.finetune.two_processes torchrun|FILE.yaml [--sharded] [LAUNCHER'S
-FLAGS -- ] ARGUMENTS... of helpers.finetune. All that `torchrun --nproc_per_node 2` or
+FLAGS -- ] ARGUMENTS... of helpers.finetune; or LAUNCHER'S_MODULE ALL_ITS_ARGUMENTS...,
+as lesson 11 starts it (tests/warm_lesson.py). All that `torchrun --nproc_per_node 2` or
 `accelerate launch --config_file FILE.yaml` does happens, its parser and its agent; only
 the two processes are forks of this one (tests/warm.py) in the place of two that each
 begin with the imports. --sharded: accelerate takes the CPU for GPUs, and so FSDP runs.
@@ -49,6 +50,10 @@ def _as_gpus(self, *ignored, **also) -> tuple:
 def main(launcher: str, *arguments: str) -> None:
     """Starts two processes by the launcher, and waits for them."""
     run.elastic_launch = forking
+    if launcher in (run.__name__, launch.__name__):
+        sys.argv[1:] = arguments
+        sys.modules[launcher].main()
+        return
     if arguments[0] == "--sharded":
         PartialState._prepare_backend = _as_gpus
         os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
