@@ -15,7 +15,7 @@ from helpers.course import (
 from translations import artifact, bars, glossary, labels, outputs
 from translations.artifact import Entry
 from translations.direction import steady
-from translations.labels import OWN_NAME
+from translations.labels import OWN_NAME, in_units
 from translations.links import Anchors, anchor_map, link_map
 from translations.pages import (
     BADGES,
@@ -175,9 +175,9 @@ class Edition:
     def ledger(self, page: Page) -> dict[str, str]:
         """{comment: what tools write in its place}, in this language."""
         entries, url = self._measured
-        line = measured_line(page.name, entries, url, self.words)
+        line = in_units(measured_line(page.name, entries, url, self.words), self.words)
         parts = {LINE: f"{steady(line)} {LINE}", BADGES: badges_block(url, self.words)}
-        parts |= {RESULTS: results_block(entries, self.words)}
+        parts |= {RESULTS: in_units(results_block(entries, self.words), self.words)}
         return parts | {LANGUAGES: bars.block(self.languages, self.name(page))}
 
     def entries(self, page: Page) -> dict[str, Entry]:

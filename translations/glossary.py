@@ -9,11 +9,13 @@ from pathlib import Path
 
 from helpers.files import ROOT
 from translations.labels import (
+    COMMA,
     ENGLISH_COUNTS,
     MADE_BY_MODELS,
     NOT_SAID,
     NUMBER,
     OWN_NAME,
+    UNITS,
     number_form,
 )
 from translations.markdown_blocks import PARSER, blocks
@@ -140,6 +142,10 @@ def check(folder: Path) -> list[tuple[int, str]]:
     if written and not number_form(written):
         message = f"{NUMBER} keeps its digits and sign, as in 1.234,5 %, and no plain"
         errors.append((phrases[NUMBER] + 1, f"{message} space parts the digits"))
+    units = read(folder).phrases.get(UNITS)
+    if units and len(COMMA.split(units)) != len(UNITS.split()):
+        message = f"{UNITS}: as many units are wanted, each after a comma"
+        errors.append((phrases[UNITS] + 1, message))
     if lost := [phrase for phrase in PHRASES if phrase not in phrases]:
         message = f"no row of the second table is for: {' / '.join(lost)}"
         errors.append((tables[1][0][0] + 1, f"{message}; add | {lost[0]} | |"))

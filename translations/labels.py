@@ -10,6 +10,9 @@ from functools import partial
 from helpers.course import Wording
 
 NUMBER = "1,234.5%"
+UNITS = "s, min, MiB, GiB"  # a row that a glossary may have
+UNIT = re.compile(r"(?<=\d )(?:s|min|MiB|GiB)\b")
+COMMA = re.compile(r"[,،、]\s*")
 # A language says the one or, where the glossary has `NOT_SAID` for it, the other.
 MADE_BY_MODELS = "This translation was made and reviewed with language models. Where it"
 MADE_BY_MODELS += " differs from the English text, the English text counts."
@@ -43,6 +46,15 @@ def wording(language: str, phrases: dict[str, str]) -> Wording:
         return Wording(language, {OWN_NAME: "English"})
     form = number_form(phrases.get(NUMBER, ""))
     return Wording(language, phrases, partial(_number, form) if form else format)
+
+
+def in_units(text: str, words: Wording) -> str:
+    """What the ledger says, in a language's units, where its glossary has them."""
+    ours = COMMA.split(
+        words.say(UNITS)
+    )  # `check` says where there are others than four
+    names = dict(zip(UNITS.split(", "), ours, strict=False))
+    return UNIT.sub(lambda found: names.get(found[0], found[0]), text)
 
 
 def disclaimer(words: Wording) -> str:

@@ -18,7 +18,7 @@ from tests.translations.translation_course import (
     text,
 )
 from translations import glossary
-from translations.labels import NUMBER, number_form, wording
+from translations.labels import NUMBER, UNITS, number_form, wording
 from translations.pages import emptied, filled
 
 URL = "https://github.com/someone/training-1.5"
@@ -108,6 +108,30 @@ def test_number_of_the_glossary_with_a_plain_space_is_an_error(whole, capsys):
     lines = text(whole, "glossary").split("\n")
     at = next(n for n, li in enumerate(lines, 1) if li.startswith(f"| {NUMBER} |"))
     assert code == 1 and f"glossary.md:{at}: {NUMBER} keeps its digits and sign" in err
+
+
+def add_units(root, units):
+    path, last = file(root, "glossary"), "\n| lesson |"
+    content = text(root, "glossary").replace(last, f"\n| {UNITS} | {units} |{last}")
+    path.write_text(content, encoding="utf-8")
+
+
+def test_units_are_those_of_the_language_where_its_glossary_has_them(whole):
+    make_pages(whole, [ROW | {"figures": {"training_seconds": 9}}, PREDICTED], URL)
+    add_units(whole, "с, мин, МиБ, ГиБ")
+    assert run(whole, "sync") == 0 == run(whole, "check")
+    assert ": 36 с, 1,092 МиБ." in measured(whole)
+    assert "6 мин, 11 ГиБ." in measured(whole)
+    row = next(li for li in text(whole, "README").split("\n") if "МиБ" in li)
+    assert row.endswith("| 9 с |")
+    assert not re.search(r"\d (s|min|[MG]iB)\b", measured(whole) + row)
+
+
+def test_units_that_are_not_four_are_an_error(whole, capsys):
+    add_units(whole, "с, мин, МиБ")
+    assert run(whole, "sync") == 0
+    code, _, err = said(whole, "check", capsys=capsys)
+    assert code == 1 and f"{UNITS}: as many units are wanted" in err
 
 
 # Labels
