@@ -19,7 +19,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from html import escape
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from string import Template
 
@@ -31,6 +31,8 @@ from translations.pages import read_pages
 from translations.site import SiteError, links, sources, vendor, wording
 
 HERE = Path(__file__).resolve().parent
+# What takes longest to import of what conf.py names.
+EXTENSIONS = ("myst_nb", "sphinx_copybutton", "pydata_sphinx_theme")
 # GitHub leaves out folders such as _static where this file is not.
 MARK = ".nojekyll"
 
@@ -166,9 +168,13 @@ def run_tasks(tasks: list[Task]) -> dict[str, str]:
     titles, jobs = {}, min(len(tasks), os.cpu_count() or 1)
     shutil.rmtree(tasks[0].work, ignore_errors=True)
     (tasks[0].work / "site").mkdir(parents=True)
-    # A process builds one language: Sphinx keeps the texts of one for good.
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(jobs, spawn, max_tasks_per_child=1) as pool:
+    # A process builds one language: Sphinx keeps the texts of one for good. Each is a
+    # fork of one that has imported it, but on Windows.
+    forks = "forkserver" in get_all_start_methods()
+    context = get_context("forkserver" if forks else "spawn")
+    if forks:
+        context.set_forkserver_preload(["sphinx.application", *EXTENSIONS])
+    with ProcessPoolExecutor(jobs, context, max_tasks_per_child=1) as pool:
         for language, title, pages, seconds, said in pool.map(build, tasks):
             if said:
                 raise SiteError(f"{language} cannot be built:\n{said.rstrip()}")
