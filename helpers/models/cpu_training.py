@@ -55,15 +55,34 @@ def train_fast_on_cpu(trainer) -> None:
     Call it before training. The loss stays that of TRL, to bfloat16's precision, and in
     float32 to the bit where a batch trains four tokens. On a GPU nothing is changed.
     """
+    args, config = trainer.args, trainer.model.config.get_text_config()
+    if not args.use_cpu:
+        return
+    scaled = any(getattr(config, name, None) not in (None, 1, 1.0) for name in SCALES)
+    model = getattr(trainer.model, "get_base_model", lambda: trainer.model)()
+    if args.bf16 and not scaled and not trainer.aux_loss_enabled:
+        score_trained_positions(model)
+    else:
+        score_as_on_triton(model)
+
+
+def score_as_on_triton(model) -> None:
+    """Lets TRL's own head of a model leave out the positions without a label.
+
+    Without Triton it scores them all, whose results nobody reads (TRL 1.16).
+    """
     from trl.trainer import utils
 
-    args, config = trainer.args, trainer.model.config.get_text_config()
-    scaled = any(getattr(config, name, None) not in (None, 1, 1.0) for name in SCALES)
-    if args.use_cpu:  # TRL scores untrained positions where it has no Triton
+    fused, asked = model.forward, utils._use_triton
+
+    def forward(self, *args, **kwargs):
         utils._use_triton = lambda device: True
-    if not (args.bf16 and args.use_cpu) or scaled or trainer.aux_loss_enabled:
-        return
-    score_trained_positions(trainer.model.get_base_model())
+        try:
+            return fused(*args, **kwargs)
+        finally:
+            utils._use_triton = asked
+
+    model.forward = types.MethodType(forward, model)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from trl import SFTConfig, SFTTrainer
 from trl.kernels import chunked_logprob
 from trl.trainer import utils
 
-from helpers.models import train_fast_on_cpu
+from helpers.models import cpu_training, train_fast_on_cpu
 from helpers.models.cpu_training import score_trained_positions
 from tests.models.tiny_model import build_model, build_tokenizer, chat
 
@@ -158,6 +158,8 @@ def test_in_float32_trained_positions_are_scored_and_no_bit_changes(
     (loss, gradient, metrics), (ours, our_gradient, our_metrics) = found
     assert torch.equal(ours, loss) and our_metrics == metrics
     assert all(torch.equal(our_gradient[name], gradient[name]) for name in gradient)
+    loss_and_gradient(make_trainer(tmp_path))  # another trainer of this process
+    assert scored[-1] == labels.numel()
 
 
 def test_on_a_gpu_nothing_is_changed(tmp_path, scored):
@@ -169,12 +171,10 @@ def test_on_a_gpu_nothing_is_changed(tmp_path, scored):
     assert scored == [labels.numel()]
 
 
-@pytest.mark.parametrize(
-    ("options", "changes"), [({}, {}), ({"bf16": True}, {"logit_scale": 0.5})]
-)
-def test_float32_and_scaled_heads_are_left_alone(tmp_path, options, changes):
-    model = build_model(num_key_value_heads=2, **changes)
-    trainer = make_trainer(tmp_path, model=model, **options)
-    before = trainer.model.get_base_model().forward
-    train_fast_on_cpu(trainer)
-    assert trainer.model.get_base_model().forward is before
+def test_a_head_that_scales_its_logits_stays_trls_in_bfloat16(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(cpu_training, "score_as_on_triton", kept.append)
+    for changes in ({"logit_scale": 0.5}, {}):
+        model = build_model(num_key_value_heads=2, **changes)
+        train_fast_on_cpu(make_trainer(tmp_path, model=model, bf16=True))
+    assert [model.config.logit_scale for model in kept] == [0.5]
