@@ -6,6 +6,7 @@ context, what the allocator holds without using it, and the whole base that
 `helpers.finetune` loads on each GPU before it is shared out.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from html import escape
 
@@ -99,22 +100,16 @@ def largest_batch(
         total = predict(config, method, rows, length, **choices).total
         return (total + CONTEXT) / GIB
 
-    low, high = 0, 1
-    while high <= MOST_ROWS and needs(high) <= gib:
-        low, high = high, 2 * high
-    if high > MOST_ROWS:
-        fit = f"{gib:g} GiB: {low:,} rows fit ({needs(low):.2f} GiB)"
-        return low, f"{fit}, more were not tried"
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if needs(middle) <= gib else (low, middle)
+    rows = bisect_right(range(1, MOST_ROWS + 1), gib, key=needs)
     cuda = f"{CONTEXT / GIB:.1f} GiB of them for CUDA itself"
-    more = f"{needs(high):.2f} GiB, {cuda}"
-    if low:
-        more = f"{high:,} rows take {more}"
-        return low, f"{gib:g} GiB: {low:,} rows fit ({needs(low):.2f} GiB), {more}"
-    way = "try --method qlora, --checkpointing, or fewer tokens"
-    return 0, f"{gib:g} GiB: not even one row fits, which takes {more}: {way}"
+    more = f"{needs(rows + 1):.2f} GiB, {cuda}"
+    if not rows:
+        way = "try --method qlora, --checkpointing, or fewer tokens"
+        return 0, f"{gib:g} GiB: not even one row fits, which takes {more}: {way}"
+    fit = f"{gib:g} GiB: {rows:,} rows fit ({needs(rows):.2f} GiB)"
+    if rows == MOST_ROWS:
+        return rows, f"{fit}, more were not tried"
+    return rows, f"{fit}, {rows + 1:,} rows take {more}"
 
 
 def predict(

@@ -12,6 +12,7 @@ from helpers.preflight.report import WARNS, Finding
 # "password": half of all codes and messages are secrets to them.
 GUESSING = ("HexHighEntropyString", "Base64HighEntropyString", "KeywordDetector")
 GUESSING += ("IPPublicDetector",)
+BY_HEART = "a model says by heart what it was trained on, to whoever asks"
 OWN = 5  # rows; an address in so many answers is that of the house
 EMAIL = re.compile(r"[\w.+-]+@(?:[\w-]+\.)+[a-zA-Z]{2,}")
 MADE_UP = re.compile(r"@(?:.*\.)?(?:example\.\w+|\w+\.(?:example|invalid|test))$")
@@ -43,9 +44,8 @@ def secrets(texts) -> Iterator[Finding]:
                 found.setdefault(kind, Lines()).add(row.line)
     for kind, lines in found.items():
         what = f"{len(lines):,} answers hold what looks like: {kind}: {lines}"
-        why = "a model says by heart what it was trained on, to whoever asks"
         mend = "make them void where they are used, and replace them in the data"
-        yield Finding("secrets", WARNS, lines.where, what, why, mend)
+        yield Finding("secrets", WARNS, lines.where, what, BY_HEART, mend)
     return f"{len(texts):,} rows"
 
 
@@ -63,9 +63,8 @@ def personal_data(texts) -> Iterator[Finding]:
         lines = Lines(line for value, line in pairs if often[value] < OWN)
         if lines:
             what = f"{len(lines):,} answers hold {kind}: {lines}"
-            why = "a model says by heart what it was trained on, to whoever asks"
             mend = "put made-up ones in their place, or be sure that you may use them"
-            yield Finding("personal-data", WARNS, lines.where, what, why, mend)
+            yield Finding("personal-data", WARNS, lines.where, what, BY_HEART, mend)
     return f"{len(texts):,} rows"
 
 
