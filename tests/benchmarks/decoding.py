@@ -9,16 +9,13 @@ GPU the tiny checkpoint's shape stands in: a test of this code, no measurement o
 model.
 """
 
-import argparse
 import gc
 import time
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from pathlib import Path
 
 import torch
 
-from helpers.course.ledger import RESULTS
 from helpers.files import ROOT
 from helpers.models import CONFIGS, free, quiet
 from helpers.sweep import rows as ledger
@@ -28,6 +25,7 @@ quiet()  # before bitsandbytes comes in
 from peft import LoraConfig, PeftModel, get_peft_model  # noqa: E402
 from transformers import AutoConfig  # noqa: E402
 
+from tests.benchmarks import flags  # noqa: E402
 from tests.benchmarks.memory import random_base  # noqa: E402
 
 TINY = ROOT / "data" / "checkpoints" / "tiny-phi3"
@@ -146,8 +144,7 @@ def measure(config, device: str, rows: list[dict]) -> Iterator[dict]:
 
 def main(argv: list[str] | None = None) -> None:
     """Measures what the file does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser = flags.parser(__doc__)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32, 128])
     parser.add_argument("--prompt", type=int, default=128, help="tokens (128)")
     parser.add_argument("--new", type=int, default=64, help="tokens (64)")

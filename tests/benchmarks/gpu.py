@@ -9,7 +9,6 @@ and no row is measured that is there: run it again for what did not fit into the
 Exit codes: 0 all is measured, 1 rows are left, 2 no GPU.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -28,6 +27,7 @@ from helpers.files import ROOT
 from helpers.models import CONFIGS, quiet
 from helpers.sweep import rows
 from helpers.sweep.rows import Budget, Part
+from tests.benchmarks import flags
 
 BATCHES = [1, 8, 32, 128]
 PROMPT, NEW = 128, 32
@@ -36,9 +36,8 @@ LESSONS_SECONDS = 200  # of all of them, side by side
 
 def main(argv: list[str] | None = None) -> int:
     """Measures what is missing; the exit code. Raises UserError without a GPU."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = flags.parser(__doc__)
     parser.add_argument("--minutes", type=float, default=8.0)
-    parser.add_argument("--output", type=Path, default=ledger.RESULTS)
     args = parser.parse_args(argv)
     budget = Budget(args.minutes)
     use_one_gpu()

@@ -9,22 +9,19 @@ On a CPU: a tiny Llama and Phi-3, the activations alone (saved_tensors_hooks).
 Writes memory.MACHINE.json, row by row; what is there is not measured again.
 """
 
-import argparse
 import gc
 import itertools
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import torch
 import transformers
 
 from helpers.config import GIB, probe_device
-from helpers.files import ROOT
 from helpers.memory.prediction import predict
 from helpers.models import CONFIGS, free, linear_shapes, quiet
 from helpers.sweep import rows as ledger
-from tests.benchmarks import living
+from tests.benchmarks import flags, living
 
 RANK = 16
 TINY = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 2}
@@ -200,8 +197,7 @@ def found(model, ids: torch.Tensor, prediction) -> dict:
 def main(argv: list[str] | None = None) -> None:
     """Measures every run of the grid that the file does not hold."""
     quiet()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=ROOT / "data" / "results")
+    parser = flags.parser(__doc__)
     parser.add_argument("--batch", type=int, default=2)
     args = parser.parse_args(argv)
     parts = grid(probe_device().kind, args.batch)

@@ -11,7 +11,6 @@ Memory is what a process holds itself: pages of mapped files, which the system t
 back as it likes, are left out. "start" is what it held before the first row.
 """
 
-import argparse
 import json
 import random
 import shutil
@@ -26,9 +25,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from helpers import run_command
-from helpers.course.ledger import RESULTS
 from helpers.files import ROOT
 from helpers.sweep.rows import Budget, Part, measure
+from tests.benchmarks import flags
 
 FORMS = ("jsonl", "parquet")
 STEPS = ("read", "preflight", "lengths", "tokens")
@@ -142,11 +141,10 @@ def each(folder: Path, rows: list[dict]) -> Iterator[dict]:
 
 def main(argv: list[str] | None = None) -> None:
     """Measures what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = flags.parser(__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS)
     parser.add_argument("--work", type=Path, help="keeps the files there")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="a folder")
     options = parser.parse_args(argv)
     work = options.work or Path(tempfile.mkdtemp())
     work.mkdir(exist_ok=True)

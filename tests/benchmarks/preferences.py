@@ -8,19 +8,17 @@ profile's. Writes preferences.tiny.MACHINE.json, and beside it preferences_contr
 GRPO whose marks are a coin's, row by row; one that is there is not measured again.
 """
 
-import argparse
 import random
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from transformers import TrainerCallback
 
 from helpers import evaluation, run_command
-from helpers.course.ledger import RESULTS
 from helpers.files import ROOT
 from helpers.sweep import Budget, Part, measure
+from tests.benchmarks import flags
 from tests.house import gates
 
 LESSON = ROOT / "notebooks" / "10_align_with_preferences.ipynb"
@@ -163,8 +161,7 @@ def reinforce(lesson: dict, share: float, by_coin: bool) -> dict[int, dict]:
 
 def main(argv: list[str] | None = None) -> None:
     """Measures what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=RESULTS, help="a folder")
+    parser = flags.parser(__doc__)
     options = parser.parse_args(argv)
     files = {"preferences.tiny": ROWS, "preferences_control.tiny": TOSSED}
     parts = [Part(name, rows, preferences, seconds=60) for name, rows in files.items()]

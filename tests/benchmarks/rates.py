@@ -7,16 +7,14 @@ of validation rows. Writes rates.tiny.MACHINE.json, row by row; one that is ther
 measured again.
 """
 
-import argparse
 import copy
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from helpers import run_command
-from helpers.course.ledger import RESULTS
 from helpers.files import ROOT
 from helpers.sweep.rows import Budget, Part, measure
+from tests.benchmarks import flags
 from tests.house import gates
 
 LESSON = ROOT / "notebooks" / "01_build_lora_by_hand.ipynb"
@@ -56,8 +54,7 @@ def losses(rows: list[dict]) -> Iterator[dict]:
 
 def main(argv: list[str] | None = None) -> None:
     """Measures what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=RESULTS, help="a folder")
+    parser = flags.parser(__doc__)
     options = parser.parse_args(argv)
     part = Part("rates.tiny", ROWS, losses, seconds=60)
     measure([part], options.output, Budget(60))

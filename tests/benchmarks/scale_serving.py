@@ -12,7 +12,6 @@ Of a row, `same` is the share of answers that are equal to those of PEFT in this
 process, one at a time. Ratios are of one run: the machine may have had other work.
 """
 
-import argparse
 import asyncio
 import os
 import re
@@ -32,11 +31,11 @@ import torch
 
 from helpers import UserError, run_command, serving
 from helpers.config import load_profile
-from helpers.course.ledger import RESULTS
 from helpers.files import ROOT
 from helpers.formatting import load_splits
 from helpers.models import ModelError, check_adapter
 from helpers.sweep import rows as ledger
+from tests.benchmarks import flags
 from tests.benchmarks.serving import version
 from tests.serving.broken import BROKEN, spoil
 
@@ -344,8 +343,7 @@ def of_two(local: Local, rows: list[dict]) -> Iterator[dict]:
 
 def main(argv: list[str] | None = None) -> None:
     """Measures what the file does not hold. Raises UserError without vLLM."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser = flags.parser(__doc__)
     parser.add_argument("--requests", type=int, default=200)
     args = parser.parse_args(argv)
     if serving.vllm_command() is None:

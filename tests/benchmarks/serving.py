@@ -8,7 +8,6 @@ all cores but one. Writes serving.tiny.MACHINE.json to data/results/, a row a nu
 clients that ask at once. Exit code 2 where vLLM is not set up.
 """
 
-import argparse
 import asyncio
 import json
 import os
@@ -25,10 +24,10 @@ import pandas as pd
 
 from helpers import UserError, run_command, serving
 from helpers.config import Profile, load_profile
-from helpers.course.ledger import RESULTS
 from helpers.files import ROOT
 from helpers.formatting import load_splits
 from helpers.sweep import rows as ledger
+from tests.benchmarks import flags
 
 ADAPTER = ROOT / "data" / "checkpoints" / "tickets-lora"
 NEW_TOKENS = 56
@@ -134,8 +133,7 @@ def measure(profile: Profile, prompts: list, rows: list[dict]) -> Iterator[dict]
 
 def main(argv: list[str] | None = None) -> None:
     """Measures what the file does not hold. Raises UserError without vLLM."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser = flags.parser(__doc__)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument(
         "--prompts", type=int, default=100, help="validation rows (100)"

@@ -9,23 +9,21 @@ at once; one that is there is not measured again. Exit codes: 0 all is measured,
 are left.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from helpers import UserError, run_command
 from helpers.config import Profile, load_profile
-from helpers.course.ledger import RESULTS
 from helpers.files import ROOT
 from helpers.formatting import load_splits
 from helpers.models import fetch_small_model, load_tokenizer, quiet
 from helpers.sweep import Budget, Part, make_trainer
 from helpers.sweep import measure as measure_rows
+from tests.benchmarks import flags
 
 READ = 1200  # training rows of a setting that is compared
 SCORED = 100  # validation rows
@@ -79,9 +77,8 @@ SETTINGS: dict[str, dict[str, dict]] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Measures what is missing; the exit code. Raises UserError."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = flags.parser(__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--rows", type=int, default=READ, help="training rows read")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--scored", type=int, default=SCORED)

@@ -7,13 +7,11 @@ that have nothing else to do. The limit is a product of two large matrices in th
 of the training; the share of it counts the operations that an update really computes.
 """
 
-import argparse
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -21,12 +19,12 @@ from transformers import TrainerCallback
 
 from helpers import run_command
 from helpers.config import load_profile
-from helpers.course.ledger import RESULTS
 from helpers.files import ROOT
 from helpers.formatting import load_splits
 from helpers.models import fetch_small_model, free, load_model, load_tokenizer, quiet
 from helpers.sweep import rows
 from helpers.sweep.rows import Budget, Part
+from tests.benchmarks import flags
 
 ROWS, ROUNDS, WIDTH = 48, 3, 2048  # training rows of a turn
 # Each in place of the profile: what is compared.
@@ -39,9 +37,8 @@ WAYS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Measures what is missing; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = flags.parser(__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--output", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
     quiet()
     fetch_small_model()
