@@ -25,10 +25,7 @@ class UserError(ValueError):
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that raises UserError, without the usage, for a bad flag.
-
-    Its help shows the description as it stands.
-    """
+    """An ArgumentParser: UserError for a bad flag, its description as it stands."""
 
     def __init__(self, *args, **options) -> None:
         form = {"formatter_class": argparse.RawDescriptionHelpFormatter}

@@ -131,12 +131,9 @@ def _with_legend(fig: Figure, ax: Axes) -> Figure:
 
 
 def finished(fig: Figure, ax: Axes) -> Figure:
-    """The figure without its upper and right edge, in the reader's language, closed.
-
-    A notebook then shows it once, as a value.
-    """
+    """The figure without its upper and right edge, in the reader's language, closed."""
     ax.spines[["top", "right"]].set_visible(False)
-    plt.close(fig)
+    plt.close(fig)  # a notebook then shows it once, as a value
     return in_the_readers_language(fig)
 
 

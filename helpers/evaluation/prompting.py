@@ -1,7 +1,4 @@
-"""What can be had from a prompt: instructions, examples, retrieved ones.
-
-Chats are in the messages format, as `evaluation.evaluate` takes them.
-"""
+"""What can be had from a prompt: instructions, examples, retrieved ones."""
 
 import math
 import re

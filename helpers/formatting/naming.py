@@ -7,10 +7,7 @@ from helpers.formatting.lines import DataError, short
 
 
 def rename(record: dict, names: Mapping[str, str]) -> dict:
-    """The fields of a record that are named {column: field}, and no others.
-
-    Raises DataError where a column is missing.
-    """
+    """The fields of a record that are named {column: field}. Raises DataError."""
     for column in names:
         if column not in record:
             there = ", ".join(map(short, list(record)[:6])) or "none"

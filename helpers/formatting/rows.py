@@ -94,10 +94,7 @@ class Rows:
         return found
 
     def divide(self, seed: int) -> dict[str, list[int]]:
-        """The rows in three, 80/10/10; what shares a prompt or a group together.
-
-        Raises DataError for fewer than three parts that could be told apart.
-        """
+        """The rows, 80/10/10; what shares something together. Raises DataError."""
         parts, others = array("q"), {}  # a chat of each; all of those with several
         for number in range(len(self.line)):
             root = self._root(number)
@@ -167,10 +164,7 @@ class Rows:
         return str(value).strip().encode("utf-8", "backslashreplace").decode()
 
     def _share(self, key: bytes, number: int, kind: str) -> None:
-        """Notes what a chat has in common with an earlier one.
-
-        Raises DataError where that one is of another split that is to be apart.
-        """
+        """Notes what a chat shares with an earlier one, or raises DataError."""
         earlier = self.seen.setdefault(key, number)
         if earlier == number:
             return
