@@ -606,9 +606,9 @@ def test_the_languages_of_the_course_are_there():
 
 
 def test_translations_of_the_course_are_true(capsys):
+    pages = read_pages(ROOT)
     for language in ("en", *languages(ROOT)):
-        edition = Edition(ROOT, read_pages(ROOT), language)
-        assert lessons.check_edition(edition) == [], language
+        assert lessons.check_edition(Edition(ROOT, pages, language)) == [], language
 
 
 def test_four_languages_of_the_whole_course_are_checked_in_five_seconds(tmp_path):
