@@ -70,6 +70,11 @@ LONGEST = (
     "sweep/test_sweep.py",
     "memory/test_memory_table.py",
     "rehearsal/test_rehearsal.py",
+    "translations/test_translations.py",
+    "memory/test_memory.py",
+    "serving/test_transformers_serve.py",
+    "formatting/test_formats.py",
+    "translations/test_mutations.py",
 )
 # Marks of tests that are no part of `make test`.
 TIERS = ("rehearsal", "vllm", "llamacpp")

@@ -59,12 +59,23 @@ def test_the_kernel_of_a_lesson_knows_nothing_of_the_course(tmp_path, run_notebo
     assert "01_any" in said
 
 
-def test_what_else_a_lesson_starts_is_cold(tmp_path):
-    call = [sys.executable, script(tmp_path, TELL), "fresh.py"]
-    done = warm_lesson.run(call, capture_output=True, text=True)
-    assert json.loads(done.stdout)[4] == [] and done.stderr == "aside\n"
-    with warm_lesson.Popen(["true"]) as program:
-        assert program.wait() == 0
+@pytest.mark.parametrize(
+    ("place", "known"), [("helpers/merge", ["torch", "trl"]), ("helpers/other", [])]
+)
+def test_of_what_a_lesson_runs_the_proof_of_a_merge_is_warm(tmp_path, place, known):
+    (tmp_path / place).mkdir(parents=True)
+    fresh = tmp_path / place / "fresh.py"
+    fresh.write_text(TELL, encoding="utf-8")
+    how = {"cwd": tmp_path, "env": {**os.environ}, "capture_output": True, "text": True}
+    done = warm_lesson.run([sys.executable, str(fresh), "a"], **how)
+    name, (path, *arguments), _, folder, found, _ = json.loads(done.stdout)
+    assert (name, path, arguments) == ("__main__", str(fresh), ["a"])
+    assert (folder, found, done.stderr) == (str(tmp_path), known, "aside\n")
+
+
+def test_what_else_a_lesson_starts_is_cold():
+    with warm_lesson.Popen([sys.executable, "-c", "import sys; sys.exit(3)"]) as other:
+        assert isinstance(other, warm_lesson.Popen) and other.wait() == 3
 
 
 @pytest.mark.parametrize(
