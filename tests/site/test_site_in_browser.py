@@ -29,7 +29,7 @@ BEGUN = begun_pages(ROOT)
 LANGUAGES = list(BEGUN)
 LESSONS = [f"notebooks/{path.stem}" for path in gates.notebooks()]
 PAGES = ["index", "search", *LESSONS]
-START, MATHS, TOKENS, CONTROLS = (LESSONS[n] for n in (0, 1, 2, 4))
+START, MATHS, TOKENS, RECIPE, CONTROLS = LESSONS[:5]
 # Those that have every lesson; others are on the site with those that are begun.
 WHOLE = [c for c in LANGUAGES if {Path(n).name for n in LESSONS} <= set(BEGUN[c])]
 RIGHT_TO_LEFT = [
@@ -210,6 +210,9 @@ def test_a_page_from_right_to_left_has_its_sides_there(open_page, address, langu
     }
     assert sides == {"ltr"}
     assert watched.page.locator("article p code").first.evaluate(ALONE) == "isolate"
+    # Of an output, what the tools say: it begins where its script does.
+    said = watched.page.locator(".cell_output p:has(em)")
+    assert set(said.evaluate_all(LOOK, "textAlign")) == {"start"}
     picture(watched.page, f"right-{language}")
     watched.page.set_viewport_size(PHONE["viewport"])
     assert watched.page.evaluate(WIDER) <= 0 and watched.errors == []
@@ -322,6 +325,18 @@ def test_trained_tokens_have_the_colour_that_the_notebook_gives_them(visit, sche
             found = set(page.locator(place).evaluate_all(LOOK, name))
             assert found == {f"rgb({', '.join(parts)})"}, place
     assert set(page.locator("samp > kbd").evaluate_all(LOOK, "color")) != found
+
+
+@pytest.mark.parametrize("scheme", AUDITED)
+def test_columns_of_a_printed_table_stand_apart_on_the_page_itself(visit, scheme):
+    page = visit("en", RECIPE, color_scheme=scheme).page
+    table = page.locator(".cell_output table").first
+    table.scroll_into_view_if_needed()
+    picture(page, f"table-{scheme}")
+    sides = table.locator("td").evaluate_all(LOOK, "paddingRight")
+    assert min(float(side.removesuffix("px")) for side in sides) >= 8
+    slab = page.locator(".text_html:has(> table)").evaluate_all(LOOK, "backgroundColor")
+    assert set(slab) == {"rgba(0, 0, 0, 0)"}
 
 
 def test_the_keyboard_reaches_the_text_and_the_switch_of_languages(open_page, address):
