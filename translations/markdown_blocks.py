@@ -20,6 +20,7 @@ LEAVES = ("inline", "fence", "code_block", "html_block", "math_block", "hr")
 FOOTNOTE = "footnote_reference_open"  # the head of a footnote's text
 # No-break spaces part thousands; Arabic has marks of its own for that and decimals.
 NUMBER = re.compile(r"\d+(?:[.,\u00a0\u202f\u066b\u066c]\d+)*")
+COMMA = re.compile(r"(?<=\d)\{,\}(?=\d)")  # in a formula, without a space behind it
 MARKUP = "*`$[]<>"  # literal in prose only where the markup is broken, or on purpose
 
 
@@ -78,7 +79,7 @@ def _leaf(kind: str, line: int, token: Token) -> Block:
     if token.type in ("fence", "code_block"):
         facts["code block", token.content] += 1
     elif token.type == "math_block":
-        facts["formula", f"${token.content.strip()}$"] += 1
+        facts["formula", _formula(token)] += 1
     elif token.type == FOOTNOTE:
         facts["footnote", f"[^{token.meta['label']}]"] += 1
     elif token.type == "html_block":
@@ -93,6 +94,11 @@ def _leaf(kind: str, line: int, token: Token) -> Block:
     facts.update(("number", digits(n)) for n in NUMBER.findall(text))
     facts.update(("mark", char) for char in text if char in MARKUP)
     return Block(kind, line, facts, text, "".join(own_words))
+
+
+def _formula(token: Token) -> str:
+    """A formula as in English, where it may have a decimal comma: 1{,}96 for 1.96."""
+    return f"${COMMA.sub('.', token.content.strip())}$"
 
 
 def digits(number: str) -> str:
@@ -115,7 +121,7 @@ def _add_inline(
         elif token.type == "code_inline":
             facts["inline code", f"`{token.content}`"] += 1
         elif token.type in ("math_inline", "math_inline_double"):
-            facts["formula", f"${token.content.strip()}$"] += 1
+            facts["formula", _formula(token)] += 1
         elif token.type == "footnote_ref":
             facts["footnote", f"[^{token.meta['label']}]"] += 1
         elif token.type == "html_inline":

@@ -22,6 +22,7 @@ LEGACY = [
         ("At $r = 4$, `B` is 0", "`B` vale 0 con $r = 4$"),
         ("2,048 rows", "\u0662,\u0660\u0664\u0668 x"),  # Arabic digits
         ("1,109.5", "\u0661\u066c\u0661\u0660\u0669\u066b\u0665"),  # and marks
+        ("At $p = 0.90$, $1.96\\,s$", "A $1{,}96\\,s$ con $p = 0{,}90$"),
         ("See [it](a.md)", "Vea [eso](a.md)"),
         ("It costs $5 and $6", "Cuesta $5 y $6"),
     ],
@@ -36,6 +37,8 @@ def test_rules_let_good_translations_pass(english, translated):
         ("Ranks 1.5 and 2", "Rangos 1,5 y 3"),
         ("3.800 parts", "3800 partes"),
         ("$a_b$ and $c$", "$a_b$ y $d$"),
+        ("At $p = 0.90$", "A $p = 0{,}91$"),
+        ("At $p = 0.90$", "A $p = 0,90$"),  # set with a space behind the comma
         ("$$\na\n$$", "$$\nb\n$$"),
         ('<img src="a.png" alt="x">', '<img src="b.png" alt="y">'),
         ("![x](a.png)", "![y](b.png)"),
