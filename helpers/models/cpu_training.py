@@ -6,6 +6,7 @@ backward; and the casts of LoRA's input to float32 and back.
 """
 
 import contextlib
+import functools
 import types
 from collections.abc import Iterator
 
@@ -75,6 +76,7 @@ def score_as_on_triton(model) -> None:
 
     fused, asked = model.forward, utils._use_triton
 
+    @functools.wraps(type(model).forward)  # `generate` looks for `logits_to_keep`
     def forward(self, *args, **kwargs):
         utils._use_triton = lambda device: True
         try:

@@ -1,5 +1,6 @@
 """Training on a CPU: the shortcuts change the time and not the result."""
 
+import inspect
 from types import SimpleNamespace
 
 import pytest
@@ -158,6 +159,9 @@ def test_in_float32_trained_positions_are_scored_and_no_bit_changes(
     (loss, gradient, metrics), (ours, our_gradient, our_metrics) = found
     assert torch.equal(ours, loss) and our_metrics == metrics
     assert all(torch.equal(our_gradient[name], gradient[name]) for name in gradient)
+    # Else `generate` has the logits of whole prompts computed.
+    known = inspect.signature(trainer.model.get_base_model().forward).parameters
+    assert "logits_to_keep" in known
     loss_and_gradient(make_trainer(tmp_path))  # another trainer of this process
     assert scored[-1] == labels.numel()
 
