@@ -53,8 +53,8 @@ AttentionMaskInterface.register("grouped", eager_mask)
 def train_fast_on_cpu(trainer) -> None:
     """Makes an SFTTrainer faster on a CPU, in bfloat16 two times as fast.
 
-    Call it before training. The loss stays that of TRL, to bfloat16's precision, and in
-    float32 to the bit where a batch trains four tokens. On a GPU nothing is changed.
+    Call it before training. The loss stays that of TRL, to the precision that it is
+    computed in. On a GPU nothing is changed.
     """
     args, config = trainer.args, trainer.model.config.get_text_config()
     if not args.use_cpu:
@@ -110,6 +110,7 @@ def score_trained_positions(model) -> None:
 
     fused = model.forward
 
+    @functools.wraps(type(model).forward)
     def forward(self, *args, fused_lm_head=False, labels=None, **kwargs):
         if not fused_lm_head:
             return fused(*args, labels=labels, **kwargs)
