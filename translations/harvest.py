@@ -84,12 +84,9 @@ def _newer(root: Path, page: Page, book: dict) -> str:
 def _code(book: dict, page: Page) -> str:
     """The `code_hash` of an executed notebook; the run adds a cell of parameters."""
     setup = {cell.id for cell in page.cells if cell.setup}
-    ran = [
-        c for c in _code_cells(book) if INJECTED not in c["metadata"].get("tags", [])
-    ]
-    return code_hash(
-        [(c["id"], "".join(c["source"])) for c in ran if c["id"] not in setup]
-    )
+    ran = [cell for cell in _code_cells(book) if cell["id"] not in setup]
+    own = [c for c in ran if INJECTED not in c["metadata"].get("tags", [])]
+    return code_hash([(cell["id"], "".join(cell["source"])) for cell in own])
 
 
 def _code_cells(book: dict) -> list[dict]:

@@ -50,9 +50,7 @@ def wording(language: str, phrases: dict[str, str]) -> Wording:
 
 def in_units(text: str, words: Wording) -> str:
     """What the ledger says, in a language's units, where its glossary has them."""
-    ours = COMMA.split(
-        words.say(UNITS)
-    )  # `check` says where there are others than four
+    ours = COMMA.split(words.say(UNITS))  # `check` names a row of other than four
     names = dict(zip(UNITS.split(", "), ours, strict=False))
     return UNIT.sub(lambda found: names.get(found[0], found[0]), text)
 

@@ -9,8 +9,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "chats": ["read_chat", "to_messages"],
         "naming": ["parse_map"],
         "examples": [
-            *("check_file", "find_repeats", "iter_examples"),
-            *("prompt_key", "read_examples"),
+            *("check_file", "find_contradictions", "find_repeats"),
+            *("iter_examples", "prompt_key", "read_examples"),
         ],
         "splits": ["load_splits"],
         "batches": ["collate", "encode", "render"],

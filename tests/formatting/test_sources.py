@@ -12,7 +12,12 @@ import pytest
 from datasets import Dataset, DatasetDict, Features, Json, List
 from pyarrow import feather, parquet
 
-from helpers.formatting.examples import check_file, find_repeats, read_examples
+from helpers.formatting.examples import (
+    check_file,
+    find_contradictions,
+    find_repeats,
+    read_examples,
+)
 from helpers.formatting.lines import DataError
 from helpers.formatting.splits import load_splits
 
@@ -326,7 +331,8 @@ def test_a_file_of_text_alone_is_told_the_way_out(tmp_path):
 
 
 @pytest.mark.parametrize("header", ["Question,Answer", "prompt,completion"])
-def test_repeats_need_no_known_columns(tmp_path, header):
+def test_repeats_and_contradictions_need_no_known_columns(tmp_path, header):
     path = tmp_path / "a.csv"
     path.write_text(f"{header}\na,x\nb,y\n a ,x\nb,z\n")
     assert find_repeats(path) == [(2, 4), (3, 5)]
+    assert find_contradictions(path) == [(3, 5)]
