@@ -1,6 +1,7 @@
 """The settings that are compared on SmolLM2: each is one that the trainer takes."""
 
 import inspect
+import json
 
 import pytest
 import torch
@@ -9,8 +10,11 @@ from transformers import AutoTokenizer
 from trl import SFTConfig
 
 from helpers.config import load_profile
+from helpers.course.ledger import RESULTS
+from helpers.files import ROOT
 from helpers.models import small as model
 from tests.benchmarks import small, small_speed
+from tests.lessons import cells
 
 ROW = {"seed": 1, "rows_read": 1200}
 
@@ -36,6 +40,28 @@ def test_all_settings_read_the_same_rows():
         size = training["per_device_train_batch_size"]
         assert training["max_steps"] * size == 1200
         assert (training["seed"], training["data_seed"]) == (1, 1)
+
+
+def test_what_pages_say_of_the_ledger_stands_in_it():
+    ledger = (RESULTS / "small_settings.cpu-2-cores.json").read_text(encoding="utf-8")
+    rows = json.loads(ledger)["rows"]
+    training = load_profile("small").training_config
+    whole = training["max_steps"] * training["per_device_train_batch_size"]
+    runs = [row for row in rows if row["rows_read"] == whole]
+    scores = [100 * row["exact_match"] for row in runs]
+    said = f"{min(scores):g} to {max(scores):g} % of {runs[0]['scored']} validation"
+    assert said in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {row["seed"] for row in runs} == {0, 1, 2}
+
+    short = [row for row in rows if row["rows_read"] == small.READ]
+    assert len({row["setting"] for row in short}) >= 20
+    losses, scores = zip(
+        *((r["train_loss"], r["exact_match"]) for r in short), strict=True
+    )
+    said = f"At losses of {min(losses):.2f} to {max(losses):.2f} the scores reach "
+    said += f"from {100 * min(scores):.0f} to {100 * max(scores):.0f} %"
+    assert said in cells.sources("09_find_silent_failures")["small-after"]
+    assert all(row["train_loss"] < 0.01 for row in rows if row not in short)
 
 
 @pytest.mark.skipif(not model.FOLDER.exists(), reason="python -m helpers.models.small")
