@@ -141,9 +141,17 @@ def test_the_ledger_shows_what_the_prose_says(read):
     assert longer.max() - longer[32, 0.0025] < luck(3)
     mlp = apart(read["targets"], "layers", "all-linear, rate 0.0025")
     assert mlp["MLP, rate 0.0025"] < 0 < mlp["MLP, rate 0.01"]
-    small = read["table"].set_index("setting")["points from the first"]
-    assert small.iloc[1:].max() < 0 and read["beyond"] > len(small) / 2
-    assert small["PiSSA"] < small.median() < -100 * luck(1)
+
+
+def test_seeds_of_the_larger_model_lie_far_apart(read):
+    three, table = read["three"], read["table"].set_index("setting")["right (%)"]
+    assert len(three) == 3 and np.ptp(three) > 100 * np.ptp(read["seeds"])
+    assert read["above"] == 0 < read["below"] < len(read["others"]) / 2
+    lost = ["4 rows an update", "8 rows an update", "rank 64", "PiSSA"]
+    more = ("", ", rate 2e-3", ", rate 4e-3")
+    falling = table[["beta2 0.999" + rate for rate in more]]
+    assert max(*table[lost], falling.iloc[-1]) < three.min()
+    assert falling.is_monotonic_decreasing
 
 
 def test_more_passes_cost_loss_and_no_answers(read):
