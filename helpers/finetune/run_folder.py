@@ -34,9 +34,17 @@ class RunFolder:
             if not resume:
                 what = f"{path} holds a run already"
                 raise RunError(f"{what}: add --resume, or give another --output")
-        elif path.exists() and any(p.suffix != ".part" for p in path.iterdir()):
+        elif path.exists() and not all(map(self._unused, path.iterdir())):
             what = f"{path} is not empty and holds no {self.run.name}"
             raise RunError(f"{what}: give a new folder as --output")
+
+    def _unused(self, entry: Path) -> bool:
+        """Whether a kill before anything was kept may leave this entry of the folder.
+
+        The trainer makes `checkpoints` before run.json is written.
+        """
+        empty = entry == self.checkpoints and entry.is_dir() and not [*entry.iterdir()]
+        return empty or entry.suffix == ".part"
 
     def check_same(self, identity: dict) -> None:
         """Raises RunError unless the folder's run has all that the identity names."""

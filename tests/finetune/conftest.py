@@ -15,5 +15,12 @@ def qlora(made_once) -> SmallRun:
     return _made(made_once, "small-qlora", "--qlora")
 
 
-def _made(made_once, name: str, *more: str) -> SmallRun:
-    return SmallRun(made_once(name, lambda f: SmallRun(f, more).make(f)), more)
+@pytest.fixture(scope="session")
+def short(made_once) -> SmallRun:
+    """For what has nothing to do with what the rows say."""
+    return _made(made_once, "small-short", file="prices.csv")
+
+
+def _made(made_once, name: str, *more: str, **how) -> SmallRun:
+    made = made_once(name, lambda f: SmallRun(f, more, **how).make(f))
+    return SmallRun(made, more, **how)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from helpers.finetune import last_checkpoint
 from helpers.finetune.__main__ import main as finetune
+from helpers.finetune.errors import RunError
 from helpers.finetune.run_folder import RunFolder
 from tests.finetune import killed_runs, small_run
 from tests.warm import Program, can_fork
@@ -30,11 +31,11 @@ def assert_same(folder, expected):
 
 @needs_fork
 @pytest.mark.slow
-def test_killed_at_ten_random_moments(lora, tmp_path):
-    steps = killed_runs.killed(10, lora.call(tmp_path / "out"), tmp_path)
+def test_killed_at_ten_random_moments(short, tmp_path):
+    steps = killed_runs.killed(10, short.call(tmp_path / "out"), tmp_path)
     assert len(steps) == 10 and len(set(steps)) > 1, steps
     for folder in tmp_path.glob("out*"):
-        assert_same(folder, lora.done)
+        assert_same(folder, short.done)
 
 
 def started(case, output, checkpoint):
@@ -82,27 +83,38 @@ def test_a_signal_saves_and_stops(lora, tmp_path, number, capsys):
     assert_same(output, lora.done)
 
 
+def test_killed_before_anything_was_kept(tmp_path):
+    """The trainer makes its folder before the run is noted: found by a random kill."""
+    folder = RunFolder(tmp_path)
+    folder.checkpoints.mkdir()
+    for resume in (False, True):
+        folder.check_free(resume)
+    (folder.checkpoints / "mine.txt").touch()
+    with pytest.raises(RunError, match="is not empty and holds no run.json"):
+        folder.check_free(resume=True)
+
+
 @pytest.mark.slow
-def test_killed_after_the_last_update(lora, tmp_path):
+def test_killed_after_the_last_update(short, tmp_path):
     """Nothing is trained again, and no update is added."""
-    output = copy_unfinished(lora.done, tmp_path / "out")
+    output = copy_unfinished(short.done, tmp_path / "out")
     seen = sorted(p.name for p in (output / "checkpoints").glob("checkpoint-*"))
-    assert finetune(lora.call(output, "--resume")) == 0
-    assert_same(output, lora.done)
+    assert finetune(short.call(output, "--resume")) == 0
+    assert_same(output, short.done)
     after = sorted(p.name for p in (output / "checkpoints").glob("checkpoint-*"))
     assert after == seen
 
 
 @pytest.mark.slow
-def test_one_that_finishes_says_how_many_trained(lora, tmp_path):
-    output = copy_unfinished(lora.done, tmp_path / "out")
+def test_one_that_finishes_says_how_many_trained(short, tmp_path):
+    output = copy_unfinished(short.done, tmp_path / "out")
     state = last_checkpoint(output / "checkpoints") / "trainer_state.json"
     kept = json.loads(state.read_text(encoding="utf-8"))
     clock = kept["stateful_callbacks"]["Clock"]
     assert clock["args"] == {"processes": 1, "distributed": "NO"}
     clock["args"] = {"processes": 2, "distributed": "MULTI_CPU"}
     state.write_text(json.dumps(kept), encoding="utf-8")
-    assert finetune(lora.call(output, "--resume")) == 0
+    assert finetune(short.call(output, "--resume")) == 0
     found = small_run.metrics(output)
     assert (found["processes"], found["distributed"]) == (2, "MULTI_CPU")
 
@@ -117,23 +129,23 @@ def copy_unfinished(folder, copy):
 
 
 @pytest.mark.slow
-def test_a_truncated_checkpoint_is_passed_over(lora, tmp_path):
-    output = copy_unfinished(lora.done, tmp_path / "out")
+def test_a_truncated_checkpoint_is_passed_over(short, tmp_path):
+    output = copy_unfinished(short.done, tmp_path / "out")
     newest = last_checkpoint(output / "checkpoints") / "optimizer.pt"
     newest.write_bytes(newest.read_bytes()[:-100])
-    assert finetune(lora.call(output, "--resume")) == 0
-    assert_same(output, lora.done)
+    assert finetune(short.call(output, "--resume")) == 0
+    assert_same(output, short.done)
 
 
 @pytest.mark.slow
-def test_early_stopping_keeps_the_best_and_resumes_to_it(lora, tmp_path):
+def test_early_stopping_keeps_the_best_and_resumes_to_it(short, tmp_path):
     """A rate that grows until it spoils everything: the best adapter is kept."""
     wild = {"learning_rate": 1.0, "lr_scheduler_type": "constant_with_warmup"}
     steps = small_run.STEPS | wild | {"warmup_steps": 40, "max_steps": 40}
     config = small_run.write_config(tmp_path, training_config=steps)
     output = tmp_path / "out"
     more = ("--patience", "2", "--force")  # preflight knows such a rate
-    call = small_run.arguments(lora.data, output, config, *more)
+    call = small_run.arguments(short.data, output, config, *more)
     assert finetune(call) == 0
     metrics = small_run.metrics(output)
     losses = {e["step"]: e["eval_loss"] for e in metrics["history"] if "eval_loss" in e}
