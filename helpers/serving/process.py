@@ -6,6 +6,7 @@ should that be killed, by itself: `python -m helpers.serving` looks after it.
 
 import atexit
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -85,7 +86,7 @@ def begin(
 
 
 def check_model(folder: Path) -> None:
-    """Raises ServerError for a folder without a whole model."""
+    """Raises ServerError for a folder without a whole model, or a chat template."""
     if not (folder / "config.json").is_file():
         adapter = (folder / "adapter_config.json").is_file()
         found = "an adapter without its base" if adapter else "no config.json"
@@ -93,6 +94,22 @@ def check_model(folder: Path) -> None:
             f"requires a folder with a whole model, got {folder.name!r} with {found}: "
             "serve what merge_and_unload() and save_pretrained() wrote"
         )
+    if not _has_template(folder):  # a server would be healthy, and fail at every chat
+        raise ServerError(
+            f"requires a chat template, got {folder.name!r} without one: set "
+            "tokenizer.chat_template, then tokenizer.save_pretrained() into the folder"
+        )
+
+
+def _has_template(folder: Path) -> bool:
+    """Whether a tokenizer's files hold a chat template, where transformers looks."""
+    if any((folder / f"chat_template.{end}").is_file() for end in ("jinja", "json")):
+        return True
+    try:
+        text = (folder / "tokenizer_config.json").read_text(encoding="utf-8")
+        return bool(json.loads(text).get("chat_template"))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def free_port(port: int | None = None) -> int:

@@ -21,6 +21,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 def folder(tmp_path):
     """What looks like a model from the outside."""
     (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "chat_template.jinja").write_text("{{ messages }}")
     return tmp_path
 
 

@@ -25,6 +25,16 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
         serving.start(tmp_path)
 
 
+@pytest.mark.parametrize("kept", ["", "not JSON", "[]", '{"chat_template": null}'])
+def test_a_folder_without_a_template_is_refused(folder, kept):
+    (folder / "chat_template.jinja").unlink()
+    (folder / "tokenizer_config.json").write_text(kept)
+    with pytest.raises(ServerError, match="chat template.*tokenizer.chat_template"):
+        serving.start(folder)
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+    process.check_model(folder)
+
+
 def test_a_missing_package_is_named(folder, monkeypatch):
     monkeypatch.setattr(transformers_serve, "NEEDED", ("openai", "no_such_package"))
     with pytest.raises(ServerError, match="pip install no_such_package"):
@@ -113,8 +123,8 @@ def test_it_ends_when_its_parent_is_killed(server):
 
 
 @pytest.mark.slow
-def test_a_broken_model_is_refused_with_the_log(tmp_path):
-    (tmp_path / "config.json").write_text("not JSON")
+def test_a_broken_model_is_refused_with_the_log(folder):
+    (folder / "config.json").write_text("not JSON")
     with pytest.raises(ServerError, match="ended with code [1-9]") as caught:
-        serving.start(tmp_path, work=tmp_path)
+        serving.start(folder, work=folder)
     assert "config.json" in str(caught.value)
