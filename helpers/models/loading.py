@@ -32,6 +32,8 @@ def quiet() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # It says, in red, that merged weights in float32 become float32.
     logging.getLogger("transformers.integrations.bitsandbytes").setLevel(logging.ERROR)
+    # Of a machine with CUDA's compiler and no GPU: nothing here is compiled for one.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()
     deprecated = r".*(is_)?gradient_checkpointing.*deprecated"
     warnings.filterwarnings("ignore", deprecated, FutureWarning)

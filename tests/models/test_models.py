@@ -381,10 +381,11 @@ def test_config_and_formatting_import_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_quiet_silences_bitsandbytes(monkeypatch):
+@pytest.mark.parametrize("name", ["bitsandbytes", "torch.utils.cpp_extension"])
+def test_quiet_silences(monkeypatch, name):
     monkeypatch.setenv("HF_DATASETS_DISABLE_PROGRESS_BARS", "0")
     models.quiet()
-    assert logging.getLogger("bitsandbytes").level == logging.ERROR
+    assert logging.getLogger(name).level == logging.ERROR
 
 
 @pytest.mark.parametrize("name", ["tiny-phi3", "tiny-llama"])
