@@ -13,8 +13,9 @@ from helpers.formatting.examples import iter_chats, prompt_key
 from helpers.formatting.lines import DataError, short
 from helpers.formatting.sources import SPLITS, Source
 
-IN_MEMORY = 2**24  # bytes of rows; more of them stay on disk
-KEPT = []  # folders of rows that stay there until Python ends
+# Folders of rows, until Python ends. What `map` makes of rows in a file is kept beside
+# it and found again: trainers of the same rows tokenize them once.
+KEPT = []
 
 
 class Rows:
@@ -133,10 +134,8 @@ class Rows:
         from datasets import Dataset, DatasetDict
 
         self.writer.finalize()
-        small = self.file.stat().st_size <= IN_MEMORY
-        rows = Dataset.from_file(str(self.file), in_memory=small)
-        if not small:
-            KEPT.append(self.folder)
+        rows = Dataset.from_file(str(self.file))
+        KEPT.append(self.folder)
         unused = ["tools"] * (not self.has_tools) + ["line"] * (not lines)
         unused += ["group"] * (not (lines and self.group))
         rows = rows.remove_columns(unused)

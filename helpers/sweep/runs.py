@@ -18,7 +18,7 @@ from helpers.config import Profile
 from helpers.evaluation import answer_loss, evaluate
 from helpers.files import ROOT
 from helpers.formatting import load_splits
-from helpers.sweep.grids import TRAINING, profile_of
+from helpers.sweep.grids import profile_of
 
 PROBE = 10  # updates that tell how long one takes
 ANSWER = 56  # tokens of an answer at most
@@ -30,8 +30,6 @@ METHODS |= {
     "pissa": {"init_lora_weights": "pissa"},  # A, B: the SVD's head (arXiv 2404.02948)
 }
 IN_4_BIT = ("qlora", "loftq")
-LATER = (*TRAINING.values(), "seed", "data_seed")  # what tokens do not depend on
-TOKENS = {}  # {settings: all training rows as SFTTrainer reads them}, for the next run
 
 
 class Watch(TrainerCallback):
@@ -62,14 +60,10 @@ def answer(row: dict, profile: str) -> dict:
 
     def trainer_for(updates: int) -> SFTTrainer:
         changed = profile_of(row | {"updates": updates}, profile)
-        shaped = {k: v for k, v in changed.training_config.items() if k not in LATER}
-        train = TOKENS.get(repr((profile, shaped)), tickets()["train"])
+        train = tickets()["train"]
         train = train.select(range(row.get("train_rows", len(train))))
         ratio = row.get("loraplus_lr_ratio", 1)
-        trainer = make_trainer(changed, row["method"], train, ratio)
-        if "train_rows" not in row:
-            TOKENS[repr((profile, shaped))] = trainer.train_dataset
-        return trainer
+        return make_trainer(changed, row["method"], train, ratio)
 
     if (updates := row.get("updates")) is None:
         probe = trainer_for(PROBE)
@@ -92,13 +86,12 @@ def make_trainer(
     """
     quantized = method in IN_4_BIT
     lora = LoraConfig(**profile.peft_config | METHODS[method])
-    skip = {"skip_prepare_dataset": "labels" in train.column_names}
     set_seed(profile.training_config["seed"])
     with tempfile.TemporaryDirectory() as folder:
         config = profile.training_config | {"output_dir": folder}
         trainer = SFTTrainer(
             model=models.load_model(profile, quantized),
-            args=SFTConfig(**config, dataset_kwargs=skip),
+            args=SFTConfig(**config),
             train_dataset=train,
             processing_class=tokenizer or models.load_tokenizer(profile, quantized),
             peft_config=None if method == "full" else lora,

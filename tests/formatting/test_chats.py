@@ -368,15 +368,15 @@ def test_columns_of_other_names(tmp_path):
             parse_map(bad)
 
 
-def test_many_rows_stay_on_disk(tmp_path, monkeypatch):
-    path = write(
-        tmp_path / "a.jsonl", [{"prompt": f"{i}", "completion": "x"} for i in range(9)]
-    )
-    here = load_splits(path)
-    assert not here["train"].cache_files
-    monkeypatch.setattr("helpers.formatting.rows.IN_MEMORY", 0)
-    there = load_splits(path)
-    assert (
-        there["train"].cache_files
-        and there["train"].to_list() == here["train"].to_list()
-    )
+def test_what_is_made_of_rows_is_found_again(tmp_path):
+    rows = [{"prompt": f"{i}", "completion": "x"} for i in range(9)]
+    train = load_splits(write(tmp_path / "a.jsonl", rows))["train"]
+    called = tmp_path / "called"
+
+    def note(row, path):
+        with open(path, "a") as file:
+            return {"length": file.write("a call\n")}
+
+    told = {"fn_kwargs": {"path": str(called)}}
+    first, again = (train.map(note, **told).to_list() for _ in range(2))
+    assert first == again and len(first) == len(called.read_text().splitlines())

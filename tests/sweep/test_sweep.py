@@ -232,12 +232,10 @@ def test_a_curve_and_equal_time():
 def test_loftq_begins_with_what_rounding_lost():
     row = SHORT | {"method": "loftq"}
     profile = profile_of(row, "tiny")
-    tokens = make_trainer(
-        profile_of(row, "tiny"), "lora", tickets()["train"].select([0])
-    )
+    train = tickets()["train"].select([0])
     whole, lost = load_model(PROFILE), []
     for method in ("qlora", "loftq"):
-        trainer = make_trainer(profile, method, tokens.train_dataset)
+        trainer = make_trainer(profile, method, train)
         layer = trainer.model.base_model.model.model.layers[0].mlp.down_proj
         rounded = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
         rounded = rounded.float() + layer.get_delta_weight("default")

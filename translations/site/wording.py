@@ -1,5 +1,6 @@
 """The words of the site: our own, and those that Sphinx and its theme lack."""
 
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -10,6 +11,7 @@ from babel.messages.mofile import write_mo
 STRINGS = Path(__file__).with_name("strings.yaml")
 
 
+@cache
 def strings(language: str) -> dict:
     """{key: text} of a language (BCP 47), English where it has none."""
     known = yaml.safe_load(STRINGS.read_text(encoding="utf-8"))
