@@ -3,10 +3,13 @@
 import json
 import re
 from functools import partial
+from statistics import mean
 
 import pytest
 
 from helpers import evaluation
+from helpers.files import ROOT
+from tests.house import gates
 from tests.lessons import cells
 
 STEM = "12_finetune_your_own_data"
@@ -68,6 +71,22 @@ def test_a_card_with_another_figure_is_found(tmp_path):
     assert len(space["table"]) == 6
     with pytest.raises(AssertionError, match="all"):
         run(card_of(tmp_path, "26.0"), "rubric", "card")
+
+
+@pytest.mark.parametrize("profile", ["tiny", "small"])
+def test_the_curve_is_what_the_prose_says(profile):
+    file = ROOT / f"data/results/own_curve.{profile}.cpu-2-cores.json"
+    seeds, shares = {}, {}
+    for row in json.loads(file.read_text(encoding="utf-8"))["rows"]:
+        seeds.setdefault(row["rows"], set()).add(row["seed"])
+        shares.setdefault(row["rows"], []).append(row["exact_match"])
+    assert seeds == dict.fromkeys([25, 50, 100, 200, 597], {0, 1, 2})
+    path = ROOT / "notebooks" / f"{STEM}.ipynb"
+    said = {c.id: c.source for _, c in gates.cells(path, "markdown")}["curve-after"]
+    for rows in (25, 100, 200, 597):
+        assert f"{100 * mean(shares[rows]):.0f} %" in said
+    labels_pay = max(shares[200]) < min(shares[597])
+    assert labels_pay == (profile == "small")
 
 
 @pytest.mark.slow
