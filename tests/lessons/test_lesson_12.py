@@ -73,6 +73,21 @@ def test_a_card_with_another_figure_is_found(tmp_path):
         run(card_of(tmp_path, "26.0"), "rubric", "card")
 
 
+def prose():
+    """{id: text} of the lesson's Markdown cells."""
+    path = ROOT / "notebooks" / f"{STEM}.ipynb"
+    return {cell.id: cell.source for _, cell in gates.cells(path, "markdown")}
+
+
+def test_the_real_model_did_what_the_prose_says():
+    file = ROOT / f"data/results/{STEM}.small.cpu-2-cores.json"
+    found = json.loads(file.read_text(encoding="utf-8"))["figures"]
+    share, moved = found["tuned_all"], found["merge_difference"]
+    assert f"{100 * share:.0f} % of these mails" in prose()["test-after"]
+    assert f"by up to {moved:.1f}, and some words" in prose()["reply-failures-after"]
+    assert found["reply_exact_match"] == 0
+
+
 @pytest.mark.parametrize("profile", ["tiny", "small"])
 def test_the_curve_is_what_the_prose_says(profile):
     file = ROOT / f"data/results/own_curve.{profile}.cpu-2-cores.json"
@@ -81,8 +96,7 @@ def test_the_curve_is_what_the_prose_says(profile):
         seeds.setdefault(row["rows"], set()).add(row["seed"])
         shares.setdefault(row["rows"], []).append(row["exact_match"])
     assert seeds == dict.fromkeys([25, 50, 100, 200, 597], {0, 1, 2})
-    path = ROOT / "notebooks" / f"{STEM}.ipynb"
-    said = {c.id: c.source for _, c in gates.cells(path, "markdown")}["curve-after"]
+    said = prose()["curve-after"]
     for rows in (25, 100, 200, 597):
         assert f"{100 * mean(shares[rows]):.0f} %" in said
     labels_pay = max(shares[200]) < min(shares[597])
