@@ -77,8 +77,11 @@ class Report:
 
     def summary(self) -> str:
         """One line: how many checks, how many findings."""
-        ruin = f", {len(self.ruins):,} of which ruin the run" if self.ruins else ""
-        return f"{len(self.checked):,} checks: {len(self.findings):,} findings{ruin}"
+        found, ruin = len(self.findings), len(self.ruins)
+        what = "finding" if found == 1 else "findings"
+        text = f"{len(self.checked):,} checks: {found:,} {what}"
+        how = "ruins" if ruin == 1 else "ruin"
+        return text + (f", {ruin:,} of which {how} the run" if ruin else "")
 
 
 def _wrapped(text: str, margin: str = "") -> str:

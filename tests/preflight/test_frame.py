@@ -82,7 +82,7 @@ def test_a_report_says_all_of_it():
     report = Report([finding("a"), finding("b", "ruins")], {"a": "9 rows", "b": ""})
     report.not_run = {"c": ["model"]}
     assert [f.code for f in report.ruins] == ["b"]
-    assert report.summary() == "2 checks: 2 findings, 1 of which ruin the run"
+    assert report.summary() == "2 checks: 2 findings, 1 of which ruins the run"
     text = str(report)
     for part in ("ruins: b, a:1", "two of it", "one is enough", "take one out"):
         assert part in text
