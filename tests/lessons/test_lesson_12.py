@@ -88,19 +88,35 @@ def test_the_real_model_did_what_the_prose_says():
     assert found["reply_exact_match"] == 0
 
 
-@pytest.mark.parametrize("profile", ["tiny", "small"])
-def test_the_curve_is_what_the_prose_says(profile):
+def curve(profile):
+    """{rows: shares of three seeds, in percent} of the ledger."""
     file = ROOT / f"data/results/own_curve.{profile}.cpu-2-cores.json"
     seeds, shares = {}, {}
     for row in json.loads(file.read_text(encoding="utf-8"))["rows"]:
         seeds.setdefault(row["rows"], set()).add(row["seed"])
-        shares.setdefault(row["rows"], []).append(row["exact_match"])
+        shares.setdefault(row["rows"], []).append(100 * row["exact_match"])
     assert seeds == dict.fromkeys([25, 50, 100, 200, 597], {0, 1, 2})
-    said = prose()["curve-after"]
-    for rows in (25, 100, 200, 597):
-        assert f"{100 * mean(shares[rows]):.0f} %" in said
-    labels_pay = max(shares[200]) < min(shares[597])
-    assert labels_pay == (profile == "small")
+    return shares
+
+
+def test_the_tiny_curve_is_what_the_prose_says():
+    shares, said = curve("tiny"), prose()["curve-after"]
+    few, some, more, all_of_them = (mean(shares[n]) for n in (25, 100, 200, 597))
+    what = f"{few:.0f} % right with 25 rows, {some:.0f} % with 100, {more:.0f} % with"
+    assert f"{what} 200 and {all_of_them:.0f} % with all" in said
+    apart = max(shares[200]) - min(shares[200])
+    assert more - some < apart and all_of_them - more < apart  # flat
+
+
+def test_the_real_curve_is_what_the_prose_says():
+    shares, said = curve("small"), prose()["curve-after"]
+    few, some, more, all_of_them = (mean(shares[n]) for n in (25, 100, 200, 597))
+    what = f"from {few:.0f} % through {some:.0f} % and {more:.0f} % to"
+    assert f"{what} {all_of_them:.0f} %" in said
+    for rows, name in ((200, "with 200 rows"), (597, "with all")):
+        low, high = min(shares[rows]), max(shares[rows])
+        assert f"between {low:.0f} and {high:.0f} % {name}" in said
+    assert max(shares[200]) < min(shares[597])  # labels pay
 
 
 @pytest.mark.slow
