@@ -3,7 +3,7 @@
 import lazy_loader
 
 LEDGER = ["MEASURED", "RESULTS", "machine", "measured_line"]
-LEDGER += ["read_ledger", "results_block"]
+LEDGER += ["read_ledger", "results_block", "usual_seconds"]
 ADDRESS = ["IN_BADGES", "badges_block", "colab", "declared", "repository", "site"]
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(

@@ -62,6 +62,12 @@ def read_ledger(folder=RESULTS) -> list[dict]:
     return entries + [r for r in rows if (r["lesson"], r["profile"]) not in measured]
 
 
+def usual_seconds(profile: str) -> dict[str, float]:
+    """{lesson: seconds} that the ledger has measured on a profile."""
+    mine = [e for e in read_ledger() if e["profile"] == profile and "seconds" in e]
+    return {entry["lesson"]: entry["seconds"] for entry in mine}
+
+
 def predict(folder=RESULTS) -> None:
     """Writes what lessons are predicted to take on each card, and the costs by card."""
     from helpers.course.cards import card_rows

@@ -5,6 +5,7 @@ measured by lesson and a cancelled lesson leaves nothing behind.
 """
 
 import json
+import math
 import os
 import queue
 import shutil
@@ -19,6 +20,7 @@ from ipykernel.kernelspec import write_kernel_spec
 
 from helpers import HEADLESS
 from helpers.course.figures import read_figures
+from helpers.course.ledger import usual_seconds
 from helpers.course.report import Progress, failure_text
 from helpers.course.worker import end_processes
 from helpers.files import ROOT, write_json
@@ -140,8 +142,14 @@ def listen(lesson: str, process: subprocess.Popen, events: queue.Queue) -> None:
 
 
 def run_all(args, work: Path) -> list[dict]:
-    """Keeps `args.jobs` workers busy until every notebook has ended; the rows."""
+    """Keeps `args.jobs` workers busy until every notebook has ended; the rows.
+
+    Several begin with the longest: begun last, it would run alone at the end.
+    """
     waiting, running, rows = list(args.notebooks), {}, []
+    if args.jobs > 1:
+        known = usual_seconds(args.profile)
+        waiting.sort(key=lambda path: -known.get(path.stem, math.inf))
     events, parent = queue.Queue(), os.getppid()
     with Progress(args.notebooks) as progress:
         while waiting or running:

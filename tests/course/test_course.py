@@ -17,7 +17,7 @@ from nbformat import v4, write
 
 from helpers import UserError, config, run_command
 from helpers.course import command as course_command
-from helpers.course import read_figures, record
+from helpers.course import read_figures, record, runner
 from helpers.course.command import choose_lessons, main
 from helpers.course.figures import figure_lines
 from helpers.course.report import table
@@ -275,6 +275,28 @@ def test_wrong_request_is_one_line_and_exit_code_2(
     assert printed.out == "" and printed.err.count("\n") == 1
     assert said in printed.err and there_are in printed.err
     assert not (folder / "build").exists()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "begun"), [(2, ["new", "long", "short"]), (1, ["short", "long", "new"])]
+)
+def test_several_lessons_at_a_time_begin_with_the_longest(
+    tmp_path, monkeypatch, jobs, begun
+):
+    books = [make_notebook(tmp_path / f"{n}.ipynb") for n in ("short", "long", "new")]
+    started = []
+
+    def start(notebook, args, work, events):
+        started.append(notebook.stem)
+        events.put((notebook.stem, {"event": "done"}))
+
+    usual = {"short": 1.0, "long": 2.0}
+    monkeypatch.setattr(runner, "usual_seconds", lambda profile: usual)
+    monkeypatch.setattr(runner, "start_worker", start)
+    monkeypatch.setattr(runner, "finish", lambda *_: None)
+    args = SimpleNamespace(notebooks=books, jobs=jobs, profile="tiny")
+    runner.run_all(args, tmp_path)
+    assert started == begun
 
 
 @pytest.mark.parametrize(

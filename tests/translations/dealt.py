@@ -16,7 +16,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from helpers.course import read_ledger
+from helpers.course import usual_seconds
 from helpers.files import ROOT
 from helpers.language import KEY
 from translations.checking import COMPLETE
@@ -38,15 +38,12 @@ def with_cell(name: str) -> list[str]:
 IN_A_BROWSER = ("00_start_here", *with_cell("explorer"))
 
 
-@cache
-def _ledger() -> dict[str, float]:
-    """{lesson: seconds on the profile tiny}."""
-    return {e["lesson"]: e["seconds"] for e in read_ledger() if e["profile"] == "tiny"}
+_usual_seconds = cache(usual_seconds)
 
 
 def seconds(lesson: str) -> float:
     """What the ledger says it takes on the profile tiny; no end where it is not in."""
-    return _ledger().get(lesson, math.inf)
+    return _usual_seconds("tiny").get(lesson, math.inf)
 
 
 def short_lessons() -> list[str]:
