@@ -27,8 +27,9 @@ def free(*things) -> None:
             thing.optimizer.state.clear()
         for module in model.modules():
             _empty(module)
-    gc.collect()
-    torch.cuda.empty_cache()  # does nothing where CUDA is not in use
+    if torch.cuda.is_initialized():  # on a CPU the rest of a cycle is small
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def available_bytes(device: int | None = None) -> int:
