@@ -70,7 +70,7 @@ lint: setup ## check style, spelling and stripped notebooks
 	$(PY) -m codespell_lib
 	$(PY) -m nbstripout --verify $(STRIP) notebooks/*.ipynb
 
-vllm: ## set up vLLM for a CPU, which lessons 06 and 11 use, in .venv-vllm (Linux; 1 GB to download)
+vllm: ## set up vLLM for a CPU, which lesson 06 asks, in .venv-vllm (Linux; 1 GB to download)
 	@$(MAKE) --no-print-directory setup VENV=.venv-vllm PIPFLAGS=--no-deps \
 	  REQUIRED=helpers/serving/requirements-vllm.txt
 

@@ -188,6 +188,13 @@ def forbidden(path):
     return messages
 
 
+def forbidden_in_module(path):
+    """The same in a module of Python."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    found = filter(None, map(_forbidden_node, nodes))
+    return [f"{path.name}: {what}" for what in found]
+
+
 def _forbidden_node(node):
     """Say what is wrong with one node of the syntax tree, or return None."""
     if isinstance(node, ast.If | ast.While) and isinstance(node.test, ast.Constant):

@@ -261,3 +261,11 @@ def test_old_python_is_refused_in_one_clear_line(house):
     assert code != 0 and asked == []
     assert "Python 3.11 or newer is needed" in said and "is Python 3.9.2" in said
     assert not (house / ".venv").exists()
+
+
+def test_no_module_runs_remote_code_or_unpickles(tmp_path):
+    files = gates.project_files(".py")
+    assert [said for file in files for said in gates.forbidden_in_module(file)] == []
+    bad = tmp_path / "bad.py"
+    bad.write_text("load(trust_remote_code=True)\ntorch.load('a.pt')\n")
+    assert len(gates.forbidden_in_module(bad)) == 2
