@@ -11,8 +11,10 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests import warm
 from tests.house import gates
 
+WARM_KERNEL = str(gates.ROOT / "tests" / "warm_kernel.py")
 # The first question of a new JupyterLab is whether it may fetch news: no.
 QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
 # JavaScript: a notebook is in front; then: it is loaded and its kernel answers. Before
@@ -73,12 +75,19 @@ def lab_options() -> list[str]:
 def running(course: Path, own: Path):
     """JupyterLab in a course's folder; yields (address, token).
 
-    own: an empty folder for its settings and records.
+    own: an empty folder for its settings and records. Its kernels start warm.
     """
     settings = own / "config" / "labconfig" / "default_setting_overrides.json"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps(QUIET), encoding="utf-8")
     environment = os.environ | {"JUPYTER_TOKEN": secrets.token_hex(16)}
+    if warm.ADDRESS in os.environ:
+        argv = [sys.executable, WARM_KERNEL, "-f", "{connection_file}"]
+        spec = {"argv": argv, "display_name": "Python 3", "language": "python"}
+        kernel = own / "warm" / "kernels" / "python3" / "kernel.json"
+        kernel.parent.mkdir(parents=True)
+        kernel.write_text(json.dumps(spec), encoding="utf-8")
+        environment["JUPYTER_PATH"] = str(own / "warm")
     for kind in ("config", "data", "runtime"):
         environment[f"JUPYTER_{kind.upper()}_DIR"] = str(own / kind)
     environment["IPYTHONDIR"] = str(own / "ipython")

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 LESSONS = list(IN_A_BROWSER)
 VALUES = {lesson[:2]: {"PROFILE": "tiny"} for lesson in LESSONS}
 # The whole of 00 runs headlessly, and half of its training in the browser.
-VALUES[LESSONS[0][:2]] |= {"TRAINING_STEPS": 80, "TEST_ROWS": 100}
+VALUES[LESSONS[0][:2]] |= {"TRAINING_STEPS": 80, "TEST_ROWS": 50}
 RIGHT_TO_LEFT = "ar"
 # JavaScript: of each paragraph, heading, item and block of code in a cell its tag, and
 # how far its last line is from its left and from its right.

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from helpers.exercises import lesson_03
 from helpers.files import ROOT
@@ -121,22 +120,28 @@ def test_a_translated_lesson_measures_what_the_english_one_does(
 
 
 @pytest.mark.slow
-def test_a_wrong_answer_in_the_spanish_notebook_gets_its_spanish_hint(localized):
+def test_a_wrong_answer_in_the_spanish_notebook_gets_its_spanish_hint(
+    localized, run_notebooks
+):
     hint, answer = next(iter(lesson_03.EXERCISES["03.1"].mistakes.items()))
+    name = "03_finetune_with_lora.ipynb"
     (ROOT / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ROOT / "build", prefix="localized-") as folder:
-        place = shutil.copytree(
-            localized / "es" / "notebooks", Path(folder, "es/notebooks")
-        )
-        book = nbformat.read(place / "03_finetune_with_lora.ipynb", as_version=4)
+        place = Path(folder, "es", "notebooks")
+        place.mkdir(parents=True)
+        book = nbformat.read(localized / "es" / "notebooks" / name, as_version=4)
         cells = {cell.id: cell for cell in book.cells}
-        learner = cells["exercise-1-answer"]
-        learner.source = filled_in("03.1", f"answer = {answer.value}")
-        book.cells = [cells["setup"], learner]
-        NotebookClient(book, resources={"metadata": {"path": place}}).execute()
+        cells["exercise-1-answer"].source = filled_in(
+            "03.1", f"answer = {answer.value}"
+        )
+        kept = ("setup", "parameters", "exercise-1-answer")
+        book.cells = [cells[cell] for cell in kept]
+        nbformat.write(book, place / name)
+        run_notebooks("--notebooks", place, "--output", Path(folder, "run"))
+        ran = nbformat.read(Path(folder, "run", "notebooks", name), as_version=4)
     said = messages("es")
     assert said[hint] != hint
-    assert learner.outputs[0].text == f"Ejercicio 03.1: {said[hint]}\n"
+    assert ran.cells[-1].outputs[0].text == f"Ejercicio 03.1: {said[hint]}\n"
 
 
 def test_the_draw_follows_the_commit_and_gives_each_language_its_share():
