@@ -12,6 +12,7 @@ import pytest
 
 from helpers import plotting
 from helpers.files import ROOT
+from tests.benchmarks.small import SETTINGS
 from tests.lessons import cells
 
 STEM = "08_choose_hyperparameters"
@@ -148,8 +149,9 @@ def test_steps_batches_and_lengths_are_as_the_prose_says(read):
     asked, by_alpha, full = read["asked"], read["by_alpha"], read["asked"]["rate-full"]
     ranks = asked["rate-rank"].groupby(["r", "learning_rate"])
     right, loss = (ranks[n].mean() for n in ("exact_match", "validation_loss"))
-    assert right[4, 1e-2] < min(right[16, 1e-2], right[64, 1e-2])
     assert loss[4, 1e-2] > max(loss[16, 1e-2], loss[64, 1e-2])
+    highest = asked["rate-rank"].query("learning_rate == 0.01")
+    assert 4 not in read["apart"](highest, "r", 16)
     assert by_alpha[16].idxmin() == 128 and by_alpha[16][128] < by_alpha[16][32] / 2
     full_loss = full.groupby("learning_rate")["validation_loss"].mean()
     assert full_loss.min() < by_alpha[16][128]
@@ -157,8 +159,8 @@ def test_steps_batches_and_lengths_are_as_the_prose_says(read):
     usual = asked["batch"].query("learning_rate == 0.0025")
     rows = usual.groupby("rows_per_update")["exact_match"].mean()
     assert min(rows[1], rows[2]) > rows[4] > rows[8] > rows[16]
-    # The best rate of runs of 80 updates is above the profile's; of 160 it is not.
-    assert set(read["tops"].values()) == {5e-3}
+    # What the higher rate gains in 80 updates is gone after 160.
+    assert 0.08 < right[16, 5e-3] - right[16, 2.5e-3] < 0.12
     longer = read["longer"]["exact_match"].mean()
     assert longer[32, 0.005] <= longer[32, 0.0025]
 
@@ -171,7 +173,12 @@ def test_a_find_on_the_larger_model_was_luck(read):
     least, most = runs["exact_match"].min(), runs["exact_match"].max()
     assert most.idxmax() == (4, 2e-3) and (least < least[4, 2e-3]).sum() == 1
     assert (least[4, 2e-3], most[4, 2e-3]) == (0.2, 0.735)
+    assert runs["exact_match"].mean().idxmax() == (4, 2e-3)
+    assert ((least <= most[4, 2e-3]) & (most >= least[4, 2e-3])).all()  # all overlap
     assert most[64, 2e-3] < least[16, 1e-3]
+    tops = {"rank 4": 8, "rank 64": 128}  # alpha / r is kept
+    for name, alpha in tops.items():
+        assert SETTINGS[name]["peft_config"]["lora_alpha"] == alpha
 
 
 def test_seeds_of_the_larger_model_lie_far_apart(read):
