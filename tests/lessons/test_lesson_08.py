@@ -175,7 +175,11 @@ def test_a_find_on_the_larger_model_was_luck(read):
     assert (least[4, 2e-3], most[4, 2e-3]) == (0.2, 0.735)
     assert runs["exact_match"].mean().idxmax() == (4, 2e-3)
     assert ((least <= most[4, 2e-3]) & (most >= least[4, 2e-3])).all()  # all overlap
-    assert most[64, 2e-3] < least[16, 1e-3]
+    pairs = [(one, two) for one in least.index for two in least.index if one != two]
+    assert len(pairs) == 2 * 36
+    parted = {(one, two) for one, two in pairs if most[one] < least[two]}
+    assert {one for one, _ in parted} == {(64, 2e-3)} and len(parted) == 5
+    assert ((64, 2e-3), (16, 1e-3)) in parted
     tops = {"rank 4": 8, "rank 64": 128}  # alpha / r is kept
     for name, alpha in tops.items():
         assert SETTINGS[name]["peft_config"]["lora_alpha"] == alpha

@@ -76,7 +76,7 @@ def test_a_trained_model_survives_del_and_free_releases_it(tmp_path):
     assert model() is None
 
 
-def test_del_alone_leaves_what_sfttrainer_trained(tmp_path, monkeypatch):
+def test_del_alone_leaves_what_sfttrainer_trained(tmp_path):
     """Why there is `free`."""
     gc.collect()
     gc.disable()
@@ -90,12 +90,27 @@ def test_del_alone_leaves_what_sfttrainer_trained(tmp_path, monkeypatch):
         untrained = weakref.ref(plain.get_base_model())
         del plain
         assert untrained() is None
+        models.free(trained())
+        assert trained() is None  # the cycle is broken, no collector has run
     finally:
         gc.enable()
-    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    models.free(trained())  # on a GPU the cycle goes too
-    assert trained() is None
+
+
+@pytest.mark.parametrize("on_gpu", [True, False])
+def test_free_waits_for_the_garbage_collector_on_a_gpu_alone(monkeypatch, on_gpu):
+    emptied = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: on_gpu)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(1))
+    cycle = torch.nn.Module()
+    cycle.forward = cycle.named_children  # a bound method: it holds its module
+    left = weakref.ref(cycle)
+    gc.disable()
+    try:
+        del cycle
+        models.free(build_model())
+        assert (left() is None) == bool(emptied) == on_gpu
+    finally:
+        gc.enable()
 
 
 def test_a_4bit_model_is_freed_with_its_scales(profile):
