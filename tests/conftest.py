@@ -11,6 +11,7 @@ import io
 import json
 import os
 import random
+import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -84,6 +85,17 @@ TIERS = ("rehearsal", "vllm", "llamacpp")
 def pytest_xdist_auto_num_workers() -> int:
     """A process more than cores: some wait, for a browser, a server or the network."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs):
+    """Starts the test processes warm, but for the first: it imports at the same time.
+
+    And it compiles the tests, which the others then find compiled.
+    """
+    if warm.ADDRESS in os.environ:
+        for spec in specs[1:]:
+            spec.python = shlex.join([*warm.COMMAND, "tests.warm_worker"])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -25,6 +25,8 @@ from subprocess import CompletedProcess
 ADDRESS = "COURSE_TESTS_WARM"  # in the environment: of the process that forks
 can_fork = hasattr(os, "fork") and hasattr(socket, "AF_UNIX")
 NUMBER = struct.Struct("!q")
+# Before a MODULE and its ARGUMENTS: the command of a program that starts warm.
+COMMAND = [sys.executable, str(Path(__file__).with_name("warm_program.py"))]
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ from pathlib import Path
 from tests import warm
 from tests.house import gates
 
-WARM_KERNEL = str(gates.ROOT / "tests" / "warm_kernel.py")
 # The first question of a new JupyterLab is whether it may fetch news: no.
 QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
 # JavaScript: a notebook is in front; then: it is loaded and its kernel answers. Before
@@ -82,7 +81,7 @@ def running(course: Path, own: Path):
     settings.write_text(json.dumps(QUIET), encoding="utf-8")
     environment = os.environ | {"JUPYTER_TOKEN": secrets.token_hex(16)}
     if warm.ADDRESS in os.environ:
-        argv = [sys.executable, WARM_KERNEL, "-f", "{connection_file}"]
+        argv = [*warm.COMMAND, "ipykernel_launcher", "-f", "{connection_file}"]
         spec = {"argv": argv, "display_name": "Python 3", "language": "python"}
         kernel = own / "warm" / "kernels" / "python3" / "kernel.json"
         kernel.parent.mkdir(parents=True)

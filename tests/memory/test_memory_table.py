@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -18,6 +16,7 @@ from helpers.memory.__main__ import main
 from helpers.memory.lessons import ROW, config_name
 from helpers.memory.prediction import CONTEXT, METHODS, Prediction, predict
 from tests.benchmarks import memory as benchmark_memory
+from tests.warm import Program
 
 TINY = str(ROOT / "data" / "checkpoints" / "tiny-llama")
 
@@ -109,13 +108,14 @@ def test_the_command_names_the_largest_batch(capsys):
     assert "4 x 64 tokens" in said and "rows fit" not in said
 
 
-def test_nothing_is_said_of_a_kernel_that_nobody_needs():
+def test_nothing_is_said_of_a_kernel_that_nobody_needs(tmp_path):
     """bitsandbytes warns of it on CPUs with AVX512-BF16, as of an error."""
-    code = "import gc; gc.disable();"  # a second of the imports
-    code += "import helpers.files, bitsandbytes.backends.cpu.ops as ops;"
-    code += "ops.logger.warning('Failed to load CPU gemm_4bit_forward')"
-    call = [sys.executable, "-c", code]
-    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
+    program = tmp_path / "program.py"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+    code += "import helpers.files, bitsandbytes.backends.cpu.ops as ops\n"
+    code += "ops.logger.warning('Failed to load CPU gemm_4bit_forward')\n"
+    program.write_text(code, encoding="utf-8")
+    done = Program(tmp_path, str(program)).wait()
     assert done.returncode == 0 and done.stderr == ""
 
 
