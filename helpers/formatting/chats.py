@@ -117,14 +117,11 @@ def _share_gpt(example: Mapping) -> tuple[list, list]:
 
 
 def _pair(example: Mapping) -> tuple[list, list]:
-    """Prompt and completion: texts, or TRL's lists of messages."""
+    """Prompt and completion: texts, or TRL's lists of messages, or those as JSON."""
     if (value := example.get("input")) and str(value).strip():
         raise DataError(f"'input' is {short(value)}, expected it within 'prompt'")
-    sides = []
-    for role, field in (("user", "prompt"), ("assistant", "completion")):
-        value = example[field]
-        sides.append(value if isinstance(value, list) else _turn(role, value))
-    return _system(example) + sides[0], sides[1]
+    asked = _turns("user", example["prompt"])
+    return _system(example) + asked, _turns("assistant", example["completion"])
 
 
 def _alpaca(example: Mapping) -> tuple[list, list]:
@@ -154,6 +151,23 @@ KNOWN = (*(field for needed in FORMATS for field in needed), "input", "system", 
 def _system(example: Mapping) -> list[dict]:
     """The system message of a format that keeps it in a field of its own."""
     return _turn("system", example["system"]) if example.get("system") else []
+
+
+def _turns(role: str, value) -> list[dict]:
+    """A list of messages as it stands, or as JSON in a table; one message of the rest.
+
+    Other JSON is a text: an answer may well be an object, or a list of them.
+    """
+    found = parsed(value)
+    listed = isinstance(value, list) or _are_messages(found)
+    return found if listed else _turn(role, value)
+
+
+def _are_messages(value) -> bool:
+    """Whether a value is a list of objects with role and content, one at least."""
+    if not isinstance(value, list) or not value:
+        return False
+    return all(isinstance(one, dict) and one.keys() >= PLAIN for one in value)
 
 
 def _turn(role: str, content) -> list[dict]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from helpers.formatting.exact import exact_datasets
 from helpers.formatting.lines import Bar, DataError
 
 # How a binary table begins: Parquet, Arrow's file and stream.
@@ -47,19 +48,16 @@ def iter_rows(path: Path, progress: bool) -> Iterator[tuple[int, dict]]:
 
 def load_folder(path: Path):
     """What `datasets` saved in a folder: {split: Dataset}, or one Dataset."""
-    from datasets import load_from_disk
-
-    return load_from_disk(str(path))
+    return exact_datasets().load_from_disk(str(path))
 
 
 def load_hub(name: str):
     """What a name in HUB_FORM stands for, {split: Dataset} or one. Raises DataError."""
-    from datasets import load_dataset
-
     if (found := HUB.fullmatch(name)) is None:
         raise DataError(f"{name}:1: not the name of a data set, expected {HUB_FORM}")
     repository, config, revision, split = found.groups()
     repository = repository.replace("\\", "/")  # a Path of Windows
+    load_dataset = exact_datasets().load_dataset
     try:
         return load_dataset(repository, config, split=split, revision=revision)
     except Exception as error:  # of datasets, the Hub, the network

@@ -40,11 +40,15 @@ class Report:
 
     @property
     def lines(self) -> list[str]:
-        """The errors, each with how many more lines are like it."""
+        """The errors, and how many more lines are like each, or have others."""
         more = {
             e: f" (and {n:,} more lines like it)" for e, n in self.more.items() if n
         }
-        return [error + more.get(error, "") for error in self.errors]
+        found = [error + more.get(error, "") for error in self.errors]
+        if others := self.refused - sum(self.more.values()) - len(self.more):
+            what = f"{others:,} of {self.refused:,} refused lines have other errors"
+            found.append(f"{self.path}: {what}, which are not shown")
+        return found
 
     def __str__(self) -> str:
         counts = f"{self.read:,} read, {self.refused:,} refused, {self.blank:,} blank"
@@ -140,9 +144,17 @@ def _repeated(path, columns) -> Iterator[tuple[int, int, bool]]:
 
 
 def prompt_key(messages: list[dict]) -> bytes:
-    """What makes two prompts the same: roles, calls, and words. 16 bytes."""
-    parts = [(m["role"], m["content"].split(), m.get("tool_calls")) for m in messages]
+    """What makes two prompts the same: roles, calls, and words. 16 bytes.
+
+    The ids of calls, and of the tools' answers to them, are random: they are left out.
+    """
+    parts = [(m["role"], m["content"].split(), _called(m)) for m in messages]
     return _digest(parts)
+
+
+def _called(message: dict) -> list[dict]:
+    """The functions that a message calls, with their arguments."""
+    return [call.get("function", call) for call in message.get("tool_calls") or []]
 
 
 def _checked(records, columns=None) -> Iterator[tuple]:

@@ -57,8 +57,9 @@ def read_message(message, name: str) -> dict:
     if calls:
         found["tool_calls"] = _calls(calls, name)
     if role == "tool":
-        kept = ("tool_call_id", "name")
-        found |= {field: message[field] for field in kept if message.get(field)}
+        kept = {f: message[f] for f in ("tool_call_id", "name") if message.get(f)}
+        check_json(kept, f"{name} ({role})")
+        found |= kept
     elif not calls and not found["content"].strip():
         raise DataError(f"{name} ({role}) is empty, expected some text")
     check_text(found["content"], f"{name} ({role})")
@@ -80,11 +81,11 @@ def is_learnt(message: Mapping, name: str) -> bool:
 def read_tools(example: Mapping) -> list | None:
     """The tools that a chat may call, None where there are none. Raises DataError."""
     tools = example.get("tools") or example.get("functions")
-    tools = parsed(tools) if isinstance(tools, str) else tools
-    if not tools:
+    if not (tools := parsed(tools)):
         return None
     if not isinstance(tools, list) or not all(isinstance(t, Mapping) for t in tools):
         raise DataError(f"'tools' is {short(tools)}, expected a list of functions")
+    check_json(tools, "'tools'")
     return [
         t if "function" in t else {"type": "function", "function": t} for t in tools
     ]
@@ -135,6 +136,16 @@ def check_text(text, name: str) -> None:
         raise DataError(f"{what}, expected text") from None
 
 
+def check_json(value, name: str) -> None:
+    """Raises DataError for what JSON cannot hold, or half a surrogate pair."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        what = f"{name} holds what JSON cannot ({error})"
+        raise DataError(f"{what}, expected texts and finite numbers") from None
+    check_text(text, name)
+
+
 def _text(content, name: str) -> str:
     """A content: a text, or a list of parts that are texts, joined as they stand."""
     if isinstance(content, str):
@@ -181,4 +192,5 @@ def _calls(calls, name: str) -> list[dict]:
             raise DataError(f"{what}, expected a JSON object of arguments")
         one = {"type": "function", "function": {"name": tool, "arguments": arguments}}
         found.append(one | ({"id": call["id"]} if call.get("id") else {}))
+        check_json(found[-1], f"{name}: the call of {tool!r}")
     return found

@@ -14,7 +14,8 @@ SPLITS = ("train", "validation", "test")
 SAME = {"val": "validation", "valid": "validation", "dev": "validation"}
 KINDS = (".jsonl", ".csv", ".tsv", ".json", ".tab", ".txt", ".parquet", ".arrow")
 NO_DATA = ("", ".md", ".py")  # what may stand in a folder beside its examples
-SHARD = re.compile(r"(\w+?)(-\d+-of-(\d+))?")  # train-00000-of-00002, as the Hub has it
+# train-00000-of-00002, as the Hub has it: the split, a number, how many there are.
+SHARD = re.compile(r"(\w+?)(?:-(\d+)-of-(\d+))?")
 
 
 @dataclass
@@ -61,28 +62,35 @@ def find_sources(path, say: Callable = say) -> dict[str, list[Source]]:
 
 def _files(folder: Path, say: Callable) -> dict[str, list[Source]]:
     """The files of a folder, by split."""
-    found, others = {}, []
+    found, others = {}, []  # {split: {(number, total): its file}}
     for file in sorted(folder.iterdir(), key=lambda f: (_kind(f), f.name)):
-        stem = file.name.partition(".")[0]
-        match = SHARD.fullmatch(stem)
+        match = SHARD.fullmatch(file.name.partition(".")[0])
         split = match and SAME.get(match[1], match[1])
         if split in SPLITS and _kind(file) < len(KINDS):
-            files = found.setdefault(split, [])
-            if files and not (match[2] and "-of-" in files[0].name):
-                first = files[0].name
-                raise DataError(f"{file}:1: {first} is there too, expected one")
-            files.append(file)
+            shards = found.setdefault(split, {})
+            _add_shard(shards, (int(match[2] or 0), int(match[3] or 1)), file)
         elif file.suffix not in NO_DATA and file.is_file():
             others.append(file.name)
-    for files in found.values():
-        match = SHARD.fullmatch(files[-1].name.partition(".")[0])
-        if len(files) != (total := int(match[3] or 1)):
-            what = f"{len(files)} of {total} files of this split are there"
-            raise DataError(f"{files[-1]}:1: {what}, expected all")
+    for shards in found.values():
+        (_, total), last = [*shards.items()][-1]
+        if len(shards) != total:
+            what = f"{len(shards)} of {total} files of this split are there"
+            raise DataError(f"{last}:1: {what}, expected all")
     if others:
         say(f"{folder}: {len(others):,} files are not read: {', '.join(others[:10])}")
     _check_complete(folder, found)
-    return {split: [Source(str(file)) for file in found[split]] for split in SPLITS}
+    return {s: [Source(str(file)) for file in found[s].values()] for s in SPLITS}
+
+
+def _add_shard(shards: dict, place: tuple[int, int], file: Path) -> None:
+    """Notes a file of a split. Raises DataError where another takes its place.
+
+    place: its number and their total. Files of two totals are two data sets.
+    """
+    for other, first in shards.items():
+        if other == place or other[1] != place[1]:
+            raise DataError(f"{file}:1: {first.name} is there too, expected one")
+    shards[place] = file
 
 
 def _kind(file: Path) -> int:

@@ -118,7 +118,8 @@ def _words(name: str, place: int, row: dict) -> dict:
     """A row of a split, its words alone, as a Row has them."""
     message = row["completion"][0]
     parts = [message.get("reasoning_content"), message["content"]]
-    parts += [json.dumps(call) for call in message.get("tool_calls") or []]
+    calls = message.get("tool_calls") or []
+    parts += [json.dumps(call.get("function", call)) for call in calls]
     asked = (m["content"] for m in row["prompt"] if m["role"] != "system")
     return {
         "split": name,

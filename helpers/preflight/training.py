@@ -92,6 +92,8 @@ def rate(model, arguments) -> Iterator[Finding]:
 def few_updates(arguments, splits) -> Iterator[Finding]:
     """Whether there are updates enough to learn a format, and to warm up."""
     rows, updates = len(splits["train"]), arguments.max_steps
+    if not rows:
+        return "no training rows"  # which is a finding of `too-few-rows`
     batch = arguments.train_batch_size * arguments.world_size
     per = batch * arguments.gradient_accumulation_steps
     if updates <= 0:

@@ -52,17 +52,18 @@ def secrets(texts) -> Iterator[Finding]:
 @check_of("personal-data", about="e-mail, phone, IBAN and card numbers in answers")
 def personal_data(texts) -> Iterator[Finding]:
     """Answers that lead to one person; what is in many of them is the house's own."""
-    found, often = {}, Counter()
-    for row in texts.rows():
-        for kind, value in people_in(row.answer):
+    found, often = {}, Counter()  # {kind: [(value, the answer's number, its line)]}
+    for number, row in enumerate(texts.rows()):
+        for kind, value in dict.fromkeys(people_in(row.answer)):
             often[value] += 1
             if often[value] <= OWN:
                 there = found.setdefault(kind, [])
-                there.append((value, row.line))
-    for kind, pairs in found.items():
-        lines = Lines(line for value, line in pairs if often[value] < OWN)
-        if lines:
-            what = f"{len(lines):,} answers hold {kind}: {lines}"
+                there.append((value, number, row.line))
+    for kind, all_of in found.items():
+        answers = {number: line for value, number, line in all_of if often[value] < OWN}
+        if answers:
+            lines = Lines(dict.fromkeys(answers.values()))  # of a chat all have one
+            what = f"{len(answers):,} answers hold {kind}: {lines}"
             mend = "put made-up ones in their place, or be sure that you may use them"
             yield Finding("personal-data", WARNS, lines.where, what, BY_HEART, mend)
     return f"{len(texts):,} rows"

@@ -1,5 +1,7 @@
 """Tool calls, thinking, parts, several answers: kept, or refused with the reason."""
 
+import csv
+import datetime
 import json
 
 import pyarrow as pa
@@ -8,7 +10,11 @@ from datasets import Dataset
 from pyarrow import parquet
 
 from helpers.formatting.chats import read_chat, to_messages
-from helpers.formatting.examples import read_examples
+from helpers.formatting.examples import (
+    find_contradictions,
+    find_repeats,
+    read_examples,
+)
 from helpers.formatting.lines import DataError
 from helpers.formatting.naming import parse_map
 from helpers.formatting.splits import load_splits
@@ -275,6 +281,73 @@ def test_calls_and_tools_come_through_arrow_as_they_were(tmp_path):
         assert function["arguments"] == wanted
         assert read_chat(row).messages == row["prompt"] + row["completion"]
         assert read_chat(row).tools == row["tools"]
+
+
+NOT_JSON = "message 2: the call of 'f' holds what JSON cannot"
+
+
+@pytest.mark.parametrize(
+    "value, what",
+    [
+        (float("inf"), f"{NOT_JSON} (Out of range float values"),
+        (datetime.date(2026, 11, 30), f"{NOT_JSON} (Object of type date"),
+        ("\ud800", r"message 2: the call of 'f' holds half a character (\ud800)"),
+    ],
+)
+def test_a_call_that_arrow_cannot_keep_is_refused(value, what):
+    with pytest.raises(DataError) as error:
+        to_messages({"messages": [USER, calling(name="f", arguments={"x": value})]})
+    assert what in str(error.value) and ", expected text" in str(error.value)
+    with pytest.raises(DataError, match="'tools' holds .*, expected text"):
+        read_chat({"messages": [USER, ANSWER], "tools": [{"name": "f", "x": value}]})
+    turns = [USER, calling(**CALL), RESULT | {"name": value}, ANSWER]
+    with pytest.raises(DataError, match=r"message 3 \(tool\) holds"):
+        to_messages({"messages": turns})
+
+
+def test_ids_of_calls_make_no_other_prompt(tmp_path):
+    """Services draw them anew for every chat."""
+    rows = []
+    for name in ("c1", "c2", "c3"):
+        called = calling(id=name, type="function", function=CALL)
+        rows += [{"messages": [USER, called, RESULT | {"tool_call_id": name}, ANSWER]}]
+    path = write(tmp_path / "a.jsonl", rows)
+    assert find_repeats(path) == [(1, 2), (1, 3)] and not find_contradictions(path)
+    called = [{"messages": row["messages"][:2]} for row in rows]
+    assert find_repeats(write(path, called)) == [(1, 2), (1, 3)]
+    assert not find_contradictions(path)
+    rows[2]["messages"][1] = calling(function=CALL | {"arguments": {"part": 8}})
+    assert find_repeats(write(path, rows)) == [(1, 2)]
+    for split, row in zip(("train", "validation", "test"), rows, strict=True):
+        write(tmp_path / f"{split}.jsonl", [row])
+    path.unlink()
+    with pytest.raises(DataError, match="validation prompt is also a training prompt"):
+        load_splits(tmp_path, say=[].append)
+
+
+def test_messages_in_a_cell_of_prompt_and_completion(tmp_path):
+    """A table holds them as JSON; JSON of another kind is a text, as in the tickets."""
+    system = {"role": "system", "content": "Be brief."}
+    asked, said = json.dumps([system, USER]), json.dumps([ANSWER])
+    given = {"prompt": [system, USER], "completion": [ANSWER]}
+    listed = {"prompt": [json.dumps(system), json.dumps(USER)], "completion": said}
+    path = tmp_path / "a.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("prompt", "completion"), (asked, said)])
+    for example in (*read_examples(path), given, listed):
+        assert to_messages(example) == [system, USER, ANSWER]
+    others = ([], [1], [{"role": "engineer"}], [ANSWER, {"role": "x"}], ANSWER, {})
+    for text in (*map(json.dumps, others), "{", " [/INST]", '{"queue": "QWZ"}'):
+        first, answer = to_messages({"prompt": text, "completion": text})
+        assert first["content"] == answer["content"] == text
+
+
+def test_tools_in_a_column_of_json():
+    texts = [json.dumps(TOOL), json.dumps({"type": "function", "function": TOOL})]
+    tools = read_chat({"messages": [USER, ANSWER], "tools": texts}).tools
+    assert tools == [{"type": "function", "function": TOOL}] * 2
+    with pytest.raises(DataError, match="'tools' is .*, expected a list of functions"):
+        read_chat({"messages": [USER, ANSWER], "tools": ["shelf"]})
 
 
 def test_columns_that_are_not_read_are_said_once(tmp_path):

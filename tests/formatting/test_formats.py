@@ -227,6 +227,10 @@ def test_a_file_of_errors_keeps_the_first_ones_only(tmp_path):
     assert (report.read, report.refused) == (1, 5_000)
     assert len(report.errors) == ERRORS_KEPT and peak < 0.3 * 2**20
     assert str(report).startswith(f"{path}: 1 read, 5,000 refused, 0 blank\n{path}:1:")
+    what = "4,980 of 5,000 refused lines have other errors, which are not shown"
+    assert report.lines[ERRORS_KEPT:] == [f"{path}: {what}"]
+    path.write_bytes(b'{"a": 1}\n' * 30 + bad[: bad.index(b"\n") + 1])
+    assert len(check_file(path).lines) == 2
 
 
 def test_a_folder_and_a_missing_file_are_reported(tmp_path):

@@ -281,6 +281,26 @@ def test_a_shard_that_is_missing_is_told(tmp_path):
     assert sizes(load_splits(tmp_path))["train"] == 3
 
 
+@pytest.mark.parametrize(
+    "names, last",
+    [
+        (["train-00000-of-00002.jsonl", "train-00000-of-00002.jsonl.gz"], 1),
+        (["train-00000-of-00002.jsonl", "train-0-of-2.jsonl"], 0),
+        (["train-00000-of-00001.jsonl", "train-00001-of-00002.jsonl"], 1),
+        (["train-00000-of-00003.jsonl", "train-00001-of-00002.jsonl"], 1),
+        (["train.jsonl", "train-00001-of-00002.jsonl"], 0),
+    ],
+)
+def test_two_files_of_one_shard_are_no_split(tmp_path, names, last):
+    for number, name in enumerate([*names, "test.jsonl", "dev.jsonl"]):
+        raw = json.dumps(ROWS[number]).encode()
+        (tmp_path / name).write_bytes(gzip.compress(raw) if ".gz" in name else raw)
+    with pytest.raises(DataError) as error:
+        load_splits(tmp_path)
+    other = f"{names[1 - last]} is there too, expected one"
+    assert str(error.value) == f"{tmp_path / names[last]}:1: {other}"
+
+
 def test_files_of_a_folder_that_are_not_read_are_said(tmp_path):
     for split in ("train", "val", "test"):
         (tmp_path / f"{split}.csv").write_text(f"prompt,completion\n{split},x\n")

@@ -1,5 +1,6 @@
 """Checks on rows and answers: on data that has the fault, and on data that has not."""
 
+import json
 import random
 from functools import partial
 
@@ -7,6 +8,7 @@ import pytest
 
 from helpers.formatting import load_splits
 from helpers.preflight import check
+from helpers.preflight.__main__ import main as preflight
 from helpers.preflight.data import CHANCE, answers_fit
 from tests.preflight.made import found, levels, pairs, splits
 
@@ -109,3 +111,16 @@ def test_what_reading_refused_is_a_finding():
     assert (one.where, one.what) == ("a.csv:3", "no answer, expected one")
     assert one.level == "ruins"
     assert check(refused=[]).findings == []
+
+
+def test_rows_refused_for_too_many_reasons_are_counted(tmp_path, capsys):
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(f'{{"{n}": 1}}\n' for n in range(3_000)))
+    assert preflight(["--data", str(path), "--profile", "tiny", "--json"]) == 1
+    *_, last = json.loads(capsys.readouterr().out)["findings"]
+    what = "2,980 of 3,000 refused lines have other errors, which are not shown"
+    assert (last["code"], last["where"], last["what"]) == (
+        "unread-rows",
+        str(path),
+        what,
+    )

@@ -1,8 +1,10 @@
 """Checks for rows that are there twice, in one split or in two."""
 
+import json
 import random
 from functools import partial
 
+from helpers.formatting import load_splits
 from helpers.preflight import check
 from helpers.preflight.repeats import parts
 from tests.preflight.made import found, levels, pairs, splits
@@ -55,6 +57,26 @@ def test_one_prompt_with_two_answers():
     assert one.where == "train.jsonl:61" and "as train.jsonl:5" in one.what
     rows = [(q, f"{a} {n}") for q, a in pairs(60) for n in range(4)]  # drawn so
     assert levels(look(splits=splits(rows))) == {"conflicting-answers": "warns"}
+
+
+def test_ids_of_calls_make_no_other_prompt_and_no_other_answer(tmp_path):
+    rows = []
+    for name in ("c1", "c2"):
+        function = {"name": "shelf", "arguments": {"part": 7}}
+        called = {"role": "assistant", "tool_calls": [{"id": name} | function]}
+        result = {"role": "tool", "tool_call_id": name, "content": "S1"}
+        ask = {"role": "user", "content": "Where is part 7?"}
+        said = {"role": "assistant", "content": "In S1."}
+        rows.append({"messages": [ask, called, result, said]})
+    for split, chats in {"train": rows, "validation": [], "test": rows[:1]}.items():
+        own = [{"prompt": f"{split} {n}", "completion": "x"} for n in range(3)]
+        lines = [json.dumps(row) + "\n" for row in (*chats, *own)]
+        (tmp_path / f"{split}.jsonl").write_text("".join(lines))
+    given = load_splits(tmp_path, lines=True, say=[].append, apart=False)
+    report = look(splits=given)
+    assert report.codes == {"leak", "repeats"}
+    assert found(report, "repeats").what.startswith("2 rows are there before")
+    assert found(report, "leak").what.startswith("1 prompts of test are in train too")
 
 
 def sentences(count, seed):

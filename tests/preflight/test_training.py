@@ -129,6 +129,8 @@ def test_few_updates_are_found():
     assert codes(splits=rows, arguments=epochs) == set()  # 2,000 / 32
     slow = arguments(warmup_steps=100)
     assert codes(splits=rows, arguments=slow) == {"few-updates"}
+    report = check(splits={"train": []}, arguments=slow, only=["few-updates"])
+    assert report.checked == {"few-updates": "no training rows"}
 
 
 def test_a_model_that_takes_no_count_is_found_where_batches_are_added_up():

@@ -88,6 +88,20 @@ def test_an_address_in_many_answers_is_that_of_the_house():
     assert look(splits=said(PEOPLE["an e-mail address"], times=5)).findings == []
 
 
+def test_an_address_counts_once_an_answer():
+    one = "vera.popescu@posta-mea.ro"
+    report = look(splits=said(f"{one}, {one}, {one}, {one}, {one}", times=4))
+    lines = ", ".join(f"train.jsonl:{n}" for n in (1, 2, 3, 4))
+    what = f"4 answers hold an e-mail address: {lines}"
+    assert found(report, "personal-data").what == what
+    report = look(splits=said(f"{one} or ion.popescu@posta-mea.ro"))
+    assert found(report, "personal-data").what.startswith("1 answers hold")
+    given = said(one, times=3)
+    chat = given["train"].remove_columns("line").add_column("line", ["a.jsonl:7"] * 60)
+    what = found(look(splits=given | {"train": chat}), "personal-data").what
+    assert what == "3 answers hold an e-mail address: a.jsonl:7"
+
+
 @pytest.mark.parametrize("token", ["<|im_start|>", "[/INST]", "<end_of_turn>"])
 def test_tokens_of_a_template(token):
     report = look(splits=said(f"{token} user"))
