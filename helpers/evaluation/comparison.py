@@ -5,7 +5,7 @@ import pandas as pd
 
 from helpers.evaluation.intervals import Difference, bootstrap_difference
 from helpers.evaluation.json_answer import json_object
-from helpers.evaluation.scoring import Report
+from helpers.evaluation.scoring import Report, marks
 
 # An answer that is no JSON object, lacks the field, or has no known code.
 OTHER = "other"
@@ -26,11 +26,14 @@ def on_each(model, measure, *given, **options) -> dict:
 
 
 def hits(report: Report, metric: str = "exact_match") -> np.ndarray:
-    """(rows,) of 0 to 1: where a metric or field is right. Raises KeyError."""
+    """(rows,) of 0 to 1: where a metric or field is right. Raises KeyError.
+
+    Rows whose expected JSON lacks the field are left out.
+    """
     if metric in ("exact_match", "valid_json", "stopped"):
         return np.array([float(row[metric]) for row in report.rows])
-    report.field_accuracy[metric]  # not every row has every field
-    return np.array([float(row["fields"].get(metric, 0)) for row in report.rows])
+    report.field_accuracy[metric]
+    return np.array(marks(report.rows, metric, report.scorer), dtype=float)
 
 
 def paired_difference(
@@ -70,15 +73,17 @@ def difference_by_rows(one: Report, other: Report, counts: list[int]) -> pd.Data
 def confusion(report: Report, field: str = "queue") -> pd.DataFrame:
     """How often each expected code (row) was answered by each code (column), counts.
 
-    The last column is `OTHER`. Raises KeyError where the expected answers lack a field.
+    The last column is `OTHER`, in brackets where that is a code. Raises KeyError where
+    the expected answers lack a field.
     """
     expected = [json_object(row["expected"])[field] for row in report.rows]
     codes = sorted(set(expected), key=str)
     given = [(json_object(row["answer"]) or {}).get(field) for row in report.rows]
-    table = pd.DataFrame(0, index=codes, columns=[*codes, OTHER])
+    other = f"({OTHER})" if OTHER in codes else OTHER
+    table = pd.DataFrame(0, index=codes, columns=[*codes, other])
     for wanted, got in zip(expected, given, strict=True):
-        known = isinstance(got, str) and got in codes
-        table.loc[wanted, got if known else OTHER] += 1
+        known = any(type(got) is type(code) and got == code for code in codes)
+        table.loc[wanted, got if known else other] += 1
     return table.rename_axis(index="expected", columns="answered")
 
 
@@ -93,7 +98,7 @@ def _told(one: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> tuple
 
 
 def _differences(one: Report, other: Report, metric: str) -> np.ndarray:
-    """(rows,) of -1, 0, 1: one's hit minus other's. Raises ValueError."""
+    """(rows,) of -1, 0, 1: one's hit minus other's, as `hits`. Raises ValueError."""
     tasks = [[(row["prompt"], row["expected"]) for row in r.rows] for r in (one, other)]
     if tasks[0] != tasks[1]:
         rule = "requires two reports of the same rows in the same order"

@@ -33,8 +33,9 @@ class Report:
     exact_match, valid_json, stopped: share of the n answers that are the expected text,
         are a JSON object, were ended by the model (None where that is not known).
         With a scorer valid_json is None too.
-    field_accuracy: {field: share}, over the fields of the expected JSON objects, or
-        over what a scorer names; "score" where it returns one number.
+    field_accuracy: {field: share}, over the fields of the expected JSON objects, each
+        of the rows that have it, or over what a scorer names; "score" where it returns
+        one number.
     intervals: {metric or field: (low, high)}, 95 %, by bootstrap.
     rows: a dict a row: prompt, expected, answer, exact_match, valid_json, stopped,
         fields ({field: hit, or what the scorer gave}).
@@ -96,7 +97,7 @@ def score(
     rows = [_score_row(*row, scorer) for row in zip(*columns, strict=True)]
     fields = dict.fromkeys(name for row in rows for name in row["fields"])
     hits = {"exact_match": [row["exact_match"] for row in rows]}
-    hits |= {name: [row["fields"].get(name, False) for row in rows] for name in fields}
+    hits |= {name: marks(rows, name, scorer) for name in fields}
     if scorer is None:
         hits["valid_json"] = [row["valid_json"] for row in rows]
     shares = {name: float(np.mean(values)) for name, values in hits.items()}
@@ -111,6 +112,15 @@ def score(
         seconds=seconds,
         scorer=scorer,
     )
+
+
+def marks(rows: list[dict], field: str, scorer: Callable | None) -> list[float]:
+    """What the rows of a Report got at a field, those whose expected JSON has it.
+
+    Under a scorer all rows: what it does not name is wrong.
+    """
+    found = [row["fields"] for row in rows]
+    return [row.get(field, False) for row in found if scorer or field in row]
 
 
 def evaluate(

@@ -74,6 +74,13 @@ def test_hits_of_each_metric():
         hits(made, "colour")
 
 
+def test_a_field_is_compared_on_the_rows_that_are_to_have_it():
+    expected = ['{"a": 1}', '{"a": 1, "b": 2}', '{"a": 1, "b": 3}']
+    one, other = (score(expected, [*expected[:2], last]) for last in (expected[2], "?"))
+    assert hits(one, "b").tolist() == [1, 1] and hits(other, "b").tolist() == [1, 0]
+    assert paired_difference(one, other, "b").value == 0.5
+
+
 def test_the_interval_is_that_of_resampled_rows():
     first, second = patterns()
     found = paired_difference(report(first), report(second))
@@ -159,3 +166,13 @@ def test_confusion_counts_every_row_once():
     assert right / made.n == made.field_accuracy["queue"]
     with pytest.raises(KeyError):
         confusion(made, "order")
+
+
+@pytest.mark.parametrize("codes", [[1, 2], [True, False], ["billing", "other"]])
+def test_codes_of_any_kind_are_told_apart(codes):
+    lines = [json.dumps({"queue": code}) for code in [*codes, codes[0]]]
+    table = confusion(score(lines, [*lines[:2], '{"queue": "?"}']))
+    counts = {code: table.loc[code].to_list() for code in codes}
+    assert len(table.columns) == 3 and table.to_numpy().sum() == 3
+    assert counts[codes[0]][-1] == 1 and counts[codes[1]][-1] == 0
+    assert all(table.loc[code, code] == 1 for code in codes)

@@ -266,6 +266,12 @@ def test_a_report_adds_up():
     assert "stopped" not in score([GOOD_TEXT], [GOOD_TEXT]).table().index
 
 
+def test_a_field_counts_in_the_rows_that_are_to_have_it():
+    lines = ['{"a": 1}', '{"a": 1, "b": 2}']
+    assert score(lines, lines).field_accuracy == {"a": 1, "b": 1}
+    assert score(lines, [lines[0], "?"]).field_accuracy == {"a": 0.5, "b": 0}
+
+
 def test_the_first_rows_are_a_report_of_their_own():
     expected, answers = ['{"a": 1}'] * 3, ['{"a": 1}', '{"a": 2}', '{"a": 1}']
     whole = score(expected, answers, ["p", "q", "r"], [True, False, True])
