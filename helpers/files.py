@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+SUMS = "SHA256SUMS"
 
 
 @contextlib.contextmanager
@@ -48,19 +49,30 @@ def sha256(path) -> str:
 def seal(folder: Path) -> None:
     """Writes SHA256SUMS over the files of a folder, and lets everybody read them."""
     lines = []
-    for file in sorted(f for f in folder.iterdir() if f.name != "SHA256SUMS"):
+    for file in sorted(f for f in folder.iterdir() if f.name != SUMS):
         lines.append(f"{sha256(file)}  {file.name}\n")
-    write_text(folder / "SHA256SUMS", "".join(lines))
+    write_text(folder / SUMS, "".join(lines))
     for file in folder.iterdir():
         file.chmod(0o644)  # safetensors writes files that only their owner can read
 
 
 def put_in_place(part: Path) -> Path:
-    """Moves FOLDER.part to FOLDER, returns that; a kill leaves old, new or none."""
+    """Moves FOLDER.part to FOLDER, returns that; a kill leaves old, new or none.
+
+    The old one waits as FOLDER.old; where a kill left it, the next sealed folder takes
+    it away, if it is sealed too. Raises OSError where another one is in the way.
+    """
     folder, old = part.with_suffix(""), part.with_suffix(".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
+    if all((f / SUMS).exists() for f in (part, old)):
+        shutil.rmtree(old)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+    if not folder.exists():
+        os.replace(part, folder)
+        return folder
+    if old.exists():
+        raise FileExistsError(f"{old} is in the way and is not sealed: move it away")
+    os.replace(folder, old)
     os.replace(part, folder)
     shutil.rmtree(old, ignore_errors=True)
     return folder

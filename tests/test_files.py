@@ -59,6 +59,35 @@ def test_a_sealed_folder_takes_the_place_of_the_old_one(tmp_path):
     assert (tmp_path / "v1.0" / "a.txt").stat().st_mode & 0o444 == 0o444
 
 
+@pytest.fixture
+def versions(tmp_path):
+    """Folders v1, v1.part and v1.old, each with a file that names it."""
+    for name in ("v1", "v1.part", "v1.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text(name)
+    return tmp_path
+
+
+def test_somebody_elses_old_folder_stays(versions):
+    with pytest.raises(OSError, match="v1.old is in the way and is not sealed: move"):
+        put_in_place(versions / "v1.part")
+    seal(versions / "v1.old")  # theirs, and what is put in place is not sealed
+    with pytest.raises(OSError, match="v1.old is in the way"):
+        put_in_place(versions / "v1.part")
+    (versions / "v1" / "a.txt").unlink()  # nothing is left that must wait there
+    put_in_place(versions / "v1.part")
+    found = {path.name: (path / "a.txt").read_text() for path in versions.iterdir()}
+    assert found == {"v1": "v1.part", "v1.old": "v1.old"}
+
+
+def test_the_old_folder_that_a_kill_left_goes(versions):
+    for name in ("v1.part", "v1.old"):
+        seal(versions / name)
+    put_in_place(versions / "v1.part")
+    assert [path.name for path in versions.iterdir()] == ["v1"]
+    assert (versions / "v1" / "a.txt").read_text() == "v1.part"
+
+
 def test_a_path_is_shown_without_the_folders_of_this_machine(tmp_path):
     assert shown(ROOT / "data" / "tickets") == "data/tickets"
     assert shown(tmp_path / "mine") == "mine"

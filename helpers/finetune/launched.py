@@ -4,7 +4,9 @@ accelerate and SLURM can start fewer processes than one wants, or whole copies i
 of shards, without a word; a run that found out afterwards has cost its hours.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from helpers.finetune.errors import RunError
@@ -65,6 +67,23 @@ def check_saved(trainer, checkpoint: Path | None) -> None:
     if checkpoint and not any(checkpoint.glob(SAVED.get(kind, "optimizer.pt"))):
         what = f"{kind} cannot read the optimizer in {checkpoint}"
         raise RunError(f"{what}: --resume requires the same --config_file")
+
+
+@contextlib.contextmanager
+def unsharded() -> Iterator[None]:
+    """Keeps models whole meanwhile, where DeepSpeed's ZeRO-3 is to share them out.
+
+    SFTConfig tells transformers of it: from_pretrained then refuses a device, or leaves
+    empty shards, and generate waits for processes that do not generate.
+    """
+    import transformers.integrations.deepspeed as told
+
+    known = told._hf_deepspeed_config_weak_ref
+    told.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        told._hf_deepspeed_config_weak_ref = known
 
 
 def distributed(trainer) -> str:

@@ -17,7 +17,7 @@ from helpers.evaluation import Report
 from helpers.files import shown, shown_model, write_json
 from helpers.finetune.settings import Settings
 from helpers.formatting import render
-from helpers.models import left_out
+from helpers.models import SCALE, left_out
 
 MIB = 2**20
 SETTINGS = (
@@ -86,11 +86,13 @@ def describe(trainer, settings: Settings, identity: dict, scores: dict) -> dict:
     clock = state.stateful_callbacks["Clock"]
     seconds = clock["attributes"]["seconds"]
     tokens = state.num_input_tokens_seen
+    lora = trained(identity["peft_config"], trainer.model.peft_config["default"])
     return {
         **scores,
         "scored": "test" if settings.test else "validation",
         "steps": state.global_step,
-        "best_step": state.best_global_step,
+        # Some schedules look for a best update too, and none of them keeps it.
+        "best_step": state.best_global_step if settings.patience else None,
         "epochs": state.epoch,
         "tokens": tokens,
         "training_seconds": round(seconds, 1),
@@ -107,9 +109,23 @@ def describe(trainer, settings: Settings, identity: dict, scores: dict) -> dict:
             "sha256": identity["data_sha256"],
             "rows": identity["rows"],
         },
-        "settings": {key: identity[key] for key in SETTINGS},
+        "settings": {key: identity[key] for key in SETTINGS} | {"peft_config": lora},
         "history": history(state.log_history),
     }
+
+
+def trained(asked: dict, lora) -> dict:
+    """A run's peft_config, with what PEFT decided: scales, and layers left to it.
+
+    asked: the profile's. lora: the LoraConfig that the model was trained with; stacks
+    of experts get a rank and an alpha of their own (PEFT 0.21.2).
+    """
+    found = {key: getattr(lora, key) for key in SCALE}
+    changed = {k: v for k, v in found.items() if v != asked.get(k, SCALE[k])}
+    if (chosen := lora.target_modules) and not asked.get("target_modules"):
+        chosen = chosen if isinstance(chosen, str) else sorted(chosen)
+        changed["target_modules"] = chosen
+    return asked | changed
 
 
 def describe_adapter(

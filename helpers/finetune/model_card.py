@@ -30,7 +30,7 @@ def card(metrics: dict, licence: str | None = None) -> str:
         starts_from=changes_base(metrics["settings"]["peft_config"]),
         scored_rows=metrics["data"]["rows"][split],
         shares=shares(metrics["before"], metrics["after"]),
-        layers=_layers(metrics["settings"]["peft_config"]["target_modules"]),
+        layers=_layers(metrics["settings"]["peft_config"]),
         four_bit=", ".join(f"{key}={value!r}" for key, value in four_bit.items()),
     )
     return f"{text}\n"
@@ -71,8 +71,14 @@ def summary(metrics: dict) -> str:
     return "\n".join(lines)
 
 
-def _layers(targets: str | list[str]) -> str:
-    """The types of layers among target_modules, a list of names or a text."""
-    if isinstance(targets, str):
-        return targets
-    return ", ".join(sorted({name.rsplit(".", 1)[-1] for name in targets}))
+def _layers(peft_config: dict) -> str | None:
+    """What is adapted: target_modules, a text or types of layers, and parameters."""
+    modules = peft_config.get("target_modules") or []
+    kinds = [modules] if isinstance(modules, str) else _kinds(modules)
+    kinds += _kinds(peft_config.get("target_parameters") or [])
+    return ", ".join(kinds) or None
+
+
+def _kinds(names: list[str]) -> list[str]:
+    """The last parts of dotted names, each once, sorted."""
+    return sorted({n.removesuffix(".weight").rsplit(".", 1)[-1] for n in names})

@@ -17,7 +17,13 @@ from helpers.environment import use_one_gpu
 from helpers.files import shown_model, write_json, write_text
 from helpers.finetune.checkpoints import finished, trainer_state
 from helpers.finetune.errors import RunError, Stopped, explained
-from helpers.finetune.launched import check_saved, check_trainer, distributed, sharded
+from helpers.finetune.launched import (
+    check_saved,
+    check_trainer,
+    distributed,
+    sharded,
+    unsharded,
+)
 from helpers.finetune.learning import chance, unfinished
 from helpers.finetune.metrics import describe, digest, longest_answer, measure, tested
 from helpers.finetune.model_card import card
@@ -67,7 +73,8 @@ def run(settings: Settings) -> dict:
         if writes:
             folder.begin(identity)
             # B is zero: the model is still exactly the base.
-            before = folder.kept(f"before-{scored}.json", look)
+            with unsharded():
+                before = folder.kept(f"before-{scored}.json", look)
         trainer.args.distributed_state.wait_for_everyone()
         kept = train(trainer, folder, stop, settings.patience)
         after = look() if writes or sharded(trainer) else None
@@ -128,7 +135,8 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     config = {"router_aux_loss_coef": 0.0} | profile.training_config
     args = build(SFTConfig, "training_config", config)
     tokenizer = ready_tokenizer(settings, profile, splits)
-    model = models.load_model(profile, quantized=settings.qlora)
+    with unsharded():
+        model = models.load_model(profile, quantized=settings.qlora)
     base = models.fingerprint(model)
     lora = profile.peft_config
     if lora.get("target_modules") == "all-linear" and (past := models.bypassed(model)):
@@ -212,8 +220,9 @@ def tidy_config(path: Path, base: str) -> None:
     """Sorts the layers that an adapter_config.json lists at random; names the base."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = base
-    if isinstance(config["target_modules"], list):
-        config["target_modules"].sort()
+    for key in ("target_modules", "target_parameters"):
+        if isinstance(config.get(key), list):
+            config[key].sort()
     write_json(path, config, indent=2)
 
 

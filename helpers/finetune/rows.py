@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from helpers.config import Profile
 from helpers.finetune.errors import RunError
+from helpers.finetune.launched import unsharded
 from helpers.finetune.settings import Settings, build
 from helpers.formatting import DataError, count_lengths, load_splits, parse_map
 
@@ -82,16 +83,18 @@ def look_before(
 
     from helpers.preflight import check
 
-    report = check(
-        skip=TOLD,
-        splits=splits,
-        lengths=lengths,
-        tokenizer=ready_tokenizer(settings, profile, splits),
-        arguments=build(SFTConfig, "training_config", profile.training_config),
-        profile=profile,
-        qlora=settings.qlora,
-        group=settings.group,
-    )
+    arguments = build(SFTConfig, "training_config", profile.training_config)
+    with unsharded():
+        report = check(
+            skip=TOLD,
+            splits=splits,
+            lengths=lengths,
+            tokenizer=ready_tokenizer(settings, profile, splits),
+            arguments=arguments,
+            profile=profile,
+            qlora=settings.qlora,
+            group=settings.group,
+        )
     for finding in sorted(report.findings, key=lambda f: f.level == "ruins"):
         say(f"preflight {finding.level}: {finding}")
     ruins = sorted({finding.code for finding in report.ruins})
@@ -135,11 +138,12 @@ def choose_rows(splits: DatasetDict, settings: Settings) -> DatasetDict:
 
 def ready_tokenizer(settings: Settings, profile: Profile, splits: DatasetDict):
     """The tokenizer of a run; it lets answers think first where the data's do."""
-    from helpers.models import let_think, load_tokenizer
+    from helpers.models import answer_at_once, let_think, load_tokenizer
 
     tokenizer = load_tokenizer(profile, quantized=settings.qlora)
-    if any("reasoning_content" in row[0] for row in splits["train"]["completion"]):
-        let_think(tokenizer)
+    answers = splits["train"]["completion"]
+    think = any("reasoning_content" in row[0] for row in answers)
+    (let_think if think else answer_at_once)(tokenizer)
     return tokenizer
 
 

@@ -37,6 +37,7 @@ TAKEN = {
     "load_in_4bit": "--qlora decides",
     "load_in_8bit": "--qlora decides",
     "save_only_model": "a checkpoint must be whole to be resumed from",
+    "gradient_checkpointing": "activation_checkpointing decides, its new name",
     "load_best_model_at_end": "--patience keeps the adapter of the lowest loss",
     "metric_for_best_model": "--patience goes by the validation loss",
     "greater_is_better": "--patience goes by the validation loss",

@@ -54,7 +54,9 @@ def merge_adapter(
     splits = load_splits(data or ROOT / "data" / "tickets", columns=columns)
     chats = [row["prompt"] for row in islice(splits["test"], rows)]
     part = output.with_name(f"{output.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    if part.exists():
+        what = f"{part} is there already, perhaps of a merge that was killed"
+        raise MergeError(f"{what}: remove it, or give another folder as --output")
     try:
         part.mkdir(parents=True)
         proof = merge(adapter, profile, four_bit, dtype or profile.dtype, chats, part)
@@ -73,14 +75,15 @@ def merge_adapter(
 def merge(adapter, profile, four_bit: bool, dtype: str, chats: list, part) -> dict:
     """Writes the merged model to the folder `part`; what was found, not yet judged."""
     tokenizer = tokenizer_of(adapter, profile, four_bit)
-    tuned = load_adapter(load_model(profile, four_bit), adapter)
-    base = fingerprint(tuned)
+    tuned = load_model(profile, four_bit)
+    base = fingerprint(tuned)  # now: PiSSA's adapters change it, and trained biases do
+    tuned = load_adapter(tuned, adapter)
     asked, wanted = reference(tuned, tokenizer, chats)
     if four_bit:
         free(tuned)
         tuned = unpacked(profile, adapter, dtype)
     save(tuned, tokenizer, dtype, part)
-    untouched(profile, four_bit, base)
+    wanted["base"] = untouched(profile, four_bit, base, tokenizer, asked["rows"])
     device = "cpu" if profile.training_config["use_cpu"] else "cuda"
     return compare(wanted, ask(part, asked, device)) | {
         "dtype": dtype,
@@ -119,24 +122,26 @@ def tokenizer_of(adapter: Path, profile: Profile, four_bit: bool):
 def reference(tuned, tokenizer, chats: list) -> tuple[dict, dict]:
     """(what to ask, what must come back) of base and adapter.
 
-    The second holds answers, and per row the logits that predict its answer, with the
-    adapter ("tuned") and without ("base"): (answer + 1, vocabulary).
+    The second holds answers, and as "tuned" the `predicted` of each row.
     """
     answers = generate(tuned, tokenizer, chats, NEW_TOKENS, batch_size=1)
-    found, rows = {"answers": answers, "tuned": [], "base": []}, []
-    for chat, answer in zip(chats, answers, strict=True):
-        prompt = prompt_ids(tokenizer, chat)
-        ids = tokenizer.encode(answer, add_special_tokens=False)
-        rows.append({"prompt": chat, "answer": ids})
-        whole = torch.tensor([prompt + ids], device=tuned.device)
-        with torch.inference_mode():
-            found["tuned"].append(
-                tuned(whole).logits[0, len(prompt) - 1 :].float().cpu()
-            )
-            with tuned.disable_adapter():
-                logits = tuned(whole).logits[0, len(prompt) - 1 :]
-            found["base"].append(logits.float().cpu())
+    written = [tokenizer.encode(text, add_special_tokens=False) for text in answers]
+    pairs = zip(chats, written, strict=True)
+    rows = [{"prompt": chat, "answer": ids} for chat, ids in pairs]
+    found = {"answers": answers, "tuned": predicted(tuned, tokenizer, rows)}
     return {"new_tokens": NEW_TOKENS, "rows": rows}, found
+
+
+def predicted(model, tokenizer, rows: list) -> list[torch.Tensor]:
+    """The logits that predict each row's answer: (answer + 1, vocabulary)."""
+    found = []
+    for row in rows:
+        prompt = prompt_ids(tokenizer, row["prompt"])
+        whole = torch.tensor([prompt + row["answer"]], device=model.device)
+        with torch.inference_mode():
+            logits = model(whole).logits[0, len(prompt) - 1 :]
+        found.append(logits.float().cpu())
+    return found
 
 
 def unpacked(profile: Profile, adapter: Path, dtype: str):
@@ -160,10 +165,14 @@ def save(tuned, tokenizer, dtype: str, folder: Path) -> None:
     free(merged)
 
 
-def untouched(profile: Profile, four_bit: bool, before: str) -> None:
-    """Raises MergeError unless the base, loaded again, is what it was."""
+def untouched(
+    profile: Profile, four_bit: bool, before: str, tokenizer, rows: list
+) -> list[torch.Tensor]:
+    """What the base, loaded again, has `predicted`. Raises MergeError: another one."""
     model = load_model(profile, four_bit)
     now = fingerprint(model)
-    free(model)
     if now != before:
         raise MergeError(f"the base changed meanwhile: {before[:8]}, now {now[:8]}")
+    found = predicted(model, tokenizer, rows)
+    free(model)
+    return found

@@ -2,9 +2,9 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
@@ -24,11 +24,10 @@ class MergeError(UserError):
 
 def ask(folder: Path, asked: dict, device: str) -> dict:
     """What a new process finds in the folder. Raises MergeError with its last line."""
-    work = folder.with_name(f"{folder.name}.proof")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        write_json(work / "request.json", asked)
-        files = [str(work / name) for name in ("request.json", "result.safetensors")]
+    beside = {"prefix": f"{folder.name}.", "suffix": ".proof", "dir": folder.parent}
+    with tempfile.TemporaryDirectory(**beside) as work:
+        files = [os.path.join(work, n) for n in ("request.json", "result.safetensors")]
+        write_json(files[0], asked)
         fresh = [sys.executable, str(Path(__file__).with_name("fresh.py")), str(folder)]
         done = subprocess.run(
             [*fresh, *files, device],
@@ -46,8 +45,6 @@ def ask(folder: Path, asked: dict, device: str) -> dict:
                 "logits": logits,
                 "answers": json.loads(result.metadata()["answers"]),
             }
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def compare(wanted: dict, found: dict) -> dict:

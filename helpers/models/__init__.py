@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "adapters": [
+            "SCALE",
             "changes_base",
             "check_adapter",
             "check_base",
@@ -33,7 +34,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "cpu_training": ["score_trained_positions", "train_fast_on_cpu"],
         "small": ["fetch_small_model"],
         "tokens": [
-            *("answer_end", "check_rows", "check_template", "let_think", "thinks"),
+            *("answer_at_once", "answer_end", "check_rows", "check_template"),
+            *("let_think", "thinks"),
         ],
         "shapes": [
             *("CONFIGS", "MIXTURES", "active_parameters"),

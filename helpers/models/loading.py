@@ -50,7 +50,8 @@ def load_tokenizer(profile: Profile, quantized: bool = False):
     learn to stop (trl#1623). Else it pads with eos. Nothing here minds: TRL 1.16's
     collator, `formatting.collate` and `evaluation` mask padding by its place.
     A chat template that may ask for thinking first (`enable_thinking`, as Qwen 3's)
-    does not unless told to: a prompt then renders in training as at inference.
+    does not unless told to: a prompt then renders in training as at inference. That of
+    a model that was trained to think (`let_think`) goes on asking.
     Raises ModelError, also for a template that no one could learn to answer by, and
     for tokens that the model's embedding does not hold.
     """

@@ -14,6 +14,7 @@ PAD_TOKENS = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<｜▁
 PAD_TOKENS += ("<unk>", "<|endoftext|>", "<|end_of_text|>")
 
 NO_THINKING = "{% set enable_thinking = enable_thinking | default(false) %}"
+THINKING = NO_THINKING.replace("false", "true")
 ANOTHER = "put another one as chat_template.jinja into the model's folder"
 NO_SYSTEM = "put the system's text into the first question, or "
 # Chats to try a template on, by role.
@@ -23,8 +24,9 @@ TEXTS = {"system": "Be brief.", "user": "Which?", "assistant": '{"order": "G4521
 def make_ready(tokenizer, rows: int) -> None:
     """Sets padding and template of a tokenizer that was just loaded.
 
-    rows: of the model's embedding. Raises ModelError for a template that there is not,
-    or that could not be trained by, and for tokens that have no row.
+    rows: of the model's embedding. A template that was saved after `let_think` goes on
+    thinking. Raises ModelError for a template that there is not, or that could not be
+    trained by, and for tokens that have no row.
     """
     tokenizer.padding_side = "right"
     # Decoding would change texts: " ." to "." (Llama 3.1's configuration asks for it).
@@ -36,17 +38,24 @@ def make_ready(tokenizer, rows: int) -> None:
         what = f"{tokenizer.name_or_path} has no chat template, as most base models"
         way = "use its instruct version, or put one as chat_template.jinja into the"
         raise ModelError(f"{what}: {way} model's folder") from None
+    trained = template.startswith(THINKING)
     if "enable_thinking" in template and not template.startswith(NO_THINKING):
-        template = NO_THINKING + template
+        template = NO_THINKING + template.removeprefix(THINKING)
     tokenizer.chat_template = template
     check_template(tokenizer)
     check_rows(tokenizer, rows)
+    if trained:
+        let_think(tokenizer)
 
 
 def let_think(tokenizer) -> None:
     """Lets a template that may ask for thinking ask for it, unless told not to."""
-    thinking = NO_THINKING.replace("false", "true")
-    tokenizer.chat_template = tokenizer.chat_template.replace(NO_THINKING, thinking)
+    _begin_anew(tokenizer, NO_THINKING, THINKING)
+
+
+def answer_at_once(tokenizer) -> None:
+    """Undoes `let_think`: a template does not ask for thinking unless told to."""
+    _begin_anew(tokenizer, THINKING, NO_THINKING)
 
 
 def thinks(tokenizer) -> bool | None:
@@ -113,6 +122,13 @@ def special_ids(tokenizer) -> set[int]:
     """The ids that no text is read from: decoding skips them."""
     added = tokenizer.added_tokens_decoder.items()
     return {*tokenizer.all_special_ids, *(i for i, token in added if token.special)}
+
+
+def _begin_anew(tokenizer, old: str, new: str) -> None:
+    """Puts another beginning before a template that begins with `old`."""
+    template = tokenizer.chat_template
+    if template.startswith(old):
+        tokenizer.chat_template = new + template.removeprefix(old)
 
 
 def _fault(tokenizer, chat: list[dict]) -> str | None:

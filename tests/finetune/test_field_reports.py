@@ -4,11 +4,13 @@ import dataclasses
 import importlib.util
 
 import pytest
+from trl import SFTConfig
 
 from helpers.config import load_profile
 from helpers.files import ROOT, shown_model
 from helpers.finetune import RunError, Settings
 from helpers.finetune.__main__ import main as finetune
+from helpers.finetune.checkpoints import trainer_state
 from helpers.finetune.errors import explained
 from helpers.finetune.model_card import card
 from helpers.finetune.recipe import recognised
@@ -44,6 +46,55 @@ def test_an_adapter_as_model_is_refused(tmp_path, capsys):
 def test_the_best_adapter_is_kept_by_patience_alone(key):
     with pytest.raises(RunError, match=f"'{key}' cannot be set: --patience"):
         complete(settings(**{key: True}))
+
+
+def test_checkpointing_goes_by_its_new_name():
+    """Beside that of the profile, transformers 5.23 would not look at the old one."""
+    says = "'gradient_checkpointing' cannot be set: activation_checkpointing decides"
+    with pytest.raises(RunError, match=says):
+        complete(settings(gradient_checkpointing=True))
+    config = complete(settings(activation_checkpointing=True)).training_config
+    assert SFTConfig(**config).gradient_checkpointing
+
+
+@pytest.mark.slow
+def test_layers_that_peft_chooses_and_an_update_that_no_one_keeps(tmp_path):
+    """The card names those layers, and no update: without --patience the last stays."""
+    steps = {"max_steps": 2, "save_steps": 1, "eval_steps": 1}
+    steps |= {"lr_scheduler_type": "reduce_lr_on_plateau", "warmup_steps": 0}
+    file = small_run.write_config(
+        tmp_path, training_config=steps, peft_config={"target_modules": None}
+    )
+    data, output = small_run.write_prices(tmp_path), tmp_path / "out"
+    more = ("--model", "data/checkpoints/tiny-llama")
+    assert finetune(small_run.arguments(data, output, file, *more)) == 0
+    metrics = small_run.metrics(output)
+    state = trainer_state(output / "checkpoints" / "checkpoint-2")
+    assert state.best_global_step and metrics["best_step"] is None
+    text = (output / "README.md").read_text(encoding="utf-8")
+    assert "| adapted layers | q_proj, v_proj |" in text
+    assert "update kept" not in text
+
+
+@pytest.mark.parametrize(
+    ("targets", "layers"),
+    [
+        ({"target_modules": None}, None),
+        ({"target_modules": ["b.q_proj", "a.q_proj", "k_proj"]}, "k_proj, q_proj"),
+        ({"target_parameters": ["experts.up", "gate.weight"]}, "gate, up"),
+        (
+            {"target_modules": "all-linear", "target_parameters": ["experts.up"]},
+            "all-linear, up",
+        ),
+    ],
+)
+def test_the_card_names_what_is_adapted(targets, layers):
+    from tests.lessons.test_lesson_07 import METRICS
+
+    peft = {"r": 8, "lora_alpha": 16, **targets}
+    text = card(METRICS | {"settings": METRICS["settings"] | {"peft_config": peft}})
+    assert ("adapted layers" in text) == bool(layers)
+    assert not layers or f"| adapted layers | {layers} |" in text
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,15 @@ from accelerate.utils import (
     patch_environment,
 )
 from accelerate.utils.launch import prepare_multi_gpu_env
+from transformers.integrations import deepspeed
 
+from helpers import models, preflight
 from helpers.files import ROOT
 from helpers.finetune import RunError, Settings, recipe
 from helpers.finetune.__main__ import main as finetune
 from helpers.finetune.launched import check_environment, check_saved, check_trainer
 from helpers.finetune.settings import complete, read_overrides
+from helpers.formatting import load_splits
 from tests.finetune import small_run
 from tests.warm import Program
 
@@ -235,6 +238,68 @@ def test_processes_that_share_otherwise_do_not_go_on(tmp_path, saved):
         with pytest.raises(RunError, match=f"^{kind} cannot read the optimizer"):
             check_saved(trainer(2, kind=kind), tmp_path)
     check_saved(trainer(2, kind=saved), tmp_path)
+
+
+class Zero3:
+    """What SFTConfig registers with transformers under zero3.yaml."""
+
+    config = {}
+
+    def is_zero3(self):
+        return True
+
+
+@pytest.fixture
+def zero3(clean):
+    told = Zero3()  # transformers holds no more than a weak reference
+    deepspeed.set_hf_deepspeed_config(told)
+    yield told
+    deepspeed.unset_hf_deepspeed_config()
+
+
+def noting(seen, then):
+    """A call that notes whether models would be shared out, and goes on."""
+
+    def call(*args, **options):
+        seen.append(deepspeed.is_deepspeed_zero3_enabled())
+        return then(*args, **options)
+
+    return call
+
+
+def no_more(*_, **__):
+    raise ValueError("no more")
+
+
+def test_under_zero3_the_base_is_loaded_whole_and_then_shared_out(
+    zero3, tmp_path, monkeypatch
+):
+    seen, data = [], small_run.write_tickets(tmp_path)
+    settings = Settings(data, tmp_path / "out", "tiny")
+    monkeypatch.setattr(models, "load_model", noting(seen, models.load_model))
+    monkeypatch.setattr("trl.SFTTrainer", noting(seen, no_more))
+    profile, splits = complete(settings), load_splits(data)
+    with pytest.raises(ValueError, match="no more"):
+        recipe.make_trainer(settings, profile, splits)
+    assert seen == [False, True]
+
+
+def test_under_zero3_the_base_is_looked_at_and_scored_whole(
+    zero3, tmp_path, monkeypatch
+):
+    """By one process: generate would wait for the others."""
+    seen, data = [], small_run.write_tickets(tmp_path)
+    settings = Settings(data, tmp_path / "out", "tiny")
+    state = SimpleNamespace(wait_for_everyone=lambda: None)
+    args = SimpleNamespace(process_index=0, distributed_state=state)
+    made = SimpleNamespace(args=args, add_callback=lambda _: None)
+    monkeypatch.setattr(preflight, "check", noting(seen, preflight.check))
+    monkeypatch.setattr(recipe, "make_trainer", lambda *_: (made, "0" * 64))
+    monkeypatch.setattr(recipe, "measure", noting(seen, lambda *_: {}))
+    monkeypatch.setattr(recipe, "train", noting(seen, no_more))
+    with pytest.raises(ValueError, match="no more"):
+        recipe.run(settings)
+    assert seen == [False, False, True]
 
 
 @pytest.fixture(scope="module")

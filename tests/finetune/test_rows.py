@@ -10,7 +10,8 @@ from helpers.finetune import Settings
 from helpers.finetune.metrics import data_name
 from helpers.finetune.rows import plain, read_rows, ready_tokenizer
 from helpers.finetune.settings import complete, parse
-from helpers.formatting import DataError
+from helpers.formatting import DataError, load_splits
+from helpers.models import let_think, load_tokenizer, thinks
 from tests.models.tiny_model import build_model, build_tokenizer
 
 LONG = "0 1 " * 200  # 400 tokens or so, which no limit below 400 lets through
@@ -149,8 +150,6 @@ def test_answers_that_think_let_the_template_think(tmp_path, monkeypatch):
     turns.append({"role": "assistant", "content": "b", "thinking": "c"})
     thinking = [{"prompt": turns[:1], "completion": turns[1:]}]
     settings = Settings(tmp_path, "o", profile="tiny")
-    from helpers.formatting import load_splits
-
     for train, times in ((None, 0), (thinking, 1)):
         splits = load_splits(write(tmp_path, **({"train": train} if train else {})))
         ready_tokenizer(settings, complete(settings), splits)
@@ -168,6 +167,19 @@ def qwen(tmp_path):
     tokenizer.save_pretrained(tmp_path / "qwen")
     build_model().save_pretrained(tmp_path / "qwen")
     return str(tmp_path / "qwen")
+
+
+def test_a_base_that_was_trained_to_think_answers_at_once_where_the_data_do(
+    tmp_path, qwen
+):
+    settings = Settings(tmp_path, "o", profile="tiny", model=qwen)
+    profile = complete(settings)
+    tokenizer = load_tokenizer(profile)
+    let_think(tokenizer)
+    tokenizer.save_pretrained(qwen)
+    assert thinks(load_tokenizer(profile))  # as it was saved
+    splits = load_splits(write(tmp_path / "d"))
+    assert thinks(ready_tokenizer(settings, profile, splits)) is False
 
 
 @pytest.mark.parametrize("thought", [None, "it is red"])

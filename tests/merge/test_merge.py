@@ -15,6 +15,7 @@ from helpers.merge import merging
 from helpers.merge.__main__ import main as merge
 from helpers.merge.proof import check
 from helpers.models import ModelError, fingerprint, load_model
+from tests.models.families import build
 from tests.warm import Program
 
 # PEFT 0.21.2 still asks transformers by the old name.
@@ -62,6 +63,10 @@ def test_the_merged_model_is_the_trained_one_on_its_own(tmp_path, capsys, monkey
     output = tmp_path / "merged"
     own = merging.stop_ids
     monkeypatch.setattr(merging, "stop_ids", lambda *model: [*own(*model), UNUSED])
+    theirs = ("merged.old", "merged.part.proof")  # of somebody else, by chance
+    for name in theirs:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.txt").touch()
     merge(["--adapter", str(ADAPTER), "--output", str(output), "--rows", "3"])
     proof = json.loads((output / "merge.json").read_text())
     assert (
@@ -79,7 +84,8 @@ def test_the_merged_model_is_the_trained_one_on_its_own(tmp_path, capsys, monkey
     assert {"tokenizer.json", "chat_template.jinja"} <= {
         f.name for f in output.iterdir()
     }
-    assert [p.name for p in tmp_path.iterdir()] == ["merged"]
+    assert {p.name for p in tmp_path.iterdir()} == {"merged", *theirs}
+    assert all((tmp_path / name / "thesis.txt").exists() for name in theirs)
     with pytest.raises(ValueError, match="is there already: give a new folder"):
         merge(["--adapter", str(ADAPTER), "--output", str(output)])
 
@@ -99,6 +105,46 @@ def test_another_precision_is_measured_on_prompts_of_the_readers_own(tmp_path, w
     assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
 
 
+def save_trained(base, folder, known, **more):
+    """Writes an adapter as if it had been trained; known: its metrics.json."""
+    config = {"r": 4, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+    model = get_peft_model(base, LoraConfig(**config | more))
+    torch.manual_seed(1)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name or name.endswith("bias"):
+            with torch.no_grad():
+                weight += torch.randn_like(weight) * 0.02
+    model.save_pretrained(folder)
+    write_json(folder / "metrics.json", known)
+
+
+CHANGES = {  # what an adapter changes of its base, and a model that has it
+    "pissa": (None, {"init_lora_weights": "pissa"}),
+    "olora": (None, {"init_lora_weights": "olora"}),
+    "bias": ("Qwen2.5", {"bias": "all"}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Careful, disabling adapter layers with bias")
+@pytest.mark.parametrize("how", CHANGES)
+def test_an_adapter_that_changes_its_base_is_merged_into_the_base(tmp_path, warm, how):
+    family, config = CHANGES[how]
+    model = family and str(build(family, tmp_path / "family").folder)
+    profile = load_profile("tiny", model)
+    base = load_model(profile)
+    known = {
+        "base": {"model": profile.model, "fingerprint": (bare := fingerprint(base))}
+    }
+    known["settings"] = {"dtype": "float32", "peft_config": {"r": 4}}
+    save_trained(base, tmp_path / "adapter", known, **config)
+    assert fingerprint(base) != bare  # the negative control: as merging saw it before
+    proof = merging.merge_adapter(tmp_path / "adapter", tmp_path / "merged", rows=2)
+    assert proof["base"]["fingerprint"] == bare
+    assert proof["largest_difference"] < 1e-4 * proof["largest_logit"]
+    assert proof["share_of_the_effect"] < 0.01 and proof["equal_answers"] == 2
+
+
 @pytest.mark.slow
 def test_an_adapter_of_a_4_bit_base_is_merged_into_those_weights(tmp_path, warm):
     profile = load_profile("tiny")
@@ -106,14 +152,7 @@ def test_an_adapter_of_a_4_bit_base_is_merged_into_those_weights(tmp_path, warm)
     known = {"base": {"model": profile.qlora_model, "fingerprint": fingerprint(base)}}
     known["settings"] = {"qlora": True, "dtype": "float32"}
     known["settings"]["quantization_config"] = profile.quantization_config
-    config = {"r": 4, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
-    model = get_peft_model(base, LoraConfig(**config))
-    torch.manual_seed(1)
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.02)
-    model.save_pretrained(tmp_path / "adapter")
-    write_json(tmp_path / "adapter" / "metrics.json", known)
+    save_trained(base, tmp_path / "adapter", known)
     proof = merging.merge_adapter(tmp_path / "adapter", tmp_path / "merged", rows=2)
     assert proof["trained_in"] == "4 bit" and proof["dtype"] == "float32"
     assert proof["share_of_the_effect"] < 0.01 and proof["equal_answers"] == 2
@@ -142,6 +181,16 @@ def test_a_base_that_changes_meanwhile_is_refused(refused, monkeypatch):
     monkeypatch.setattr(merging, "fingerprint", lambda model: next(prints))
     line = refused("--adapter", ADAPTER, "--rows", "1")
     assert line == "the base changed meanwhile: aaaaaaaa, now bbbbbbbb"
+
+
+def test_somebody_elses_part_is_left_alone(tmp_path):
+    part = tmp_path / "merged.part"
+    part.mkdir()
+    (part / "thesis.txt").touch()
+    says = "merged.part is there already, perhaps of a merge that was killed: remove"
+    with pytest.raises(ValueError, match=says):
+        merge(["--adapter", str(ADAPTER), "--output", str(tmp_path / "merged")])
+    assert [p.name for p in tmp_path.rglob("*")] == ["merged.part", "thesis.txt"]
 
 
 def test_no_precision_is_taken_in_silence(adapter, refused):

@@ -11,8 +11,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from helpers.config import Profile, load_profile
-from helpers.finetune.recipe import make_trainer
+from helpers.finetune.metrics import describe
+from helpers.finetune.recipe import identify, make_trainer, save
 from helpers.finetune.settings import Settings
+from helpers.models.inspection import fingerprint
 from helpers.models.loading import load_model, load_tokenizer
 from tests.models.tiny_model import WORDS
 
@@ -65,18 +67,37 @@ class Family:
         return [*CHATS, *system]
 
     @cached_property
-    def trainer(self):
-        """That of helpers.finetune on those chats, after one update."""
+    def splits(self):
+        """Those chats, in each split."""
         from datasets import Dataset, DatasetDict
 
         rows = [{"prompt": chat[:-1], "completion": chat[-1:]} for chat in self.chats]
         split = Dataset.from_list(rows)
-        splits = DatasetDict(train=split, validation=split, test=split)
-        settings = Settings(self.folder, self.folder / "out")
-        trainer, _ = make_trainer(settings, self.profile, splits)
+        return DatasetDict(train=split, validation=split, test=split)
+
+    @cached_property
+    def settings(self) -> Settings:
+        return Settings(self.folder, self.folder / "out")
+
+    @cached_property
+    def trainer(self):
+        """That of helpers.finetune on those chats, after one update."""
+        trainer, _ = make_trainer(self.settings, self.profile, self.splits)
         trainer.train()
         trainer.model.eval()
         return trainer
+
+    def publish(self, folder: Path) -> Path:
+        """Writes the trained adapter as helpers.finetune does; returns the folder."""
+        identity = identify(self.settings, self.profile, self.splits)
+        identity |= {"base": fingerprint(self.base())}
+        scores = {"validation_loss": 1.0, "exact_match": 0.0, "intervals": {}}
+        scores = {"before": scores, "after": scores}
+        metrics = describe(self.trainer, self.settings, identity, scores)
+        self.trainer.model.save_pretrained(kept := folder.with_name("checkpoint-1"))
+        folder.mkdir()
+        save(self.trainer, metrics, kept, folder)
+        return folder
 
     def ids(self, tokens) -> list[int]:
         return self.tokenizer.convert_tokens_to_ids(tokens)

@@ -21,12 +21,18 @@ from helpers.evaluation.generation import (
     stop_ids,
 )
 from helpers.evaluation.likelihood import perplexity
-from helpers.files import ROOT
+from helpers.files import ROOT, write_json
 from helpers.finetune import Settings
 from helpers.finetune.rows import read_rows
 from helpers.formatting import DataError
 from helpers.formatting.batches import encode
-from helpers.models import ModelError, load_tokenizer
+from helpers.models import (
+    ModelError,
+    check_adapter,
+    claims,
+    load_adapter,
+    load_tokenizer,
+)
 from helpers.models.inspection import (
     adapted_modules,
     fingerprint,
@@ -34,7 +40,15 @@ from helpers.models.inspection import (
     unadapted_modules,
 )
 from helpers.models.tokens import check_template
-from tests.models.families import ANSWER, CHATS, FAMILIES, SYSTEM, build, refuses_system
+from tests.models.families import (
+    ANSWER,
+    CHATS,
+    FAMILIES,
+    QUESTION,
+    SYSTEM,
+    build,
+    refuses_system,
+)
 
 # PEFT 0.21.2 still asks transformers by the old name.
 pytestmark = [
@@ -135,9 +149,13 @@ def logits(model, family):
 def test_saves_reloads_merges_and_loads_again(family, tmp_path):
     trained = logits(family.trainer.model, family)
     assert (trained - logits(family.base(), family)).abs().max() > 1000 * MERGED
-    family.trainer.model.save_pretrained(tmp_path / "adapter")
-    model = PeftModel.from_pretrained(family.base(), tmp_path / "adapter")
+    folder = family.publish(tmp_path / "adapter")
+    model = load_adapter(family.base(), folder)
     assert torch.equal(logits(model, family), trained)
+    peft = PeftModel.from_pretrained(family.base(), folder).eval()
+    assert torch.equal(logits(peft, family), trained)
+    (folder / "metrics.json").unlink()
+    check_adapter(folder, family.base().config)  # the card says as much of the scale
     assert fingerprint(model) == fingerprint(family.base())
     merged = model.merge_and_unload()
     torch.testing.assert_close(logits(merged, family), trained, atol=MERGED, rtol=0)
@@ -148,6 +166,22 @@ def test_saves_reloads_merges_and_loads_again(family, tmp_path):
     assert {*(stops if isinstance(stops, list) else [stops])} == {
         *family.ids(family.facts["stops"])
     }
+
+
+def test_the_experts_of_a_mixture_have_a_scale_of_their_own(tmp_path):
+    """PEFT fuses two layers of each expert, and doubles rank and alpha for that."""
+    family = build("Qwen3-MoE", tmp_path / "base")
+    folder = family.publish(tmp_path / "adapter")
+    said = claims(folder)["settings"]["peft_config"]
+    assert said["target_modules"] == "all-linear" and said["r"] == 16
+    assert [*said["rank_pattern"].values()] == [32]
+    assert [*said["alpha_pattern"].values()] == [64]
+    file = folder / "adapter_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    assert config["target_parameters"] == sorted(config["target_parameters"])
+    write_json(file, config | {"alpha_pattern": {}})
+    with pytest.raises(ModelError, match="alpha_pattern {}, the adapter was trained"):
+        check_adapter(folder)
 
 
 def test_answers_are_greedy_and_silent_whatever_the_checkpoint_says(family, caplog):
@@ -211,7 +245,8 @@ def test_finetune_says_what_lora_leaves_out(tmp_path, capsys):
 
 def test_finetune_refuses_chats_that_a_template_cannot_render(tmp_path):
     family, data = build("Gemma 2", tmp_path), tmp_path / "chats.jsonl"
-    chats = [*CHATS] * 3 + [[SYSTEM, *CHATS[0]]]
+    asked = [QUESTION | {"content": f"order {number}"} for number in range(12)]
+    chats = [*([one, ANSWER] for one in asked), [SYSTEM, *CHATS[0]]]
     data.write_text("".join(json.dumps({"messages": c}) + "\n" for c in chats))
     refused = rf"chats\.jsonl:{len(chats)}: .*System role not supported"
     with pytest.raises(DataError, match=refused):

@@ -8,7 +8,7 @@ import pytest
 from helpers.config import load_profile
 from helpers.formatting.batches import IGNORED
 from helpers.formatting.rendering import Encoder
-from helpers.models import ModelError, let_think, load_tokenizer
+from helpers.models import ModelError, answer_at_once, let_think, load_tokenizer
 from helpers.models.tokens import make_ready
 
 KEPT = files("trl") / "chat_templates"
@@ -54,13 +54,20 @@ def test_what_is_trained_is_the_answer_alone_or_thought_and_answer(name):
         )
         return
     make_ready(tokenizer, len(tokenizer))
-    prompt, learnt = trained(tokenizer)
+    at_once = prompt, learnt = trained(tokenizer)
     assert learnt.startswith(ANSWER) and "think" not in learnt
     assert prompt.count("<think>") == prompt.count("</think>")  # the empty one is here
     let_think(tokenizer)
     prompt, learnt = trained(tokenizer, reasoning_content=THOUGHT, thinking=THOUGHT)
     assert THOUGHT in learnt and ANSWER in learnt and THOUGHT not in prompt
     assert (prompt + learnt).count("<think>") == 1
+    kept = tokenizer.chat_template
+    make_ready(tokenizer, len(tokenizer))  # saved, and loaded again
+    assert tokenizer.chat_template == kept
+    again = trained(tokenizer, reasoning_content=THOUGHT, thinking=THOUGHT)
+    assert again == (prompt, learnt)
+    answer_at_once(tokenizer)
+    assert trained(tokenizer) == at_once
 
 
 def test_there_are_such_templates():
