@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from helpers import UserError
 from helpers.config import Profile, probe_device
 from helpers.files import ROOT
 
+WINDOWS = os.name == "nt"
 SHOWN = ("torch", "transformers", "peft", "trl", "datasets", "bitsandbytes")
 # Colab has its own builds of these two, tied to its driver: replacing them in a running
 # session breaks it.
@@ -40,6 +42,23 @@ def use_one_gpu() -> None:
         return
     card = os.environ["CUDA_VISIBLE_DEVICES"] = cards[0].strip()
     print(f"{len(cards)} GPUs found: this process uses one of them, {card}.")
+
+
+def parent_ends(parent: int) -> Callable[[], bool]:
+    """A test for whether the process with this id, which started this one, has ended.
+
+    Elsewhere a child gets another parent then. On Windows it keeps the id, and the
+    `python.exe` of a virtual environment stands between the two (cpython#83086).
+    """
+    if not WINDOWS:
+        return lambda: os.getppid() != parent
+    import psutil
+
+    try:
+        process = psutil.Process(parent)
+    except psutil.NoSuchProcess:
+        return lambda: True
+    return lambda: not process.is_running()
 
 
 def _found_gpus() -> list[str]:

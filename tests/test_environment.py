@@ -52,6 +52,19 @@ def run(monkeypatch):
     return run
 
 
+@pytest.mark.parametrize("windows", [True, False])
+def test_the_end_of_the_process_that_started_this_one_is_seen(monkeypatch, windows):
+    """Windows keeps the id of a dead parent; what tells is whether it still runs."""
+    monkeypatch.setattr(environment, "WINDOWS", windows)
+    call = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(call, stdin=subprocess.PIPE) as process:
+        ended, own = map(environment.parent_ends, (process.pid, os.getppid()))
+        assert ended() is not windows and not own()
+        process.communicate()
+    assert ended() and not own()
+    assert environment.parent_ends(process.pid)()
+
+
 @pytest.fixture
 def requirements(tmp_path):
     path = tmp_path / "requirements.txt"

@@ -175,11 +175,15 @@ def quote(entries: list[dict], root=ROOT) -> None:
         write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
-def keep_pictures(run: Path, folder=RESULTS) -> None:
-    """Copies the figures that README shows out of the executed notebooks."""
+def keep_pictures(run: Path, rows: list[dict], folder=RESULTS) -> None:
+    """Copies the figures that README shows out of the executed notebooks.
+
+    rows: the run's; another one may have left notebooks of another model there.
+    """
+    ran = {row["lesson"] for row in rows if row["profile"] == PICTURED}
     for (lesson, cell_id), name in PICTURES.items():
         path = run / "notebooks" / f"{lesson}.ipynb"
-        if path.exists():
+        if lesson in ran and path.exists():
             cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
             outputs = next(c["outputs"] for c in cells if c["id"] == cell_id)
             found = [o["data"]["image/png"] for o in outputs if "data" in o]
@@ -187,15 +191,24 @@ def keep_pictures(run: Path, folder=RESULTS) -> None:
 
 
 def keep(run: Path, folder: Path = RESULTS) -> None:
-    """Stores a run's figures and pictures. Raises UserError where it is no run."""
+    """Stores a run's figures and pictures.
+
+    Raises UserError where it is no run, or not one that every reader can repeat.
+    """
     try:
         rows = json.loads((run / "course.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         message = f"{run / 'course.json'}: {error}; run `make course` first"
         raise UserError(message) from None
+    for row in rows:
+        if changed := row.get("parameters"):
+            what = f"was run with other parameters, {changed}; run it without -p"
+            raise UserError(f"{run / 'course.json'}: {row['lesson']} {what}")
+        if row["profile"] == "auto":
+            what = "was run on the profile auto; run it with --profile and a name"
+            raise UserError(f"{run / 'course.json'}: {row['lesson']} {what}")
     store(rows, folder)
-    if PICTURED in {row["profile"] for row in rows}:
-        keep_pictures(run, folder)
+    keep_pictures(run, rows, folder)
 
 
 def main(argv=None) -> None:

@@ -23,6 +23,7 @@ from helpers.course.figures import read_figures
 from helpers.course.ledger import usual_seconds
 from helpers.course.report import Progress, failure_text
 from helpers.course.worker import end_processes
+from helpers.environment import parent_ends
 from helpers.files import ROOT, write_json
 from helpers.language import VARIABLE
 
@@ -66,8 +67,10 @@ def prepare(output: Path, notebooks: list[Path]) -> Path:
             (output / folder / notebook.name).unlink(missing_ok=True)
     (output / "course.json").unlink(missing_ok=True)
     for old in output.glob(".run-*"):
-        # What a killed run left; a run of now keeps its folder.
-        if not psutil.pid_exists(int(old.name.removeprefix(".run-"))):
+        # What a killed run left; a run of now keeps its folder. In a container the
+        # killed one may have had the id of this one.
+        pid = int(old.name.removeprefix(".run-"))
+        if pid == os.getpid() or not psutil.pid_exists(pid):
             shutil.rmtree(old, ignore_errors=True)
     work = output / f".run-{os.getpid()}"
     # Of this very Python: the reader may have none, or a python3 of another place.
@@ -150,7 +153,7 @@ def run_all(args, work: Path) -> list[dict]:
     if args.jobs > 1:
         known = usual_seconds(args.profile)
         waiting.sort(key=lambda path: -known.get(path.stem, math.inf))
-    events, parent = queue.Queue(), os.getppid()
+    events, orphaned = queue.Queue(), parent_ends(os.getppid())
     with Progress(args.notebooks) as progress:
         while waiting or running:
             while waiting and len(running) < args.jobs:
@@ -160,7 +163,7 @@ def run_all(args, work: Path) -> list[dict]:
             try:
                 lesson, event = events.get(timeout=0.2)
             except queue.Empty:
-                if args.end_with_parent and os.getppid() != parent:
+                if args.end_with_parent and orphaned():
                     raise KeyboardInterrupt from None
                 progress.refresh()  # a clock that moves during a long cell
                 continue
@@ -186,10 +189,12 @@ def finish(notebook: Path, event: dict, args, work: Path, progress) -> dict | No
         progress.end(lesson, failure_text(lesson, event, target, log))
         return None
     progress.end(lesson, f"{lesson}: {event['seconds']:.1f} s")
-    return {
+    row = {
         "lesson": lesson,
         "profile": args.profile,
         "seconds": round(event["seconds"], 2),
         "peak_rss_mib": round(event["peak_rss_mib"], 1),
         "figures": read_figures(target),
     }
+    changed = {k: v for k, v in args.parameters.items() if k != "PROFILE"}
+    return row | ({"parameters": changed} if changed else {})

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from helpers import HEADLESS
+from helpers.environment import parent_ends
 
 MIB = 2**20
 SAMPLE_SECONDS, SHARED_SECONDS = 0.2, 1.0
@@ -61,12 +62,12 @@ class Watch(threading.Thread):
 
     def __init__(self, parent: int, mark: str):
         super().__init__(daemon=True)
-        self.parent, self.mark, self.peak_rss_mib = parent, mark, 0.0
+        self.orphaned, self.mark, self.peak_rss_mib = parent_ends(parent), mark, 0.0
         self.shared_from = 0.0  # time.monotonic() of the next look at shared pages
 
     def run(self) -> None:
         while True:
-            if os.getppid() != self.parent:
+            if self.orphaned():
                 end_processes(self.mark)
                 os._exit(1)
             self.look(psutil.Process())

@@ -13,18 +13,20 @@ import subprocess
 import sys
 import time
 
-from helpers.serving.process import LOOK_SECONDS
+from helpers.environment import parent_ends
+from helpers.serving.process import LOOK_SECONDS, end_tree
 
 
 def main() -> None:
     """Runs the command; ends with its exit code, or with the parent."""
     parent, *command = sys.argv[1:]
+    orphaned = parent_ends(int(parent))
     server = subprocess.Popen(command)
     while server.poll() is None:
-        if os.getppid() != int(parent):
+        if orphaned():
             if hasattr(os, "killpg"):  # Windows has no groups
                 os.killpg(0, signal.SIGKILL)
-            server.kill()
+            end_tree(server.pid)
         time.sleep(LOOK_SECONDS)
     if hasattr(os, "killpg"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -17,6 +17,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import psutil
+
 from helpers import UserError
 from helpers.files import ROOT
 
@@ -74,6 +76,7 @@ def begin(
     after an interruption, no process is left.
     """
     work.mkdir(parents=True, exist_ok=True)
+    _ask_no_proxy()
     log = work / f"log-{port}.txt"
     server = Server(launch(command, log, os.environ | own), model, port, log)
     atexit.register(server.stop)
@@ -83,6 +86,13 @@ def begin(
         server.stop()
         raise
     return server
+
+
+def _ask_no_proxy() -> None:
+    """Lets clients in this process reach HOST where http_proxy is set."""
+    for name in ("no_proxy", "NO_PROXY"):
+        hosts = os.environ.get(name, "").split(",")
+        os.environ[name] = ",".join(filter(None, dict.fromkeys([*hosts, HOST])))
 
 
 def check_model(folder: Path) -> None:
@@ -156,5 +166,14 @@ def end_group(process: subprocess.Popen) -> None:
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
         else:
-            process.kill()
+            end_tree(process.pid)
     process.wait()
+
+
+def end_tree(pid: int) -> None:
+    """Kills a process and all below it: Windows has no groups."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                one.kill()

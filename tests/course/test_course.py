@@ -179,11 +179,11 @@ def test_course_json_holds_a_row_for_each_lesson_that_ran(mixed):
     folder, done = mixed
     rows = json.loads((folder / "build" / "course.json").read_text(encoding="utf-8"))
     assert [row["lesson"] for row in rows] == ["00_works", "03_environment"]
-    keys = ["lesson", "profile", "seconds", "peak_rss_mib", "figures"]
+    keys = ["lesson", "profile", "seconds", "peak_rss_mib", "figures", "parameters"]
     assert list(rows[0]) == keys
     assert rows[0]["profile"] == "tiny" and rows[0]["seconds"] > 0.7
     assert rows[0]["figures"] == {"base": 0, "after": 0.5, "chosen": "tiny"}
-    assert rows[1]["figures"] == {}
+    assert rows[1]["figures"] == {} and rows[1]["parameters"] == {"N": 4}
 
 
 @pytest.mark.slow
@@ -240,6 +240,14 @@ def test_notebooks_lie_where_their_outcome_says(mixed):
     assert names["notebooks"] == ["00_works", "03_environment"]
     assert names["failed"] == ["01_raises", "02_dies", "04_loses_worker"]
     assert not list(build.glob(".run-*"))
+
+
+def test_a_folder_that_a_killed_run_of_the_same_id_left_is_cleared(tmp_path):
+    """Ids come again in a container."""
+    left = tmp_path / f".run-{os.getpid()}"
+    (left / "jupyter" / "kernels" / runner.KERNEL).mkdir(parents=True)
+    (left / "old").touch()
+    assert runner.prepare(tmp_path, []) == left and not (left / "old").exists()
 
 
 @pytest.fixture

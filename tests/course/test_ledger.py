@@ -6,7 +6,7 @@ from math import ceil
 
 import pytest
 
-from helpers import run_command
+from helpers import UserError, run_command
 from helpers.course import ledger
 from helpers.files import ROOT
 from helpers.memory import CARDS
@@ -74,18 +74,35 @@ def test_a_row_is_stored_with_machine_and_versions(tmp_path):
     assert entry["machine"]["device"]
 
 
-@pytest.mark.parametrize(("profile", "kept"), [("small", True), ("tiny", False)])
-def test_the_picture_of_the_readme_is_that_of_a_real_model(tmp_path, profile, kept):
+@pytest.mark.parametrize("profile", ["small", "tiny"])
+@pytest.mark.parametrize("ran", ["03_finetune_with_lora", "00_start_here"])
+def test_the_picture_of_the_readme_is_that_of_a_real_model(tmp_path, profile, ran):
+    """What another run left in the folder may be of the tiny one."""
     [[lesson, cell]] = ledger.PICTURES
+    kept = (profile, ran) == ("small", lesson)
     output = {"data": {"image/png": base64.b64encode(b"drawn").decode()}}
     book = {"cells": [{"id": cell, "outputs": [output]}]}
     (tmp_path / "notebooks").mkdir()
     (tmp_path / f"notebooks/{lesson}.ipynb").write_text(json.dumps(book))
-    row = ROW | {"lesson": lesson, "profile": profile}
+    row = ROW | {"lesson": ran, "profile": profile}
     (tmp_path / "course.json").write_text(json.dumps([row]))
     ledger.keep(tmp_path, tmp_path)
     picture = tmp_path / "before_after.png"
     assert picture.exists() == kept and (not kept or picture.read_bytes() == b"drawn")
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"parameters": {"TRAIN_ROWS": 64}}, "other parameters, {'TRAIN_ROWS': 64}"),
+        ({"profile": "auto"}, "run it with --profile and a name"),
+    ],
+)
+def test_a_run_that_is_not_everybody_s_is_not_kept(tmp_path, other, says):
+    (tmp_path / "course.json").write_text(json.dumps([ROW, ROW | other]))
+    with pytest.raises(UserError, match=f"course.json: 00_start_here .*{says}"):
+        ledger.keep(tmp_path, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
 
 
 def test_without_a_run_there_is_one_line_and_exit_code_2(tmp_path, capsys):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import openai
 import psutil
 import pytest
 from nbclient import NotebookClient
@@ -55,6 +56,20 @@ def test_a_free_port_can_be_listened_on():
         pass
 
 
+def test_a_proxy_is_not_asked(folder, pretend, monkeypatch, tmp_path):
+    """Nor by the client of a lesson, which reads the same variables."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "localhost")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    pretend(HEALTHY)
+    server = serving.start(folder, wait=20, work=tmp_path)
+    with openai.OpenAI(base_url=server.url, api_key="unused", max_retries=0) as client:
+        with pytest.raises(openai.NotFoundError):  # it answers
+            client.models.list()
+    server.stop()
+    assert os.environ["no_proxy"] == f"localhost,{process.HOST}"
+
+
 def test_a_server_that_ends_tells_its_last_words(folder, pretend, tmp_path):
     pretend("import sys; print('first\\nthe reason'); sys.exit(3)")
     with pytest.raises(ServerError) as caught:
@@ -81,6 +96,15 @@ def test_stopping_ends_the_whole_group_and_may_be_repeated(folder, pretend, tmp_
     server.stop()
     assert gone(server.pid) and gone(child)
     assert not server.running and not server.healthy()
+
+
+def test_without_groups_all_that_a_server_started_ends(folder, pretend, monkeypatch):
+    pretend(WITH_CHILD + HEALTHY)
+    server = serving.start(folder, work=folder)
+    child = int(server.last_lines().splitlines()[0])
+    monkeypatch.delattr(os, "killpg", raising=False)
+    server.stop()
+    assert gone(server.pid) and gone(child)
 
 
 def test_a_wait_that_is_interrupted_leaves_nothing(folder, pretend, monkeypatch):
