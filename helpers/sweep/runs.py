@@ -127,7 +127,7 @@ def start_as_loftq(model, profile: Profile) -> None:
             name = name.removeprefix("base_model.model.")
             whole = weights.get_tensor(f"{name}.weight")
             rounded = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
-            lost = whole.float() - rounded.float()
+            lost = whole.to(rounded.device).float() - rounded.float()
             u, s, v = torch.linalg.svd(lost, full_matrices=False)
             r, root = layer.r["default"], (s / layer.scaling["default"]).sqrt()
             layer.lora_B["default"].weight.copy_(u[:, :r] * root[:r])
