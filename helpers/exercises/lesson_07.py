@@ -15,9 +15,9 @@ CASES = (FITS, OTHER_NAME, SAME_NAME, NO_FINGERPRINT, NO_BASE)
 
 
 def _says(function, case: tuple) -> bool:
-    """Whether a function gives a case's verdict, as a bool."""
+    """Whether a function gives a case's verdict."""
     metrics, found, expected = case
-    return function(metrics, found) is expected
+    return bool(function(metrics, found)) is expected
 
 
 def _fails(function, case: tuple) -> bool:

@@ -13,6 +13,11 @@ NEAR = [
 ]
 FAR = [("It costs 20 euros.", "22"), ("It costs 200 euros.", "20 euros")]
 FAR += [("It costs 20 euros.", "It costs 18 euros.")]
+FIVE = [FAR[0], FAR[2]]  # five units off at most
+# The first number, to its decimals, beside 5 % of the expected one.
+FIRST = [("It costs 20 euros.", "20 euros, not 30")]
+OTHERS = [("It costs 20 euros.", "22, not 20"), ("It costs 1.20 euros.", "1.90")]
+OTHERS += [("It costs 200 euros.", "210.4 euros")]
 NONE = [("It costs 20 euros.", "I do not know."), ("It costs 20 euros.", "")]
 
 ONE = [{"form": "A", "day": 1}, {"form": "B", "day": 2}, {"form": "B", "day": 3}]
@@ -57,7 +62,7 @@ EXERCISES = {
     "12.2": Exercise(
         "a function of the expected text and the answer",
         right=lambda a: (
-            _gives(a, NEAR, {1}) and _gives(a, FAR, {0}) and _gives(a, NONE, {0})
+            _gives(a, NEAR + FIRST, {1}) and _gives(a, FAR + OTHERS + NONE, {0})
         ),
         praise="A tolerance that you chose before you saw the results is a rule, one "
         "that you chose afterwards an excuse.",
@@ -71,7 +76,7 @@ EXERCISES = {
             ),
             "five units off is much for a small number and little for a large one: "
             "compare with the expected number.": (
-                lambda a: _gives(a, FAR[::2], {1}) and not _gives(a, NEAR, {1})
+                lambda a: _gives(a, FIVE, {1}) and not _gives(a, NEAR, {1})
             ),
         },
     ),

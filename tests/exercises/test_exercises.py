@@ -4,6 +4,7 @@ A mistake that is a number brings its wrong answers along. Those to the other mi
 stand in `wrong_answers_NN.py`, in the order of the hints:
 
     WRONG = {"NN.1": {"name of the mistake": "code of the wrong answer", ...}}
+    OTHERS = the same             of mistakes that have no hint of their own
     GIVEN = {"NN.1": function}            returns {name: value}: stand-ins for what
                                           other cells bind after a long computation
 """
@@ -222,6 +223,20 @@ def test_each_mistake_gets_its_own_hint(name):
     assert len(exercise.mistakes) >= 2 and exercise.hint not in exercise.mistakes
     for hint, code in wrong_answers(name):
         assert run(name, code) == f"Exercise {name}: {hint}\n", code
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_mistakes_get_the_hint_of_all(name):
+    for what, code in declared("OTHERS", name, {}).items():
+        said = run(name, code)
+        assert said == f"Exercise {name}: {checking.find(name).hint}\n", what
+
+
+def test_what_counts_as_false_is_a_verdict():
+    code = "def answer(metrics, found):\n"
+    code += "    known = metrics.get('base', {}).get('fingerprint')\n"
+    code += "    return known and known == found"
+    assert run("07.2", code).startswith("✓")
 
 
 @pytest.mark.parametrize("name", NAMES)

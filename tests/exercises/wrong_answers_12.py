@@ -21,3 +21,13 @@ WRONG = {
         "    return [row for row in one if row in other]",
     },
 }
+OTHERS = {
+    "12.2": {
+        "leaves out the decimals": FIND.replace(r"(?:\.\d+)?", "")
+        + "    return bool(got) and abs(int(got[0]) / int(wanted[0]) - 1) <= 0.05",
+        "takes the last number": f"{FIND}"
+        "    return bool(got) and abs(float(got[-1]) / float(wanted[0]) - 1) <= 0.05",
+        "takes 5 % of the answer": f"{FIND}"
+        "    return bool(got) and abs(float(wanted[0]) / float(got[0]) - 1) <= 0.05",
+    },
+}
