@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from helpers.language import KEY
-from translations import sidecar
+from translations import bars, sidecar
 from translations.checking import good_cells
 from translations.direction import framed
 from translations.edition import Edition
@@ -80,7 +80,9 @@ def _texts(
             text = replace_targets(good[cell.id], moved)
         else:
             text = _with_notice(edition, page, cell, links)
-        shown[cell.id] = filled(text, ledger).replace(f" {LINE}", "")
+        text = filled(text, ledger).replace(f" {LINE}", "")
+        # README's bar of languages leads to the files that are translated.
+        shown[cell.id] = bars.BLOCK.sub("", text)
     head = next(iter(shown))
     shown[head] += f"\n\n*{disclaimer(edition.words)}*"
     return shown

@@ -73,16 +73,22 @@ def _code_lines(text: str) -> set[int]:
 def copy_code(english: str, translated: str) -> str:
     """The translated text with the code blocks of the English one.
 
-    Only where both have as many blocks: otherwise the text is returned as it is.
+    Only where both have the same kinds of blocks in the same order: else the text is
+    returned as it is. A code block that nobody closed reaches to the end of the text.
     """
     theirs, ours = _code_blocks(english), _code_blocks(translated)
-    if len(theirs) != len(ours):
+    if _kinds(english) != _kinds(translated):
         return translated
     source, lines = english.split("\n"), translated.split("\n")
     for old, new in reversed(list(zip(ours, theirs, strict=True))):
         if (old.content, old.info) != (new.content, new.info):
             lines[slice(*old.map)] = source[slice(*new.map)]
     return "\n".join(lines)
+
+
+def _kinds(text: str) -> list[str]:
+    """The kind of each block, a code block's without its language."""
+    return [re.sub(r"(fence).*", r"\1", block.kind) for block in blocks(text)]
 
 
 def fenced(code: str, language: str = "python") -> str:

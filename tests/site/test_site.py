@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from base64 import b64decode
 
 import pytest
@@ -122,6 +123,8 @@ def write(folder, content):
 def prepared(root, language):
     """(landing page, lesson with outputs, lesson to download) as Sphinx gets them."""
     task = build.checked(options(root))[0]
+    task.work.mkdir(parents=True, exist_ok=True)
+    (task.work / build.MARK).touch()
     course, work = task.course, root / "work"
     edition = build.Edition(root, build.read_pages(root), language)
     sources.prepare(course, edition, work / "src", work / "downloads")
@@ -256,18 +259,27 @@ def test_a_language_has_the_lessons_that_are_begun_and_links_the_others(root):
     course = build.checked(options(root))[0].course
     names = ("README", "00_first", "01_second")
     assert course.languages == {"en": names, "ar": names[:2]}
-    landing, site, _ = prepared(root, "ar")
+    landing, site, alone = prepared(root, "ar")
     assert "\nnotebooks/00_first\n" in landing and "01_second" not in landing
     assert "](site:../../en/notebooks/01_second.html)" in source(site, 0)
+    assert "01_second" not in source(alone, 0)
+    publish(root, "https://github.com/us/course")
+    shutil.rmtree(root / "work")
+    told = source(prepared(root, "ar")[2], 0)
+    assert re.search(r"\]\(https://github.com/us/course/blob/HEAD/[^)]*01_second", told)
 
 
-def test_a_folder_that_is_no_site_is_left_alone(root, capsys):
-    (root / "mine").mkdir()
-    (root / "mine" / "letter").touch()
+@pytest.mark.parametrize(
+    ("folder", "says"),
+    [("mine", "no site of the course"), ("mine-source", "not of a build")],
+)
+def test_a_folder_that_is_no_site_is_left_alone(root, capsys, folder, says):
+    (root / folder).mkdir()
+    (root / folder / "letter").touch()
     place = ["--output", str(root / "mine")]
     assert build.main(["--root", str(root), "--languages", "ar", *place]) == 2
-    assert "no site of the course" in capsys.readouterr().err
-    assert (root / "mine" / "letter").exists()
+    assert says in capsys.readouterr().err
+    assert (root / folder / "letter").exists()
 
 
 def test_an_unknown_language_is_one_line_and_exit_code_2(root, capsys):

@@ -72,6 +72,14 @@ def test_code_is_copied_only_where_it_can_be_paired():
     assert copy_code(english, "A\n\n```\nx\n```") == "A\n\n```\nx\n```"
 
 
+@pytest.mark.parametrize(
+    "ours", ["A\n\n```\nz\n\nB\n\nC", "A\n\nz\n\nB\n\n    C", "```\nz\n```\n\nA"]
+)
+def test_text_that_became_code_is_not_copied_over(ours):
+    """A fence without its end takes in all that follows."""
+    assert copy_code("A\n\n```\nx\n```\n\nB\n\nC", ours) == ours
+
+
 def test_sections_and_anchors():
     assert [name for name, _ in sections("Hi\n\n# A b\n\n### c\n\n## A b\n")] == [
         *("top", "a-b", "a-b-1")

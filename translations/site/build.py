@@ -33,7 +33,8 @@ from translations.site import SiteError, links, sources, vendor, wording
 HERE = Path(__file__).resolve().parent
 # What takes longest to import of what conf.py names.
 EXTENSIONS = ("myst_nb", "sphinx_copybutton", "pydata_sphinx_theme")
-# GitHub leaves out folders such as _static where this file is not.
+# GitHub leaves out folders such as _static where this file is not. A folder without it
+# is none of ours.
 MARK = ".nojekyll"
 
 
@@ -152,6 +153,9 @@ def checked(args: argparse.Namespace) -> list[Task]:
         message = f"{args.output} is there and is no site of the course"
         raise SiteError(f"{message}; remove it or choose another --output")
     work = args.output.with_name(f"{args.output.name}-source")
+    if work.exists() and not (work / MARK).exists():
+        message = f"{work}, where the site is made, is there and not of a build"
+        raise SiteError(f"{message}; remove it or choose another --output")
     names = tuple(page.name for page in lessons)
     has = {"en": names}
     for code in (code for code in wanted if code != "en"):
@@ -168,6 +172,7 @@ def run_tasks(tasks: list[Task]) -> dict[str, str]:
     titles, jobs = {}, min(len(tasks), os.cpu_count() or 1)
     shutil.rmtree(tasks[0].work, ignore_errors=True)
     (tasks[0].work / "site").mkdir(parents=True)
+    (tasks[0].work / MARK).touch()
     # A process builds one language: Sphinx keeps the texts of one for good. Each is a
     # fork of one that has imported it, but on Windows.
     forks = "forkserver" in get_all_start_methods()

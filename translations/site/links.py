@@ -68,6 +68,8 @@ def moved(
         goal = Path(os.path.normpath(here.parent / path))
         if goal in pages:
             site[target] = _page(pages, here, goal) + mark + anchor
+            if pages[goal][0] != language or goal in course.aside():
+                alone[target] = _repository(course, goal, mark + anchor)
         elif goal.suffix in PICTURES and goal.is_file():
             pictures.append(goal)
             site[target] = _relative(f"images/{goal.name}", pages[here][1])
