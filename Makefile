@@ -27,7 +27,12 @@ TYPED    := $(if $(filter command line,$(origin LANGUAGE)),$(filter-out en,$(LAN
 LOCAL    := $(TYPED:%=build/translations/%/)
 STRIP    := --keep-id --extra-keys "metadata.language_info"
 
+# Another Python that was typed makes .venv anew.
+SAME     := $(if $(filter command line,$(origin PYTHON)),test "$$("$(PYTHON)" -V)" = "$$($(PY) -V)",true)
+
 .DEFAULT_GOAL := help
+# Pages take up what the lessons have printed.
+.NOTPARALLEL:
 .PHONY: help course test rehearsal lab site pages lint vllm llamacpp setup install
 
 help: ## list these commands
@@ -79,13 +84,13 @@ llamacpp: ## set up llama.cpp, which lesson 07 uses, in .venv-llamacpp (55 MB to
 	  REQUIRED=helpers/serving/requirements-llamacpp.txt
 
 setup: ## create or update .venv (the other commands do it by themselves)
-	@cmp -s $(REQUIRED) $(STAMP) && test -x $(PY) || $(MAKE) --no-print-directory install
+	@cmp -s $(REQUIRED) $(STAMP) && test -x $(PY) && $(SAME) || $(MAKE) --no-print-directory install
 
 install:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | tail -n 1)." \
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1 | tail -n 1)." \
 	    "Name another with: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@echo "Setting up $(VENV) (some minutes the first time)"
-	@if test -f $(STAMP) && test -x $(PY); then rm $(STAMP); else $(PYTHON) -m venv --clear $(VENV); fi
+	@if test -f $(STAMP) && test -x $(PY) && $(SAME); then rm $(STAMP); else "$(PYTHON)" -m venv --clear $(VENV); fi
 	@$(PY) -m pip install --quiet --disable-pip-version-check $(PIPFLAGS) -r $(REQUIRED)
 	@cp $(REQUIRED) $(STAMP).part && mv $(STAMP).part $(STAMP)

@@ -9,8 +9,12 @@ import shutil
 import stat
 import subprocess
 import sys
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
 
 import pytest
+import yaml
 from markdown_it import MarkdownIt
 
 from helpers.files import ROOT
@@ -158,6 +162,23 @@ def test_notebook_tools_strip_alike_everywhere():
     assert json.dumps(gates.STRIP)[1:-1] in hooks
 
 
+def test_pre_commit_spells_what_make_lint_spells():
+    """codespell compares names as given, and pre-commit gives them without a ./"""
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
+    [hook] = [h for h in hooks["repos"][0]["hooks"] if h["id"] == "codespell"]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    skip = settings["tool"]["codespell"]["skip"].split(",")
+    skip = [pattern for pattern in skip if pattern.startswith("./")]
+    seen = {True: 0, False: 0}
+    for file in gates.project_files():
+        name = file.relative_to(ROOT).as_posix()
+        places = [f"./{name}", *(f"./{parent}" for parent in Path(name).parents)]
+        skipped = any(fnmatch(place, pattern) for place in places for pattern in skip)
+        assert bool(re.search(hook["exclude"], name)) == skipped, name
+        seen[skipped] += 1
+    assert min(seen.values()) > 100
+
+
 FAKE_PYTHON = """#!/bin/sh
 echo "$*" >> log
 case "$*" in
@@ -165,6 +186,7 @@ case "$*" in
   "-m pip"*) test ! -e pip-fails ;;
   -c*) test ! -e too-old ;;
   --version) echo "Python 3.9.2" ;;
+  -V) cksum < "$0" ;;
 esac
 """
 
@@ -180,10 +202,10 @@ def house(tmp_path):
     return tmp_path
 
 
-def setup(house):
+def setup(house, python="fake-python"):
     """Run `make setup`; return (exit code, what Python was asked for, stderr)."""
     (house / "log").unlink(missing_ok=True)
-    call = ["make", "setup", f"PYTHON={house / 'fake-python'}"]
+    call = ["make", "setup", f"PYTHON={house / python}"]
     done = subprocess.run(call, cwd=house, capture_output=True, text=True)
     log = (house / "log").read_text() if (house / "log").exists() else ""
     asked = re.findall(r"^-m (venv --clear|pip install)", log, flags=re.MULTILINE)
@@ -197,6 +219,21 @@ def test_set_up_happens_once_and_again_for_new_requirements(house):
     (house / "requirements.txt").write_text("a==2\n")
     assert setup(house)[:2] == (0, ["pip install"])
     assert setup(house)[:2] == (0, [])
+
+
+@needs_make
+def test_another_python_makes_it_anew(house):
+    """A folder of its name may have a blank."""
+    setup(house)
+    other = house / "my programs" / "python"
+    other.parent.mkdir()
+    other.write_text(FAKE_PYTHON + "# newer\n")
+    other.chmod(0o755)
+    path = other.relative_to(house)
+    assert setup(house, path)[:2] == (0, ["venv --clear", "pip install"])
+    assert setup(house, path)[:2] == (0, [])
+    (house / "requirements.txt").write_text("a==2\n")
+    assert setup(house)[:2] == (0, ["venv --clear", "pip install"])
 
 
 @needs_make
