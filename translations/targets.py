@@ -2,10 +2,13 @@
 
 import re
 from collections import Counter
+from functools import lru_cache
 
 from markdown_it.token import Token
 
 from translations.markdown_blocks import PARSER, blocks
+
+CODE = ("```", "~~~", "    ", "\t")  # no block of code is without one of them
 
 
 def headings(text: str) -> list[str]:
@@ -61,9 +64,12 @@ def replace_targets(text: str, mapping: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
-def _code_blocks(text: str) -> list[Token]:
+@lru_cache(maxsize=10_000)
+def _code_blocks(text: str) -> tuple[Token, ...]:
+    if not any(sign in text for sign in CODE):  # as in most cells: nothing to parse
+        return ()
     kinds = ("fence", "code_block")
-    return [token for token in PARSER.parse(text) if token.type in kinds]
+    return tuple(token for token in PARSER.parse(text) if token.type in kinds)
 
 
 def _code_lines(text: str) -> set[int]:
