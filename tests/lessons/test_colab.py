@@ -1,9 +1,9 @@
 """Colab, simulated: the set-up cell beside other versions of everything but torch.
 
 A fresh virtual environment gets the versions that Colab had in August 2026
-(github.com/googlecolab/backend-info, pip-freeze.txt); torch, numpy and pip are lent to
-it from the environment of the tests. There lesson 00, alone in a folder, clones the
-course over file:// and runs.
+(github.com/googlecolab/backend-info, pip-freeze.txt); torch, numpy and what nobody asks
+for by name are lent to it from the environment of the tests. There lesson 00, alone in
+a folder, clones the course over file:// and runs.
 """
 
 import json
@@ -33,8 +33,7 @@ lazy-loader==0.4
 ABSENT = {"trl", "loralib", "bitsandbytes", "gguf", "rouge-score", "llguidance"}
 ABSENT |= {"rensa", "detect-secrets", "python-stdnum", "babel"}
 WIDGETS = ["ipywidgets==7.7.1", "ipython-genutils==0.2.0"]
-LENT = ("torch", "numpy", "sympy", "mpmath", "networkx", "jinja2", "MarkupSafe", "pip")
-CUDA = ("nvidia-", "cuda-", "triton")  # what torch brings along on a GPU machine
+LENT = {"torch", "numpy"}
 SLIDER = """\
 from matplotlib.figure import Figure
 from helpers.widgets import slider
@@ -83,11 +82,16 @@ def versions(python):
 
 
 def lend(folder):
-    """Link torch, numpy and what torch needs into a folder, metadata and all."""
-    names = {d.name for d in metadata.distributions() if d.name.startswith(CUDA)}
+    """Link packages into a folder, metadata and all: all but those with a version here.
+
+    pip would fetch the rest in the versions that it found for this environment.
+    """
+    pinned = {*gates.read_pins((gates.ROOT / "requirements.txt").read_text("utf-8"))}
+    pinned |= {name.partition("==")[0].lower() for name in (*COLAB, *WIDGETS)}
     folder.mkdir()
-    for name in names.union(LENT):
-        distribution = metadata.distribution(name)
+    for distribution in metadata.distributions():
+        if distribution.name.lower().replace("_", "-") in pinned - LENT:
+            continue
         for top in {file.parts[0] for file in distribution.files} - {".."}:
             link = folder / top
             if not link.exists():  # the nvidia packages share a folder
