@@ -192,7 +192,7 @@ def shorten_training(copies: Copies, profile: str) -> None:
     @wraps(init)
     def few_rows(self, *args, **options) -> None:
         for name, most in ROWS.items() if copies.lesson != ABOUT_DATA else ():
-            if rows := options.get(name):
+            if (rows := options.get(name)) and hasattr(rows, "select"):
                 options[name] = rows.select(range(min(most, len(rows))))
         init(self, *args, **options)
 
@@ -214,14 +214,16 @@ def shorten_training(copies: Copies, profile: str) -> None:
 def head_start(trainer) -> None:
     """Puts the weights of the shipped adapter in that learnt what is trained here.
 
-    Only into an adapter that is still zero, of the same shapes, and has a rate.
+    Only into an adapter that is still zero, of the same shapes, has a rate, and reads no
+    stream.
     """
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 
     weights = {n: w for n, w in trainer.model.named_parameters() if w.requires_grad}
     started = any(w.any() for n, w in weights.items() if "lora_B" in n)
-    if started or not trainer.args.learning_rate:
+    stream = not hasattr(trainer.train_dataset, "select")
+    if started or stream or not trainer.args.learning_rate:
         return
     state = load_file(CHECKPOINTS / learnt(trainer) / "adapter_model.safetensors")
     fitting = {n.replace(".default.", "."): w.shape for n, w in weights.items()}
