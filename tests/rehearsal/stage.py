@@ -37,6 +37,7 @@ ROOM = {"gpu-16gb": 20 * MIB, "gpu-24gb": 107 * MIB, "gpu-80gb": 79 * GIB}
 PRODUCTS = {torch.nn.functional.linear, torch.matmul, torch.mm, torch.Tensor.mm}
 PRODUCTS |= {torch.Tensor.matmul, torch.Tensor.__matmul__}
 STEPS, EVERY = 2, 1  # updates a run, and until it is evaluated and saved
+SHORT = 4  # updates of a run that is short enough as it is
 SCORED = 4  # rows that `helpers.finetune` scores
 # Rows that a trainer gets, but in the lesson that is about them.
 ROWS = {"train_dataset": 64, "eval_dataset": 16}
@@ -183,8 +184,9 @@ def shorten_training(copies: Copies, profile: str) -> None:
     @wraps(post_init)
     def few_steps(self) -> None:
         self.asked_steps = self.max_steps if self.max_steps > 0 else sys.maxsize
-        self.max_steps = min(self.asked_steps, STEPS)
-        self.eval_steps = self.save_steps = EVERY
+        if self.asked_steps > SHORT:
+            self.max_steps = STEPS
+            self.eval_steps = self.save_steps = EVERY
         self.logging_steps, self.learning_rate = 1, min(self.learning_rate, 2e-4)
         self.use_cpu, self.dataloader_pin_memory, self.fp16 = True, False, False
         post_init(self)
@@ -214,8 +216,8 @@ def shorten_training(copies: Copies, profile: str) -> None:
 def head_start(trainer) -> None:
     """Puts the weights of the shipped adapter in that learnt what is trained here.
 
-    Only into an adapter that is still zero, of the same shapes, has a rate, and reads no
-    stream.
+    Only into an adapter that is still zero, of the same shapes, has a rate, and learns
+    from no stream.
     """
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
