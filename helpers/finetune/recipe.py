@@ -6,6 +6,7 @@ folder gets the adapter, the tokenizer, metrics.json and a model card (README.md
 
 import json
 import shutil
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -141,7 +142,8 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     lora = profile.peft_config
     if lora.get("target_modules") == "all-linear" and (past := models.bypassed(model)):
         lora = {"exclude_modules": past} | lora
-    peft_config = build(LoraConfig, "peft_config", lora)
+    # A copy: PEFT writes the scale of experts into the settings that it is given.
+    peft_config = build(LoraConfig, "peft_config", deepcopy(lora))
     parts = {"model": model, "args": args, "peft_config": peft_config}
     parts["processing_class"] = tokenizer
     parts |= {"train_dataset": splits["train"], "eval_dataset": splits["validation"]}

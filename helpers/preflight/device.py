@@ -1,6 +1,7 @@
 """Checks of a run against the machine: its memory, and what it can compute."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 
 import psutil
 import torch
@@ -37,7 +38,7 @@ def model(profile, qlora=False):
     try:
         if lora.get("target_modules") == "all-linear" and (past := bypassed(made)):
             lora = {"exclude_modules": past} | lora
-        made = get_peft_model(made, LoraConfig(**lora))
+        made = get_peft_model(made, LoraConfig(**deepcopy(lora)))
     except Exception:
         return None
     train_in_float32(made)  # as `helpers.finetune` does

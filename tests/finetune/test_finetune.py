@@ -133,20 +133,20 @@ def test_the_code_of_the_card_runs(place, monkeypatch):
 
 @pytest.mark.slow
 def test_it_learns_the_tickets(tmp_path):
-    """In part, on a base in 4 bits: 60 updates, the first ones of lesson 04 (below).
+    """In part, on a base in 4 bits: 40 updates, the first ones of lesson 04 (below).
 
     What they learn without it, tests/data/test_adapters.py measures. From nothing, as
     a reader does, lesson 11 starts the command.
     """
     output = tmp_path / "out"
-    config = small_run.write_config(tmp_path, training_config={"max_steps": 60})
+    config = small_run.write_config(tmp_path, training_config={"max_steps": 40})
     flags = ["--profile", "tiny", "--data", "data/tickets", "--output", output]
     flags += ["--train-rows", 400, "--validation-rows", 32, "--config", config]
     done = Program(tmp_path, "helpers.finetune", *flags, "--qlora").wait()
     assert done.returncode == 0, done.stderr
     metrics = small_run.metrics(output)
     assert metrics["before"]["exact_match"] == 0
-    assert metrics["after"]["exact_match"] > 0.40
+    assert metrics["after"]["exact_match"] > 0.15
     assert FILES <= {p.name for p in output.iterdir()}
     assert f"{metrics['after']['exact_match']:.1%}" in done.stdout
 

@@ -8,6 +8,8 @@ import logging
 import re
 import warnings
 from collections import Counter
+from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,6 +25,7 @@ from helpers.evaluation.generation import (
 from helpers.evaluation.likelihood import perplexity
 from helpers.files import ROOT, write_json
 from helpers.finetune import Settings
+from helpers.finetune.recipe import make_trainer
 from helpers.finetune.rows import read_rows
 from helpers.formatting import DataError
 from helpers.formatting.batches import encode
@@ -40,6 +43,7 @@ from helpers.models.inspection import (
     unadapted_modules,
 )
 from helpers.models.tokens import check_template
+from helpers.preflight import device
 from tests.models.families import (
     ANSWER,
     CHATS,
@@ -182,6 +186,18 @@ def test_the_experts_of_a_mixture_have_a_scale_of_their_own(tmp_path):
     write_json(file, config | {"alpha_pattern": {}})
     with pytest.raises(ModelError, match="alpha_pattern {}, the adapter was trained"):
         check_adapter(folder)
+
+
+def test_peft_changes_no_settings(tmp_path):
+    """It writes the scale of fused layers into the dictionary that it is given."""
+    family = build("Qwen3-MoE", tmp_path)
+    mine = {"rank_pattern": {"lm_head": 4}, "alpha_pattern": {"lm_head": 8}}
+    profile = replace(family.profile, peft_config=family.profile.peft_config | mine)
+    asked = deepcopy(profile.peft_config)
+    assert device.model(profile) and profile.peft_config == asked
+    trainer, _ = make_trainer(family.settings, profile, family.splits)
+    assert profile.peft_config == asked
+    assert len(trainer.model.peft_config["default"].rank_pattern) == 2
 
 
 def test_answers_are_greedy_and_silent_whatever_the_checkpoint_says(family, caplog):
