@@ -73,6 +73,16 @@ def test_of_what_a_lesson_runs_the_proof_of_a_merge_is_warm(tmp_path, place, kno
     assert (folder, found, done.stderr) == (str(tmp_path), known, "aside\n")
 
 
+def test_a_test_process_may_have_processes_of_its_own(tmp_path):
+    """They import its main module, and must not do again what it does."""
+    code = "from concurrent.futures import ProcessPoolExecutor as Pool\n"
+    code += "from multiprocessing import get_context\n"
+    code += "with Pool(1, get_context('forkserver')) as pool:\n"
+    code += "    print(pool.submit(abs, -7).result())\n"
+    done = Program(tmp_path, "tests.warm_worker", "-u", "-c", code).wait()
+    assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
+
+
 def test_what_else_a_lesson_starts_is_cold():
     with warm_lesson.Popen([sys.executable, "-c", "import sys; sys.exit(3)"]) as other:
         assert isinstance(other, warm_lesson.Popen) and other.wait() == 3

@@ -5,4 +5,5 @@ Usage: python -m tests.warm_worker -u -c CODE, as execnet calls a Python.
 
 import sys
 
-exec(sys.argv[-1])
+if __name__ == "__main__":  # a process of multiprocessing imports this once more
+    exec(sys.argv[-1])
