@@ -158,7 +158,7 @@ def mixed(killed):
     """One run of five lessons: two work, one raises, two lose a process."""
     folder = killed.folder
     (folder / "00_slow.ipynb").unlink()
-    # Longer than SHARED_SECONDS: a look while the block was being filled is no last one.
+    # Longer than SHARED_SECONDS: the look while it was being filled is not the last.
     block = "block = bytearray(200 * 2**20)\nimport time; time.sleep(1.3)"
     last = IMPORT + 'record("00_works", base=0, after=N / 8, chosen=PROFILE)'
     make_notebook(folder / "00_works.ipynb", block, last)
