@@ -350,6 +350,29 @@ def test_4bit_gradients_on_a_cpu_break_without_the_cure(saved, monkeypatch):
     assert cosine_after_an_evaluation(model) < 0.9
 
 
+def products_of_the_head(model, tokens) -> dict[str, int]:
+    """How often a generation multiplies by the head's weight, by torch's function."""
+    vocabulary = model.config.vocab_size
+    with torch.profiler.profile(record_shapes=True) as profile:
+        model.generate(tokens, max_new_tokens=2, do_sample=False, pad_token_id=0)
+    found = {}
+    for event in profile.events():
+        if event.name in ("aten::mm", "aten::bmm"):
+            if event.input_shapes[1][-1] == vocabulary:
+                found[event.name] = found.get(event.name, 0) + 1
+    return found
+
+
+def test_an_adapted_model_in_16_bit_copies_no_head_for_every_row(saved, monkeypatch):
+    profile = dataclasses.replace(profile_of(saved), dtype="bfloat16")
+    tokens = torch.arange(4, 52).reshape(4, 12)
+    model = with_lora(models.load_model(profile))
+    assert products_of_the_head(model, tokens) == {"aten::mm": 2}
+    monkeypatch.setattr(loading, "score_in_one_product", lambda model: None)
+    model = with_lora(models.load_model(profile))
+    assert products_of_the_head(model, tokens)["aten::bmm"] == 1
+
+
 def test_4bit_table_and_fingerprint_count_the_unpacked_weights(saved):
     model = models.load_model(profile_of(saved), quantized=True)
     bare = models.fingerprint(model)
