@@ -30,6 +30,7 @@ from helpers.language import VARIABLE
 KERNEL = "lora-course"
 FIGURE_TEXTS = Path(__file__).with_name("figure_texts.py")
 READERS = ("MPLBACKEND", VARIABLE, "JPY_SESSION_NAME")  # their figures, their language
+TRAINS = "00_start_here"
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
@@ -157,7 +158,8 @@ def run_all(args, work: Path) -> list[dict]:
     with Progress(args.notebooks) as progress:
         while waiting or running:
             while waiting and len(running) < args.jobs:
-                notebook = waiting.pop(0)
+                notebook = choose(waiting, running, args.profile)
+                waiting.remove(notebook)
                 running[notebook.stem] = notebook
                 start_worker(notebook, args, work, events)
             try:
@@ -173,6 +175,21 @@ def run_all(args, work: Path) -> list[dict]:
             row = finish(running.pop(lesson), event, args, work, progress)
             rows += [row] if row else []
     return sorted(rows, key=lambda row: row["lesson"])
+
+
+def choose(waiting: list[Path], running: dict, profile: str) -> Path:
+    """The notebook to begin next: the first that need not wait for another one.
+
+    Lesson 00 trains what later ones start from (`finetune.keep_adapter`), but where an
+    adapter ships with the course; begun too soon, they would train it once more.
+    """
+    if profile == "tiny":
+        return waiting[0]
+    first = [path for path in waiting if path.stem == TRAINS]
+    if not first and TRAINS in running:
+        texts = {path: path.read_text(encoding="utf-8") for path in waiting}
+        first = [path for path in waiting if "adapter_folder(" not in texts[path]]
+    return (first or waiting)[0]
 
 
 def finish(notebook: Path, event: dict, args, work: Path, progress) -> dict | None:

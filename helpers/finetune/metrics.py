@@ -86,26 +86,39 @@ def describe(trainer, settings: Settings, identity: dict, scores: dict) -> dict:
     clock = state.stateful_callbacks["Clock"]
     seconds = clock["attributes"]["seconds"]
     tokens = state.num_input_tokens_seen
-    lora = trained(identity["peft_config"], trainer.model.peft_config["default"])
     return {
         **scores,
         "scored": "test" if settings.test else "validation",
-        "steps": state.global_step,
         # Some schedules look for a best update too, and none of them keeps it.
         "best_step": state.best_global_step if settings.patience else None,
-        "epochs": state.epoch,
         "tokens": tokens,
         "training_seconds": round(seconds, 1),
         "tokens_per_second": round(tokens / seconds, 1),
+        **describe_training(trainer, identity, data_name(settings.data)),
+        **clock["args"],
+        **peak_memory(),
+    }
+
+
+def describe_training(trainer, identity: dict, data: str) -> dict:
+    """What metrics.json says of a training without clock and scores.
+
+    identity: as `recipe.identify` gives it, with "base". data: the name of the data.
+    """
+    state = trainer.state
+    lora = trained(identity["peft_config"], trainer.model.peft_config["default"])
+    return {
+        "steps": state.global_step,
+        "epochs": state.epoch,
         "trainable_parameters": trainer.model.get_nb_trainable_parameters()[0],
         "left_out": left_out(trainer.model),
-        **({"processes": 1, "distributed": "NO"} | clock["args"]),
+        "processes": 1,
+        "distributed": "NO",
         "device": probe_device().name,
-        **peak_memory(),
         "versions": versions(),
         "base": {"model": identity["model"], "fingerprint": identity["base"]},
         "data": {
-            "name": data_name(settings.data),
+            "name": data,
             "sha256": identity["data_sha256"],
             "rows": identity["rows"],
         },

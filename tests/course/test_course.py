@@ -308,6 +308,19 @@ def test_several_lessons_at_a_time_begin_with_the_longest(
     assert started == begun
 
 
+def test_lessons_that_start_from_an_adapter_wait_until_it_is_trained(tmp_path):
+    names = ("starts_from_it", "other", "00_start_here")
+    waiting = [make_notebook(tmp_path / f"{name}.ipynb") for name in names]
+    starts, other, first = waiting
+    make_notebook(starts, "folder = adapter_folder(profile, ADAPTER)")
+    training = {first.stem: first}
+    assert runner.choose(waiting, {}, "small") == first
+    assert runner.choose([starts, other], training, "small") == other
+    assert runner.choose([starts], training, "small") == starts  # nothing else to do
+    assert runner.choose([starts, other], {other.stem: other}, "small") == starts
+    assert runner.choose(waiting, {}, "tiny") == starts  # whose adapter is shipped
+
+
 @pytest.mark.parametrize(
     ("profile", "cores", "gib", "jobs"),
     [
