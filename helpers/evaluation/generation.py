@@ -12,6 +12,9 @@ from helpers.models import answer_end, available_bytes
 
 # Rows a batch: on a CPU, and at most.
 CPU_BATCH, MOST = 100, 128
+# Tokens of all prompts that a CPU reads at once in 16 bit: what a layer makes of them
+# stays in its cache, which takes a fifth less time.
+CPU_CHUNK = 8
 
 
 def generate(
@@ -108,7 +111,9 @@ def stop_ids(model, tokenizer) -> list[int]:
 
 def _settings(model, tokenizer, max_new_tokens: int) -> GenerationConfig:
     """Greedy answers of so many tokens at most."""
+    in_16_bit = model.config._attn_implementation == "grouped"  # of cpu_training
     return GenerationConfig(
+        prefill_chunk_size=CPU_CHUNK if in_16_bit else None,
         max_new_tokens=max_new_tokens,
         do_sample=False,
         use_cache=True,

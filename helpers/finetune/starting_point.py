@@ -19,6 +19,7 @@ CONFIG = "adapter_config.json"
 SHIPPED = ROOT / "data" / "checkpoints"
 TICKETS = ROOT / "data" / "tickets"
 TRAINED = ROOT / "build" / "adapters"
+FEW = 20  # rows that such a run measures itself by: lessons do it with many more
 # Settings of a training that its adapter does not depend on.
 WATCHES = re.compile("output_dir|report_to|disable_tqdm|(eval|save|logging)_|.*_eval_")
 
@@ -138,7 +139,7 @@ def _planned(profile: Profile, name: str, data: Path, changed: dict, splits) -> 
     from helpers.finetune.rows import choose_rows
     from helpers.finetune.settings import Settings, complete
 
-    few = {"validation_rows": 50, "test_rows": 50, "resume": True}
+    few = {"validation_rows": FEW, "test_rows": FEW, "resume": True}
     few |= {"overrides": {"training_config": changed}}
     few["force"] = True  # data and settings are the course's: a doubt stops no lesson
     settings = Settings(data, TRAINED, profile.name, profile.model, **few)

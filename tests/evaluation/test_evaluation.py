@@ -58,6 +58,17 @@ def test_a_batch_answers_as_its_rows_one_by_one(model, tokenizer):
     assert generate(model, tokenizer, prompts, 12, batch_size=100) == singly
 
 
+def test_in_16_bit_a_cpu_reads_prompts_in_parts_and_answers_the_same(tokenizer):
+    model, prompts, read = build_model(), questions(9), []
+    whole = generate(model, tokenizer, prompts, 12)
+    assert len(set(whole)) == 9
+    model.set_attn_implementation("grouped")  # that of the profile `small` there
+    embedding = model.get_input_embeddings()
+    embedding.register_forward_pre_hook(lambda _, given: read.append(given[0].shape[1]))
+    assert generate(model, tokenizer, prompts, 12) == whole
+    assert max(read) == generation.CPU_CHUNK and read.count(max(read)) > 1
+
+
 def test_padding_on_the_wrong_side_answers_otherwise(model, tokenizer, monkeypatch):
     prompts = questions(9)
     left = generate(model, tokenizer, prompts, 12)

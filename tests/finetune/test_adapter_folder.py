@@ -118,7 +118,7 @@ def test_another_profile_trains_its_adapter(runs, tmp_path):
     assert settings.output == found and settings.data == data
     assert (settings.profile, settings.model) == ("gpu-16gb", "some/model")
     assert settings.overrides == {"training_config": {"max_steps": 20}}
-    assert settings.resume and settings.test_rows == settings.validation_rows == 50
+    assert settings.resume and settings.test_rows == settings.validation_rows == 20
 
 
 def test_lessons_side_by_side_train_an_adapter_one_after_the_other(
@@ -197,7 +197,7 @@ def test_both_tasks_are_trained_once_on_a_model_of_the_reader(tmp_path, monkeypa
     run = recipe.run
 
     def on_fewer_rows(settings):
-        assert settings.validation_rows == settings.test_rows == 50
+        assert settings.validation_rows == settings.test_rows == 20
         run(dataclasses.replace(settings, validation_rows=4, test_rows=4))
 
     monkeypatch.setattr(recipe, "run", on_fewer_rows)
