@@ -9,9 +9,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "errors": ["RunError"],
         "recipe": ["run"],
         "checkpoints": ["last_checkpoint"],
-        "starting_point": [
-            *("AdapterError", "adapter_folder", "item_tickets", "keep_adapter"),
-        ],
+        "starting_point": ["AdapterError", "adapter_folder", "item_tickets"],
+        "keeping": ["keep_adapter"],
         "metrics": ["describe_adapter"],
         "model_card": ["card"],
     },

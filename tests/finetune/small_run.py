@@ -24,6 +24,15 @@ def write_tickets(folder: Path, rows: int = 60) -> Path:
     return written(folder / "tickets.jsonl", "\n".join(lines) + "\n")
 
 
+def write_splits(folder: Path) -> Path:
+    """The first tickets of each split; the folder."""
+    for name, rows in {"train": 40, "validation": 4, "test": 4}.items():
+        path = ROOT / "data" / "tickets" / f"{name}.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines()[:rows]
+        written(folder / path.name, "\n".join(lines) + "\n")
+    return folder
+
+
 def write_prices(folder: Path, rows: int = 50) -> Path:
     """Another task, as CSV: the product and the price of a sentence."""
     colours = ("red", "blue", "green", "black", "white")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from copy import deepcopy
 
 import pytest
 from peft import LoraConfig
@@ -9,12 +10,12 @@ from trl import SFTConfig, SFTTrainer
 
 from helpers.config import load_profile
 from helpers.evaluation import evaluate
-from helpers.files import ROOT
 from helpers.finetune import (
     adapter_folder,
     card,
     describe_adapter,
     keep_adapter,
+    keeping,
     recipe,
     settings,
     starting_point,
@@ -24,18 +25,11 @@ from helpers.models import check_base, claims, load_model, load_tokenizer
 from tests.finetune import small_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
-ROWS = {"train": 40, "validation": 4, "test": 4}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A folder with a few tickets."""
-    folder = tmp_path_factory.mktemp("tickets")
-    for name, count in ROWS.items():
-        text = (ROOT / "data/tickets" / f"{name}.jsonl").read_text(encoding="utf-8")
-        few = "".join(text.splitlines(keepends=True)[:count])
-        (folder / f"{name}.jsonl").write_text(few, encoding="utf-8")
-    return folder
+    return small_run.write_splits(tmp_path_factory.mktemp("tickets"))
 
 
 @pytest.fixture(scope="module")
@@ -46,26 +40,32 @@ def profile():
     return dataclasses.replace(profile, training_config=profile.training_config | short)
 
 
-@pytest.fixture(scope="module")
-def trained(profile, data, tmp_path_factory):
-    """A trainer as lesson 00 has one, after training. Not to be changed."""
-    config = {"eval_strategy": "no", "save_strategy": "no"}
-    config |= {"output_dir": str(tmp_path_factory.mktemp("lesson"))}
+def train(profile, data, folder, times=1, **lora):
+    """A trainer as lesson 00 has one, after training so many times."""
+    config = {"eval_strategy": "no", "save_strategy": "no", "output_dir": str(folder)}
     trainer = SFTTrainer(
         model=load_model(profile),
         args=SFTConfig(**profile.training_config | config),
         train_dataset=load_splits(data)["train"],
         processing_class=load_tokenizer(profile),
-        peft_config=LoraConfig(**profile.peft_config),
+        peft_config=LoraConfig(**profile.peft_config | lora),
     )
-    trainer.train()
+    for _ in range(times):
+        trainer.train()
     return trainer
+
+
+@pytest.fixture(scope="module")
+def trained(profile, data, tmp_path_factory):
+    """Not to be changed."""
+    return train(profile, data, tmp_path_factory.mktemp("lesson"))
 
 
 @pytest.fixture(autouse=True)
 def course(profile, data, tmp_path, monkeypatch):
     """A course of these tickets and this recipe, with no adapter yet."""
-    monkeypatch.setattr(settings, "load_profile", lambda *_: profile)
+    for module in (settings, keeping):
+        monkeypatch.setattr(module, "load_profile", lambda *_: deepcopy(profile))
     monkeypatch.setattr(starting_point, "TICKETS", data)
     monkeypatch.setattr(starting_point, "TRAINED", tmp_path / "adapters")
 
@@ -111,26 +111,59 @@ def test_its_claims_hold_and_make_a_card(trained, profile, data):
     [
         ("args", "max_steps", 2, "max_steps"),
         ("args", "learning_rate", 1e-3, "learning_rate"),
+        ("args", "neftune_noise_alpha", 5.0, "neftune_noise_alpha"),
         ("lora", "r", 4, "r"),
+        ("lora", "use_dora", True, "use_dora"),
         ("state", "global_step", 2, "number of updates"),
+        ("trainer", "train_dataset", [], "number of rows"),
+        ("trainer", "aux_loss_enabled", True, "kind of model"),
     ],
 )
 def test_another_recipe_is_not_kept(
     trained, profile, data, monkeypatch, capsys, whose, name, value, said
 ):
-    parts = {"args": trained.args, "state": trained.state}
+    parts = {"trainer": trained, "args": trained.args, "state": trained.state}
     parts["lora"] = trained.model.peft_config["default"]
     monkeypatch.setattr(parts[whose], name, value)
     assert keep_adapter(trained, profile, load_splits(data)) is None
     assert f"its {said} is not the profile's" in capsys.readouterr().out
-    assert not starting_point.TRAINED.exists()
+    assert not [*starting_point.TRAINED.glob("*/*/adapter*")]
 
 
-def test_other_data_are_another_adapter(trained, profile, data):
+def test_what_a_cell_changed_in_the_profile_itself_is_seen(
+    trained, profile, data, monkeypatch, capsys
+):
+    mine = deepcopy(profile)
+    mine.peft_config["r"] = trained.model.peft_config["default"].r = 4
+    assert keep_adapter(trained, mine, load_splits(data)) is None
+    trained.model.peft_config["default"].r = profile.peft_config["r"]
+    assert "its r is not the profile's" in capsys.readouterr().out
+
+
+def test_fewer_layers_are_not_kept(profile, data, tmp_path, capsys):
+    trainer = train(profile, data, tmp_path, target_modules=["q_proj", "v_proj"])
+    assert keep_adapter(trainer, profile, load_splits(data)) is None
+    assert "its target_modules is not the profile's" in capsys.readouterr().out
+
+
+def test_a_training_that_was_begun_before_is_not_kept(profile, data, tmp_path, capsys):
+    trainer = train(profile, data, tmp_path, times=2)
+    assert trainer.state.global_step == trainer.state.max_steps == 3
+    assert keep_adapter(trainer, profile, load_splits(data)) is None
+    assert "its number of updates is not the profile's" in capsys.readouterr().out
+
+
+def test_one_that_was_not_trained_is_not_kept(profile, data, tmp_path, capsys):
+    trainer = train(profile, data, tmp_path, times=0)
+    assert keep_adapter(trainer, profile, load_splits(data)) is None
+    assert "its number of updates is not the profile's" in capsys.readouterr().out
+
+
+def test_other_data_are_not_kept(trained, profile, data, capsys):
     splits = load_splits(data)
-    kept = keep_adapter(trained, profile, splits)
-    splits["train"] = splits["train"].select(range(20))
-    assert keep_adapter(trained, profile, splits) != kept
+    splits["train"] = splits["train"].select([*range(1, len(splits["train"])), 0])
+    assert keep_adapter(trained, profile, splits) is None
+    assert "its data is not the profile's" in capsys.readouterr().out
 
 
 def test_the_shipped_adapter_stays_the_one_of_its_model(capsys):
