@@ -5,7 +5,7 @@ from helpers.formatting import DataError, to_messages
 
 LENGTHS = (60, 100, 100, 140)
 PLACES, REAL = len(LENGTHS) * max(LENGTHS), sum(LENGTHS)
-PROMPT, COMPLETION = [9, 41, 17, 10], [52, 63, 74, 5]
+PROMPT, COMPLETION = [9, 41, 10], [52, 63, 74, 5]
 MASKED = [-100] * len(PROMPT)
 FAQ = {"q": "How long does it take?", "context": "Orders to Norway", "a": "Five days."}
 

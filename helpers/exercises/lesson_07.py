@@ -1,5 +1,7 @@
 """The checks of lesson 07's exercises."""
 
+from copy import deepcopy
+
 from helpers.exercises.checking import Exercise, numeric
 
 ADAPTER, MODEL = 41_943_040, 8_030_261_248  # Llama-3.1-8B, rank 16 on all linear layers
@@ -16,14 +18,14 @@ CASES = (FITS, OTHER_NAME, SAME_NAME, NO_FINGERPRINT, NO_BASE)
 
 def _says(function, case: tuple) -> bool:
     """Whether a function gives a case's verdict."""
-    metrics, found, expected = case
+    metrics, found, expected = deepcopy(case)
     return bool(function(metrics, found)) is expected
 
 
 def _fails(function, case: tuple) -> bool:
     """Whether a function raises on a case."""
     try:
-        function(*case[:2])
+        function(*deepcopy(case[:2]))
     except Exception:  # a learner's function may raise anything
         return True
     return False

@@ -16,6 +16,7 @@ CASES = [
     (["k_proj", "v_proj"], PHI3),
     (["o_proj", "lm_head"], [*PHI3, "lm_head"]),
     (["proj"], LLAMA),
+    (["self_attn", "q_proj"], LLAMA),
     ([], LLAMA),
 ]
 

@@ -36,10 +36,17 @@ GIVEN = [
 ]
 TEXTS = [*map(json.dumps, GIVEN), "QWZ", "", '{"queue": "QWZ"', "[]", "null"]
 CASES = [(json.dumps(WANTED), text) for text in TEXTS]
+ABSENT = object()
+# Of a field that is null, one that is not there is not right.
+NULL = {"queue": "QWZ", "order": None}
+CASES += [(json.dumps(NULL), json.dumps(text)) for text in (NULL, {}, {"queue": "QWZ"})]
 
 
-def marked(keys: Callable) -> Callable:
-    """The reward that divides the right fields by keys(wanted, given), a set."""
+def marked(keys: Callable, missing=ABSENT) -> Callable:
+    """The reward that divides the right fields by keys(wanted, given), a set.
+
+    missing: what stands for a field that an answer has not.
+    """
 
     def rule(expected: str, answer: str) -> float:
         wanted = json.loads(expected)
@@ -48,7 +55,7 @@ def marked(keys: Callable) -> Callable:
         except ValueError:
             got = {}
         got = got if isinstance(got, dict) else {}
-        right = sum(key in got and got[key] == value for key, value in wanted.items())
+        right = sum(got.get(key, missing) == value for key, value in wanted.items())
         return right / max(1, len(keys({*wanted}, {*got})))
 
     return rule
@@ -114,6 +121,8 @@ EXERCISES = {
             "invented fields cost nothing: count the given keys, too.": _marks(
                 marked(lambda wanted, got: wanted)
             ),
+            "a field that is null is not right because it is missing: does the key "
+            "stand in the answer?": _marks(marked(set.union, missing=None)),
             "that is all or nothing, which a model that is never wholly right cannot "
             "learn from: give a part of the mark for a part of the fields.": _marks(
                 lambda *texts: float(FAIR(*texts) == 1)

@@ -5,6 +5,7 @@ stand in `wrong_answers_NN.py`, in the order of the hints:
 
     WRONG = {"NN.1": {"name of the mistake": "code of the wrong answer", ...}}
     OTHERS = the same             of mistakes that have no hint of their own
+    RIGHT = the same              of other right answers than the solution
     GIVEN = {"NN.1": function}            returns {name: value}: stand-ins for what
                                           other cells bind after a long computation
 """
@@ -184,6 +185,17 @@ def right_answer(name):
 def test_the_solution_gets_the_tick(name):
     _, printed = right_answer(name)
     assert printed == f"✓ Exercise {name}: {checking.find(name).praise}\n"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_right_answers_get_the_tick(name):
+    for what, code in declared("RIGHT", name, {}).items():
+        assert run(name, code).startswith("✓"), what
+
+
+def test_a_function_that_changes_what_it_is_given_spoils_no_later_answer():
+    run("07.2", "def answer(metrics, found):\n    metrics.clear()")
+    assert run("07.2", solution("07.2")).startswith("✓")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,3 +16,9 @@ def answer(W, A, B, r, alpha):
 """,
     },
 }
+RIGHT = {
+    "01.2": {
+        "by the names of the text": "def answer(W, A, B, rank, alpha):\n"
+        "    return W + alpha / rank * B @ A",
+    },
+}

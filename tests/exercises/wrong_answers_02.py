@@ -38,3 +38,10 @@ WRONG = {
         ),
     },
 }
+OTHERS = {
+    "02.2": {
+        "as many as the completion has": _labels(
+            "[-100] * len(completion_ids) + completion_ids"
+        ),
+    },
+}

@@ -24,3 +24,9 @@ WRONG = {
         "a lucky run": but(D="few-updates"),
     },
 }
+OTHERS = {
+    "09.2": {
+        "any part of a name": f"{HEAD}    return [t for t in targets"
+        " if not any(t in n.split('.') for n in names)]",
+    },
+}

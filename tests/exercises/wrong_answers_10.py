@@ -7,7 +7,10 @@ HEAD = (
 HEAD += "    try:\n        got = json.loads(given)\n"
 HEAD += "    except ValueError:\n        return 0.0\n"
 HEAD += "    if not isinstance(got, dict):\n        return 0.0\n"
-HEAD += "    right = sum(got.get(key) == value for key, value in wanted.items())\n"
+FIELDS = "    right = sum({} for key, value in wanted.items())\n"
+MISSING = HEAD + FIELDS.format("got.get(key) == value")
+MISSING += "    return right / max(1, len({*wanted, *got}))"
+HEAD += FIELDS.format("key in got and got[key] == value")
 
 WRONG = {
     "10.2": {
@@ -18,6 +21,7 @@ WRONG = {
     "10.3": {
         "of those given": f"{HEAD}    return right / max(1, len(got))",
         "of those wanted": f"{HEAD}    return right / len(wanted)",
+        "missing is null": MISSING,
         "all or nothing": f"{HEAD}    return float(got == wanted)",
     },
 }

@@ -31,3 +31,9 @@ OTHERS = {
         "    return bool(got) and abs(float(wanted[0]) / float(got[0]) - 1) <= 0.05",
     },
 }
+RIGHT = {
+    "12.2": {
+        "nothing where nothing was found": f"{FIND}"
+        "    return got and abs(float(got[0]) / float(wanted[0]) - 1) <= 0.05",
+    },
+}
