@@ -20,6 +20,7 @@ from pathlib import Path
 from helpers import Parser, UserError, run_command
 from helpers.config import load_profile
 from helpers.course import RESULTS
+from helpers.environment import use_one_gpu
 from helpers.files import ROOT
 from helpers.sweep import Budget, Part, RowFile, measure
 from helpers.sweep.grids import check, rows_of
@@ -47,6 +48,12 @@ def main(argv: list[str] | None = None) -> int:
     for name, limit in {"jobs": MOST_JOBS, "scored": most}.items():
         if not 0 < (number := getattr(args, name)) <= limit:
             raise UserError(f"--{name} must be from 1 to {limit}, got {number}")
+    for seed in args.seeds:
+        if not 0 <= seed < 2**32:
+            raise UserError(f"--seeds must be from 0 to 4294967295, got {seed}")
+    if args.output.exists() and not args.output.is_dir():
+        raise UserError(f"--output {args.output} is a file: give a folder")
+    use_one_gpu()  # before a profile looks for a device
     if args.profile == "small":
         from helpers.models import fetch_small_model
 

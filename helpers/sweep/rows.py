@@ -77,7 +77,8 @@ class RowFile:
         there = self.entry["rows"]
         known = [[t for t in there if self.same(row, t)] for row in rows]
         pairs = list(zip(rows, known, strict=True))
-        again = [row for row, found in pairs if any("error" in t for t in found)]
+        failed = [any(isinstance(t.get("error"), str) for t in them) for them in known]
+        again = [row for row, twice in zip(rows, failed, strict=True) if twice]
         return [row for row, found in pairs if not found] + again
 
     def same(self, row: dict, there: dict) -> bool:

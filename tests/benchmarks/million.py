@@ -152,8 +152,12 @@ def main(argv: list[str] | None = None) -> None:
     wanted += [{"step": s, "form": FORMS[1]} for s in options.steps if s == STEPS[0]]
     rows = [row | {"written": options.rows} for row in wanted]
     try:
-        if not (work / "rows.parquet").exists():
+        kept = work / f"{options.rows}.written"  # whole, and of so many rows
+        if not kept.exists():
             write(work, options.rows)
+            for other in work.glob("*.written"):
+                other.unlink()
+            kept.touch()
         part = Part("million", rows, partial(each, work), seconds=60)
         measure([part], options.output, Budget(600))
     finally:

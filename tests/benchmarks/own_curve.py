@@ -50,7 +50,7 @@ def shares(profile: str, rows: list[dict]) -> Iterator[dict]:
 def main(argv: list[str] | None = None) -> None:
     """Measures what is missing."""
     parser = flags.parser(__doc__.partition("\n")[0])
-    parser.add_argument("--profile", default="tiny")
+    parser.add_argument("--profile", default="tiny", choices=("tiny", "small"))
     options = parser.parse_args(argv)
     of_them = partial(shares, options.profile)
     part = Part(f"own_curve.{options.profile}", ROWS, of_them, seconds=60)

@@ -203,9 +203,9 @@ def throughput(local: Local, server: serving.Server, row: dict) -> dict:
     found = []
     for _ in range(ROUNDS):
         ways = {
-            "process": timed(alone, FEW),
+            "process": timed(alone, len(few)),
             "process, by adapter": timed(grouped, len(names)),
-            "vllm": timed(lambda: served(few, 1), FEW, server),
+            "vllm": timed(lambda: served(few, 1), len(few), server),
             "vllm at once": timed(
                 lambda: served(names, len(names)), len(names), server
             ),
@@ -346,6 +346,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = flags.parser(__doc__)
     parser.add_argument("--requests", type=int, default=200)
     args = parser.parse_args(argv)
+    if not 1 <= args.requests <= 200:
+        raise UserError(f"--requests must be from 1 to 200, got {args.requests}")
     if serving.vllm_command() is None:
         raise UserError("no vLLM is here, and this measures it: make vllm")
     threads = max(1, (os.cpu_count() or 2) - 1)  # as many as vLLM takes by itself

@@ -35,6 +35,13 @@ def test_what_is_there_is_not_measured_again(clock, tmp_path):
     assert found == [{"row": n, "found": n * n} for n in range(3)]
 
 
+def test_a_figure_that_is_called_error_is_no_failure(tmp_path):
+    file = RowFile("memory", tmp_path)
+    file.add({"batch": 1}, {"error": 0.02})
+    file.add({"batch": 2}, {"error": "OutOfMemoryError: 8 GiB"})
+    assert file.missing([{"batch": 1}, {"batch": 2}]) == [{"batch": 2}]
+
+
 def test_nothing_begins_that_would_not_fit(clock, tmp_path, capsys):
     log = []
     parts = [

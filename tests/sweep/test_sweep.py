@@ -158,6 +158,16 @@ def test_numbers_that_cannot_be_are_one_line(few, capsys, flag):
     assert told.count("\n") == 1 and not [*few.folder.glob("*.json")]
 
 
+def test_seeds_and_folders_that_cannot_be_are_one_line(few, tmp_path, capsys):
+    few("rank", flags=["--seeds", "-1"])
+    told = capsys.readouterr().err
+    assert few.code == 2 and "--seeds must be from 0" in told and told.count("\n") == 1
+    (file := tmp_path / "file").touch()
+    assert run_command("sweep", command.main, ["rank", "--output", str(file)]) == 2
+    told = capsys.readouterr().err
+    assert f"{file} is a file" in told and told.count("\n") == 1
+
+
 def test_fewer_rows_in_a_question_of_before_are_another_setting(few):
     few("fewer")
     assert [row["train_rows"] for row in few("fewer")] == [8]
@@ -197,7 +207,6 @@ def test_another_length_is_tokenised_again(monkeypatch):
 
     monkeypatch.setattr(runs, "train_and_score", longest)
     row = SHORT | {"method": "lora"}
-    del row["train_rows"]
     whole, cut = (answer(row | {"max_length": n}, "tiny") for n in (256, 60))
     assert cut["longest"] == 60 < whole["longest"]
 
