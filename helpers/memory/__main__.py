@@ -7,7 +7,7 @@ python -m helpers.memory --model Llama-3.1-70B --gpus 4 --strategy fsdp --checkp
 
 import sys
 
-from helpers import Parser, run_command
+from helpers import Parser, UserError, run_command
 from helpers.memory.prediction import largest_batch, predict
 
 
@@ -30,6 +30,9 @@ def main(argv: list[str] | None = None) -> None:
     add("--strategy", default="ddp", help="of several: ddp, zero2, zero3, fsdp (ddp)")
     choices = vars(parser.parse_args(argv))
     model, gib, batch = (choices.pop(name) for name in ("model", "gib", "batch"))
+    if choices["gpus"] == 1 and choices["strategy"] != "ddp":
+        strategy = choices["strategy"]
+        raise UserError(f"--strategy {strategy} shares among GPUs: give --gpus, too")
     rows, line = 4, ""
     if gib is not None:
         rows, line = largest_batch(model, gib=gib, **choices)

@@ -1,6 +1,7 @@
 """A Prediction that follows its controls."""
 
 from html import escape
+from pathlib import Path
 
 import ipywidgets
 
@@ -35,11 +36,16 @@ def build(start: dict) -> ipywidgets.VBox:
     for a table.
     """
     config = start["config"]
-    models = list(CONFIGS | MIXTURES | {config: None})
+    label = str(config)
+    if not isinstance(config, str | Path):
+        label = config.name_or_path or config.model_type
+    models = {name: name for name in (*CONFIGS, *MIXTURES)} | {label: config}
     boxes = {
         "config": ipywidgets.Dropdown(options=models, value=config),
         "method": ipywidgets.Dropdown(options=METHODS, value=start["method"]),
-        "batch": ipywidgets.IntSlider(value=start["batch"], min=1, max=64),
+        "batch": ipywidgets.IntSlider(
+            value=start["batch"], min=1, max=max(64, start["batch"])
+        ),
         "length": _steps(LENGTHS, start["length"]),
         "rank": _steps(RANKS, start["rank"]),
         "checkpointing": ipywidgets.Checkbox(value=start["checkpointing"]),
@@ -51,7 +57,7 @@ def build(start: dict) -> ipywidgets.VBox:
     def redraw(_=None) -> None:
         choices = {name: box.value for name, box in boxes.items()}
         try:
-            view.value = predict(**choices)._repr_html_()
+            view.value = predict(**start | choices)._repr_html_()
         except UserError as error:
             view.value = f"<div>{escape(str(error))}</div>"
 

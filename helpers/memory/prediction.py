@@ -104,7 +104,9 @@ def largest_batch(
     cuda = f"{CONTEXT / GIB:.1f} GiB of them for CUDA itself"
     more = f"{needs(rows + 1):.2f} GiB, {cuda}"
     if not rows:
-        way = "try --method qlora, --checkpointing, or fewer tokens"
+        ways = [] if method == "qlora" else ["--method qlora"]
+        ways += [] if choices.get("checkpointing") else ["--checkpointing"]
+        way = f"try {', '.join([*ways, 'fewer tokens'])}"
         return 0, f"{gib:g} GiB: not even one row fits, which takes {more}: {way}"
     fit = f"{gib:g} GiB: {rows:,} rows fit ({needs(rows):.2f} GiB)"
     if rows == MOST_ROWS:

@@ -93,7 +93,10 @@ def test_where_all_rows_that_are_tried_fit_nothing_is_said_of_more():
 def test_where_no_row_fits_it_says_what_would_help():
     rows, line = memory.largest_batch("Llama-3.1-8B", "lora", 512, 14.6)
     assert rows == 0 and line.startswith("14.6 GiB: not even one row fits, which takes")
-    assert "--method qlora" in line
+    assert line.endswith("try --method qlora, --checkpointing, fewer tokens")
+    all_of_it = {"length": 512, "gib": 1.0, "checkpointing": True}
+    _, line = memory.largest_batch("Llama-3.1-8B", "qlora", **all_of_it)
+    assert line.endswith("try fewer tokens")
     with pytest.raises(UserError, match="above 0 GiB, got -1"):
         memory.largest_batch("Llama-3.1-8B", "lora", 512, -1)
 
@@ -197,6 +200,24 @@ def test_the_calculator_follows_its_controls():
     assert "Phi-3-mini, full, 1 x 2048 tokens" in view.value
     boxes["length"].value = 8192
     assert "reads 4096 tokens at most" in view.value and "table" not in view.value
+
+
+def test_the_calculator_keeps_what_has_no_control():
+    start = controls.START | {"config": "Phi-3-mini", "dtype": "float32", "batch": 128}
+    *moved, view = controls.build(start).children
+    assert view.value == predict(**start)._repr_html_()
+    boxes = {box.description: box for box in moved}
+    boxes["batch"].value = 2
+    assert view.value == predict(**start | {"batch": 2})._repr_html_()
+
+
+def test_the_calculator_takes_what_the_prediction_takes(tmp_path):
+    path = ROOT / "data" / "checkpoints" / "tiny-phi3"
+    config = transformers.AutoConfig.from_pretrained(path)
+    for source in (path, str(path), config):
+        start = controls.START | {"config": source, "length": 64}
+        *_, view = controls.build(start).children
+        assert view.value == predict(**start)._repr_html_()
 
 
 def test_the_calculator_is_a_plain_table_in_a_run(displayed, monkeypatch):

@@ -199,6 +199,7 @@ def test_the_command_prints_what_each_gpu_holds(capsys):
             "unknown strategy 'fsdp3': use one of ddp, zero2",
         ),
         ("--gpus 0", "gpus must be 1 or more, got 0"),
+        ("--strategy fsdp", "fsdp shares among GPUs: give --gpus, too"),
     ],
 )
 def test_a_wrong_wish_is_one_line_and_exit_code_2(options, message, capsys):
