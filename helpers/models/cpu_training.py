@@ -27,22 +27,42 @@ SCALES = (
 
 
 def grouped_attention(
-    module, query, key, value, attention_mask, scaling, dropout=0.0, **_
+    module,
+    query,
+    key,
+    value,
+    attention_mask,
+    scaling,
+    dropout=0.0,
+    softcap=None,
+    s_aux=None,
+    **_,
 ) -> tuple[torch.Tensor, None]:
     """Attention, the query heads that share a key head as rows of one product.
 
-    query: (batch, heads, length, width); key, value: (batch, key heads, total, width);
-    attention_mask: added, (batch, 1, length, total). Returns (batch, length, heads,
-    width). No key or value is repeated, and both products stay large (GQA, arXiv
-    2305.13245); `attn_implementation="grouped"` of transformers.
+    query: (batch, heads, length, width); key: (batch, key heads, total, width); value:
+    the same, its width its own; attention_mask: added, (batch, 1, length, total);
+    softcap: the most a score can be (Gemma 2); s_aux: (heads,), a score of nothing for
+    each head (gpt-oss). Returns (batch, length, heads, width of a value). No key or
+    value is repeated, and both products stay large (GQA, arXiv 2305.13245);
+    `attn_implementation="grouped"` of transformers.
     """
     (batch, heads, length, width), groups = query.shape, key.shape[1]
     rows = heads // groups * length
     scores = query.reshape(batch, groups, rows, width) @ key.transpose(2, 3)
-    scores = scores.view(batch, heads, length, -1) * scaling + attention_mask
+    scores = scores.view(batch, heads, length, -1) * scaling
+    if softcap is not None:
+        scores = (scores / softcap).tanh() * softcap
+    scores = scores + attention_mask
+    if s_aux is not None:
+        nothing = s_aux.to(scores.dtype).view(1, -1, 1, 1)
+        scores = torch.cat([scores, nothing.expand(batch, -1, length, 1)], -1)
     weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
-    weights = F.dropout(weights, dropout, module.training).view(batch, groups, rows, -1)
-    mixed = (weights @ value).view(batch, heads, length, width)
+    if s_aux is not None:
+        weights = weights[..., :-1]
+    weights = F.dropout(weights, dropout, module.training)
+    weights = weights.reshape(batch, groups, rows, -1)
+    mixed = (weights @ value).view(batch, heads, length, value.shape[-1])
     return mixed.transpose(1, 2).contiguous(), None
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 from trl import SFTConfig, SFTTrainer
 from trl.kernels import chunked_logprob
 from trl.trainer import utils
@@ -98,6 +99,37 @@ def test_without_the_switch_the_model_answers_as_before(tmp_path, way):
     after = model(input_ids=ids, labels=ids)
     assert torch.equal(before.logits, after.logits)
     assert torch.equal(before.loss, after.loss)
+
+
+OF_THEIR_OWN = {  # what a family's attention has beside the usual
+    "gemma2": {"attn_logit_softcapping": 0.5, "query_pre_attn_scalar": 16},
+    "gpt_oss": {"num_local_experts": 2, "num_experts_per_tok": 1},
+    "deepseek_v3": {"qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 12}
+    | {"q_lora_rank": 16, "kv_lora_rank": 16, "first_k_dense_replace": 2},
+}
+
+
+@pytest.mark.parametrize("family", OF_THEIR_OWN)
+def test_grouped_attention_leaves_out_nothing_that_a_family_has(family):
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2}
+    sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
+    sizes |= {"vocab_size": 320, "initializer_range": 0.2} | OF_THEIR_OWN[family]
+    if family == "deepseek_v3":  # each head has a key of its own
+        sizes |= {"num_key_value_heads": 4, "head_dim": 8}
+    config = AutoConfig.for_model(family, **sizes)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    for name, weight in model.named_parameters():
+        if name.endswith("sinks"):
+            torch.nn.init.normal_(weight)
+    tokens, mask = torch.arange(4, 28).reshape(2, 12), torch.ones(2, 12).long()
+    mask[0, :5] = 0
+    logits = []
+    for attention in ("eager", "grouped"):
+        model.set_attn_implementation(attention)
+        with torch.no_grad():
+            logits.append(model(tokens, attention_mask=mask).logits[:, 5:])
+    torch.testing.assert_close(*logits, atol=1e-4, rtol=1e-4)
 
 
 def test_grouped_attention_equals_sdpa_with_padding_and_with_a_cache():
