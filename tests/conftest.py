@@ -65,6 +65,7 @@ LONGEST = (
     "finetune/test_adapter_folder.py",
     "lessons/test_without_helpers.py",
     "preflight/test_strangers.py",
+    "translations/test_mutations.py",
     "merge/test_merge.py",
     "finetune/test_learning.py",
     "course/test_cards.py",
@@ -75,7 +76,6 @@ LONGEST = (
     "memory/test_memory.py",
     "serving/test_transformers_serve.py",
     "formatting/test_formats.py",
-    "translations/test_mutations.py",
 )
 # Marks of tests that are no part of `make test`.
 TIERS = ("rehearsal", "vllm", "llamacpp")

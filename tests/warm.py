@@ -212,8 +212,12 @@ def _look_after(caller: socket.socket) -> None:
         os.close(number)
     with contextlib.suppress(OSError):
         caller.sendall(NUMBER.pack(pid))
+    try:  # readable once the program has ended; Linux
+        watched, seconds = [caller, os.pidfd_open(pid)], None
+    except (AttributeError, OSError):
+        watched, seconds = [caller], 0.02
     while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
-        if select.select([caller], [], [], 0.02)[0]:  # it has ended
+        if caller in select.select(watched, [], [], seconds)[0]:  # it has ended
             os.kill(pid, signal.SIGKILL)
             os._exit(0)
     with contextlib.suppress(OSError):

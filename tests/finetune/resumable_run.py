@@ -13,6 +13,7 @@ from helpers.config import load_profile
 from helpers.finetune import last_checkpoint
 from helpers.formatting.splits import load_splits
 from helpers.models.loading import load_model, load_tokenizer, quiet
+from tests.finetune import small_run
 
 
 def main(folder):
@@ -20,6 +21,9 @@ def main(folder):
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
+    folder.mkdir(exist_ok=True)
+    rows = load_splits(small_run.write_tickets(folder, 80))["train"]
+    assert len(rows) == 64
     profile = load_profile("tiny")
     config = profile.training_config | {
         "output_dir": str(folder / "run"),
@@ -32,7 +36,7 @@ def main(folder):
     trainer = SFTTrainer(
         model=load_model(profile),
         args=SFTConfig(**config),
-        train_dataset=load_splits("data/tickets")["train"].select(range(64)),
+        train_dataset=rows,
         processing_class=load_tokenizer(profile),
         peft_config=LoraConfig(**profile.peft_config | {"lora_dropout": 0.1}),
     )

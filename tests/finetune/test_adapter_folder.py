@@ -198,15 +198,18 @@ def test_both_tasks_are_trained_once_on_a_model_of_the_reader(tmp_path, monkeypa
 
     def on_fewer_rows(settings):
         assert settings.validation_rows == settings.test_rows == 20
-        run(dataclasses.replace(settings, validation_rows=4, test_rows=4))
+        run(settings)
 
     monkeypatch.setattr(recipe, "run", on_fewer_rows)
     monkeypatch.setattr(models, "free", spy)
     monkeypatch.setattr(starting_point, "TRAINED", tmp_path / "adapters")
     few = {"max_steps": 2, "report_to": "none", "disable_tqdm": True}
+    (data := tmp_path / "tickets").mkdir()
+    few["data"] = small_run.write_splits(data)
+    monkeypatch.setattr(starting_point, "TICKETS", data)
     tickets = adapter_folder(other, "auto", "tickets-lora", **few)
     items = item_tickets(tmp_path / "items")
-    products = adapter_folder(other, "auto", "items-lora", data=items, **few)
+    products = adapter_folder(other, "auto", "items-lora", **few | {"data": items})
     one, two = small_run.metrics(tickets), small_run.metrics(products)
     assert one["steps"] == two["steps"] == 2
     assert one["data"]["sha256"] != two["data"]["sha256"]

@@ -413,12 +413,12 @@ def test_resuming_another_run_is_refused(place, tmp_path, refused, other, monkey
 @pytest.mark.slow
 @pytest.mark.parametrize("kib", [300, 900])
 def test_a_full_disk_gets_one_line_and_leaves_nothing_half_written(
-    place, tmp_path, kib
+    short, tmp_path, kib
 ):
     """Writes fail in earnest, as on a full disk, at a size that a file may not pass."""
     pytest.importorskip("resource", reason="Windows limits no file's size")
-    data, output = place / "tickets.jsonl", tmp_path / "o"
-    call = small_run.arguments(data, output, place / "config.yaml")
+    output = tmp_path / "o"
+    call = short.call(output)
     full = {"most_bytes": kib * 1024}
     done = Program(tmp_path / "full", "helpers.finetune", *call, **full).wait()
     assert done.returncode == 2, done.stderr[-2000:]
@@ -428,17 +428,16 @@ def test_a_full_disk_gets_one_line_and_leaves_nothing_half_written(
     assert FILES.isdisjoint(p.name for p in output.iterdir())
     assert not list((output / "checkpoints").glob("checkpoint-*"))
     assert finetune([*call, "--resume"]) == 0
-    assert small_run.same_part(output) == small_run.same_part(place / "done")
+    assert small_run.same_part(output) == small_run.same_part(short.done)
 
 
 @pytest.mark.slow
-def test_too_little_memory_names_the_remedies(place, tmp_path, refused, monkeypatch):
+def test_too_little_memory_names_the_remedies(short, tmp_path, refused, monkeypatch):
     def too_much(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
 
     monkeypatch.setattr("transformers.Trainer.training_step", too_much)
-    data, config = place / "tickets.jsonl", place / "config.yaml"
-    line = refused(*small_run.arguments(data, tmp_path / "out", config))
+    line = refused(*short.call(tmp_path / "out"))
     for word in ("--qlora", "per_device_train_batch_size", "activation_checkpointing"):
         assert word in line
     assert FILES.isdisjoint(p.name for p in (tmp_path / "out").iterdir())

@@ -306,7 +306,7 @@ def test_under_zero3_the_base_is_looked_at_and_scored_whole(
 def place(tmp_path_factory):
     """A folder with data, and "one", the run that the others must equal."""
     folder = tmp_path_factory.mktemp("launch")
-    small_run.write_tickets(folder)
+    small_run.write_prices(folder)
     assert start(folder, "one", rows=2).wait().returncode == 0
     return folder
 
@@ -318,7 +318,7 @@ def start(folder, name, *launcher, rows=1, more=(), **sections):
     config = small_run.write_config(
         folder / f"{name}-said", training_config=steps, **sections
     )
-    call = small_run.arguments(folder / "tickets.jsonl", folder / name, config, *more)
+    call = small_run.arguments(folder / "prices.csv", folder / name, config, *more)
     module = "tests.finetune.two_processes" if launcher else "helpers.finetune"
     return Program(folder / f"{name}-said", module, *launcher, *call)
 

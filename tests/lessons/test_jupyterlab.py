@@ -86,11 +86,15 @@ def calculator(lessons):
 
 
 @pytest.fixture
-def picture(tmp_path):
-    """picture(page, name): keep what the page shows."""
-    folder = Path(os.environ.get("COURSE_SCREENSHOTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    return lambda page, name: page.screenshot(path=folder / f"jupyterlab-{name}.png")
+def picture():
+    """picture(page, name): keep what the page shows, where someone wants to look."""
+
+    def keep(page, name):
+        if folder := os.environ.get("COURSE_SCREENSHOTS"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=Path(folder) / f"jupyterlab-{name}.png")
+
+    return keep
 
 
 def test_make_lab_opens_lesson_00_beside_the_others(lab, open_page, picture):

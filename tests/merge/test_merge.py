@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from datasets import DatasetDict
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
@@ -21,7 +22,22 @@ from tests.warm import Program
 # PEFT 0.21.2 still asks transformers by the old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
 ADAPTER = ROOT / "data" / "checkpoints" / "tickets-lora"
+TICKETS = ROOT / "data" / "tickets"
 UNUSED = 0  # a token that no answer holds
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tickets_read_once():
+    """Each merge reads them all, for a few rows."""
+    read, tickets = merging.load_splits, merging.load_splits(TICKETS)
+
+    def once(path, columns=None):
+        ours = path == TICKETS and not columns
+        return DatasetDict(tickets) if ours else read(path, columns=columns)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merging, "load_splits", once)
+        yield
 
 
 @pytest.fixture

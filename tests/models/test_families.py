@@ -88,7 +88,7 @@ def test_the_tokenizer_is_ready(family):
 
 def test_the_prompt_starts_the_whole_and_what_is_trained_can_stop(family):
     tokenizer, facts = family.tokenizer, family.facts
-    stops, end = stop_ids(family.base(), tokenizer), family.ids(facts["end"])
+    stops, end = stop_ids(family.plain, tokenizer), family.ids(facts["end"])
     assert {*family.ids(facts["stops"]), end, tokenizer.eos_token_id} == {*stops}
     for chat, row in zip(family.chats, family.trainer.train_dataset, strict=True):
         prompt = prompt_ids(tokenizer, chat[:-1])
@@ -128,7 +128,7 @@ def test_a_system_turn_is_kept_folded_in_or_refused(family):
 
 
 def test_lora_is_on_every_layer_that_the_facts_do_not_except(family):
-    model, base = family.trainer.model, family.base()
+    model, base = family.trainer.model, family.plain
     left_out = family.facts.get("left_out", {})
     assert unadapted_modules(model) == left_out
     head = base.get_output_embeddings()
@@ -152,15 +152,15 @@ def logits(model, family):
 
 def test_saves_reloads_merges_and_loads_again(family, tmp_path):
     trained = logits(family.trainer.model, family)
-    assert (trained - logits(family.base(), family)).abs().max() > 1000 * MERGED
+    assert (trained - logits(family.plain, family)).abs().max() > 1000 * MERGED
     folder = family.publish(tmp_path / "adapter")
     model = load_adapter(family.base(), folder)
     assert torch.equal(logits(model, family), trained)
     peft = PeftModel.from_pretrained(family.base(), folder).eval()
     assert torch.equal(logits(peft, family), trained)
     (folder / "metrics.json").unlink()
-    check_adapter(folder, family.base().config)  # the card says as much of the scale
-    assert fingerprint(model) == fingerprint(family.base())
+    check_adapter(folder, family.plain.config)  # the card says as much of the scale
+    assert fingerprint(model) == fingerprint(family.plain)
     merged = model.merge_and_unload()
     torch.testing.assert_close(logits(merged, family), trained, atol=MERGED, rtol=0)
     merged.save_pretrained(tmp_path / "merged")

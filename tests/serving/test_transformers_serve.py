@@ -14,6 +14,7 @@ import pytest
 from helpers import serving
 from helpers.files import ROOT
 from helpers.serving import ServerError, process, transformers_serve
+from tests import warm
 from tests.serving.test_process import gone
 
 
@@ -123,7 +124,14 @@ def test_it_ends_when_its_parent_is_killed(server):
 
 
 @pytest.mark.slow
-def test_a_broken_model_is_refused_with_the_log(folder):
+def test_a_broken_model_is_refused_with_the_log(folder, monkeypatch):
+    command = transformers_serve.command
+
+    def starts_warm(*given):
+        return [*warm.COMMAND, "tests.serving.warm_serve", *command(*given)[3:]]
+
+    if warm.ADDRESS in os.environ:
+        monkeypatch.setattr(transformers_serve, "command", starts_warm)
     (folder / "config.json").write_text("not JSON")
     with pytest.raises(ServerError, match="ended with code [1-9]") as caught:
         serving.start(folder, work=folder)

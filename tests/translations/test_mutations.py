@@ -9,14 +9,16 @@ import functools
 import random
 import re
 import shutil
+import time
 
 import pytest
 
 from helpers.files import ROOT
 from tests.translations.pseudo_translation import KEPT
 from tests.translations.translation_course import copy_pages
+from translations import checking, lessons, rules
 from translations.checking import COMPLETE, check_page
-from translations.edition import Edition, begun_pages
+from translations.edition import Edition, begun_pages, languages
 from translations.pages import read_pages
 
 EDITS = 20  # of each kind
@@ -187,6 +189,17 @@ def edited(course, kind, edit, number):
             yield language, page, before, after
 
 
+def test_translations_of_the_course_are_true():
+    """First, for its time is that of parsing; what is parsed serves the edits."""
+    pages, seconds = read_pages(ROOT), {}
+    for language in ("en", *languages(ROOT)):
+        start = time.process_time()
+        assert lessons.check_edition(Edition(ROOT, pages, language)) == [], language
+        seconds[language] = time.process_time() - start
+    assert len(COMPLETE) >= 4  # languages of the whole course, in three to five seconds
+    assert sum(seconds[language] for language in COMPLETE) < 8 * len(COMPLETE) / 4
+
+
 @pytest.fixture(scope="module")
 def errors(course):
     """errors(language, page, text): those of `check` when a page has this text.
@@ -210,7 +223,9 @@ def errors(course):
         edition.anchors = functools.partial(Edition.anchors, edition)
         return check_page(edition, page)[0]
 
-    return errors
+    with pytest.MonkeyPatch.context() as patch:  # all cells but one stay as they are
+        patch.setattr(checking.rules, "compare", functools.cache(rules.compare))
+        yield errors
 
 
 def _either(page, own, known, asked):
