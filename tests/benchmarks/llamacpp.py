@@ -271,8 +271,8 @@ def pins() -> dict[str, str]:
     return {name: version.strip() for name, version in lines if " " not in name}
 
 
-def main(argv=None) -> None:
-    """Runs the command. Raises UserError."""
+def main(argv=None) -> int:
+    """Runs the command; 1 where rows are left. Raises UserError."""
     parser = Parser("python -m tests.benchmarks.llamacpp", description=__doc__)
     parser.add_argument("--model", type=Path, help="a folder; a name of its own")
     parser.add_argument("--rows", type=int, default=50)
@@ -289,7 +289,9 @@ def main(argv=None) -> None:
             merge(load_profile("tiny"), folder, [])
         model = Model(folder, Path(place), examples, options.new_tokens)
         measured = parts(model, f"llamacpp.{name}")
-        ledger.measure(measured, options.output, ledger.Budget(10_000))
+        return (
+            1 if ledger.measure(measured, options.output, ledger.Budget(10_000)) else 0
+        )
 
 
 if __name__ == "__main__":

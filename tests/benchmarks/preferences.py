@@ -159,13 +159,13 @@ def reinforce(lesson: dict, share: float, by_coin: bool) -> dict[int, dict]:
     return {n: found | {"kl": means[n]} for n, found in looks.found.items()}
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Measures what is missing."""
+def main(argv: list[str] | None = None) -> int:
+    """Measures what is missing; 1 where rows are left."""
     parser = flags.parser(__doc__)
     options = parser.parse_args(argv)
     files = {"preferences.tiny": ROWS, "preferences_control.tiny": TOSSED}
     parts = [Part(name, rows, preferences, seconds=60) for name, rows in files.items()]
-    measure(parts, options.output, Budget(120))
+    return 1 if measure(parts, options.output, Budget(120)) else 0
 
 
 if __name__ == "__main__":

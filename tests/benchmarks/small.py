@@ -86,6 +86,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if unknown := [name for name in args.name if name not in SETTINGS]:
         raise UserError(f"no setting {unknown[0]!r}: there are {', '.join(SETTINGS)}")
+    for name, least, most in (("rows", 80, 2000), ("scored", 1, 200)):
+        if not least <= (got := getattr(args, name)) <= most:
+            raise UserError(f"--{name} must be from {least} to {most}, got {got}")
     quiet()
     fetch_small_model()
     grid = [
@@ -112,6 +115,9 @@ def run(row: dict, splits) -> dict:
 
     profile = settings_of(row)
     trainer = trainer_of(profile, splits["train"], row)
+    if trainer.args.packing:  # a row of the trainer's is several of the data's
+        share = len(trainer.train_dataset) / len(splits["train"])
+        trainer.args.max_steps = round(trainer.args.max_steps * share)
     start, work = time.perf_counter(), time.process_time()
     trainer.train()
     found = {"seconds": round(time.perf_counter() - start, 1)}
