@@ -26,6 +26,13 @@ NOT_FOR_COLAB = "# Notebooks"
 # Colab had an older transformers than lessons need: activation_checkpointing of
 # training_config came with 5.16. What is older than this counts as missing.
 OLDEST = {"transformers": "5.16.0"}
+# For a process that trains: glibc keeps what an update frees, and the next one need not
+# ask for it again, page by page. Others than glibc do not read them.
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**28),
+    "MALLOC_TRIM_THRESHOLD_": str(2**29),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
 
 
 def use_one_gpu() -> None:

@@ -22,6 +22,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from helpers import run_command
+from helpers.environment import KEEP_MEMORY
 from helpers.files import ROOT, write_json
 from tests import warm
 from tests.translations import dealt
@@ -34,11 +35,8 @@ for name, value in {
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "MPLBACKEND": "agg",
-    # glibc keeps what a training frees, and each update need not ask for it again: a
-    # seventh of a training's time. What runs already, this process, goes on as it was.
-    "MALLOC_MMAP_THRESHOLD_": str(2**28),
-    "MALLOC_TRIM_THRESHOLD_": str(2**29),
-    "MALLOC_TOP_PAD_": str(2**26),
+    # Of the processes that it starts: what runs already, this one, goes on as it was.
+    **KEEP_MEMORY,
 }.items():
     os.environ.setdefault(name, value)
 # bitsandbytes has functions compiled, none of which runs on a CPU; each process that

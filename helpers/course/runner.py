@@ -23,7 +23,7 @@ from helpers.course.figures import read_figures
 from helpers.course.ledger import usual_seconds
 from helpers.course.report import Progress, failure_text
 from helpers.course.worker import end_processes
-from helpers.environment import parent_ends
+from helpers.environment import KEEP_MEMORY, parent_ends
 from helpers.files import ROOT, write_json
 from helpers.language import VARIABLE
 
@@ -93,6 +93,7 @@ def environment(profile: str, work: Path, lesson: str) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
         "PYTHONHASHSEED": "0",
+        **KEEP_MEMORY,
     }
     if profile == "tiny":
         defaults["HF_HUB_OFFLINE"] = "1"

@@ -2,14 +2,15 @@
 
 A loss is the mean negative log-likelihood, in nats a token; perplexity is exp of it.
 Both depend on the tokenizer: compare only models that share one. batch_size: rows at
-once, at most: on a GPU without memory for the logits of so many, fewer.
+once, at most: fewer where the logits of so many would not fit (`_most_positions`).
 """
 
 import math
-import sys
+from collections.abc import Iterator
 
 import torch
 
+from helpers.config import GIB
 from helpers.formatting import read_chat, render
 from helpers.models import ModelError, available_bytes
 
@@ -48,14 +49,10 @@ def text_loss(model, tokenizer, texts, batch_size: int = 16) -> float:
 
 def _mean_nll(model, tokenizer, pairs: list, batch_size: int) -> float:
     """The mean over all tokens of (ids, how many of them are only read)."""
-    pairs = sorted(pairs, key=lambda pair: len(pair[0]))
-    longest = max((len(ids) for ids, _ in pairs), default=1)
-    batch_size = min(batch_size, _most_rows(model, longest))
     total, count, was_training = 0.0, 0, model.training
     model.eval()
     try:
-        for start in range(0, len(pairs), batch_size):
-            batch = pairs[start : start + batch_size]
+        for batch in _batches(pairs, batch_size, _most_positions(model)):
             nll, tokens = _batch_nll(model, tokenizer, batch)
             total, count = total + nll, count + tokens
     finally:
@@ -63,13 +60,24 @@ def _mean_nll(model, tokenizer, pairs: list, batch_size: int) -> float:
     return total / count
 
 
-def _most_rows(model, tokens: int) -> int:
-    """How many rows of so many tokens fit a GPU with all their logits."""
-    if model.device.type == "cpu":
-        return sys.maxsize
+def _batches(pairs: list, rows: int, positions: int) -> Iterator[list]:
+    """So many rows at most, of like length, and so many positions, padding included."""
+    batch = []
+    for pair in sorted(pairs, key=lambda pair: len(pair[0])):
+        if batch and min(rows, positions // len(pair[0])) <= len(batch):
+            yield batch
+            batch = []
+        batch.append(pair)
+    if batch:
+        yield batch
+
+
+def _most_positions(model) -> int:
+    """At how many positions all logits fit a GPU; of a CPU's memory they get 1 GiB."""
+    gpu = model.device.type != "cpu"
     # In 16 bit, in fp32, and as log-softmax: 10 bytes, and a little more.
-    row = 12 * tokens * model.config.get_text_config().vocab_size
-    return max(1, available_bytes() // 2 // row)
+    position = 12 * model.config.get_text_config().vocab_size
+    return (available_bytes() // 2 if gpu else GIB) // position
 
 
 def _answered_ids(tokenizer, chat) -> tuple[list[int], int]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from data.recipes.pretraining import mean_loss
+from helpers.config import GIB
 from helpers.evaluation import likelihood
 from helpers.evaluation.likelihood import answer_loss, perplexity, text_loss
 from helpers.models import meta_model
@@ -37,9 +38,27 @@ def test_a_gpu_reads_as_many_rows_as_their_logits_leave_it_room_for(
     monkeypatch, name, rows
 ):
     monkeypatch.setattr(likelihood, "available_bytes", lambda: 2 * 2**30)
-    assert likelihood._most_rows(meta_model(name), 150) == rows
-    monkeypatch.setattr(likelihood, "available_bytes", lambda: 0)
-    assert likelihood._most_rows(meta_model(name), 150) == 1
+    assert likelihood._most_positions(meta_model(name)) // 150 == rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "positions", "read"),
+    [
+        (2, 1000, [[2, 3], [5, 9]]),
+        (16, 1000, [[2, 3, 5, 9]]),
+        (16, 10, [[2, 3], [5], [9]]),
+        (16, 0, [[2], [3], [5], [9]]),  # one at least
+    ],
+)
+def test_a_long_text_is_read_with_fewer_others(rows, positions, read):
+    pairs = [([0] * tokens, 1) for tokens in (9, 3, 2, 5)]
+    batches = likelihood._batches(pairs, rows, positions)
+    assert [[len(ids) for ids, _ in batch] for batch in batches] == read
+
+
+def test_a_cpu_holds_logits_of_one_gib(model):
+    most = likelihood._most_positions(model)
+    assert 0.9 < most * 12 * model.config.vocab_size / GIB <= 1
 
 
 def test_no_more_rows_are_read_than_fit(model, tokenizer, monkeypatch):
@@ -51,9 +70,9 @@ def test_no_more_rows_are_read_than_fit(model, tokenizer, monkeypatch):
         return batch_nll(model, tokenizer, pairs)
 
     monkeypatch.setattr(likelihood, "_batch_nll", spy)
-    monkeypatch.setattr(likelihood, "_most_rows", lambda *_: 3)
+    monkeypatch.setattr(likelihood, "_most_positions", lambda _: 0)
     got = text_loss(model, tokenizer, TEXTS)
-    assert got == pytest.approx(expected, rel=1e-5) and read == [3, 1]
+    assert got == pytest.approx(expected, rel=1e-5) and read == [1] * len(TEXTS)
 
 
 @pytest.mark.parametrize("text", [("", "a"), ("a", "")])
