@@ -30,7 +30,7 @@ from helpers.language import VARIABLE
 KERNEL = "lora-course"
 FIGURE_TEXTS = Path(__file__).with_name("figure_texts.py")
 READERS = ("MPLBACKEND", VARIABLE, "JPY_SESSION_NAME")  # their figures, their language
-TRAINS = "00_start_here"
+TRAINS = "00_start_here"  # the adapter that other lessons start from
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 

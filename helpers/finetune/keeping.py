@@ -31,18 +31,14 @@ def keep_adapter(trainer, profile: Profile, splits) -> Path | None:
     if profile.name == "tiny" and fits(SHIPPED / "tickets-lora", profile):
         print("other lessons start from the adapter that ships with the course")
         return None
-    from helpers.finetune.metrics import describe_training
+    from helpers.finetune.metrics import describe_training, digest
     from helpers.finetune.recipe import tidy_config
     from helpers.formatting import load_splits
 
-    data = starting_point.TICKETS
-    _, identity, path = planned(profile, "tickets-lora", data, {}, load_splits(data))
-    _, given, _ = planned(profile, "tickets-lora", data, {}, splits)
-    if given["data_sha256"] != identity["data_sha256"]:
-        other = "data"
-    else:
-        other = _other(trainer, profile, identity["rows"]["train"])
-    if other:
+    tickets = load_splits(data := starting_point.TICKETS)
+    _, identity, path = planned(profile, "tickets-lora", data, {}, tickets)
+    other = "data" if digest(splits) != digest(tickets) else None
+    if other := other or _other(trainer, profile, len(tickets["train"])):
         print(f"not kept for other lessons: its {other} is not the profile's")
         return None
     folder = RunFolder(path)

@@ -154,9 +154,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         kept = work / f"{options.rows}.written"  # whole, and of so many rows
         if not kept.exists():
-            write(work, options.rows)
-            for other in work.glob("*.written"):
+            for other in work.glob("*.written"):  # what is begun here ends them
                 other.unlink()
+            write(work, options.rows)
             kept.touch()
         part = Part("million", rows, partial(each, work), seconds=60)
         return 1 if measure([part], options.output, Budget(600)) else 0

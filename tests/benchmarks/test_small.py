@@ -9,6 +9,7 @@ from peft import LoraConfig
 from transformers import AutoTokenizer
 from trl import SFTConfig
 
+from helpers import run_command
 from helpers.config import load_profile
 from helpers.course.ledger import RESULTS
 from helpers.files import ROOT
@@ -40,6 +41,14 @@ def test_all_settings_read_the_same_rows():
         size = training["per_device_train_batch_size"]
         assert training["max_steps"] * size == 1200
         assert (training["seed"], training["data_seed"]) == (1, 1)
+
+
+@pytest.mark.parametrize("flag", ["--rows 10", "--rows 2001", "--scored 201"])
+def test_rows_that_cannot_be_are_refused_before_training(flag, tmp_path, capsys):
+    call = [*flag.split(), "--output", str(tmp_path)]
+    assert run_command("small", small.main, call) == 2
+    assert f"{flag.split()[0]} must be from" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
 
 
 def test_what_pages_say_of_the_ledger_stands_in_it():

@@ -23,6 +23,7 @@ from helpers.course.figures import figure_lines
 from helpers.course.report import table
 from helpers.course.runner import environment
 from helpers.course.worker import Watch, last_output
+from helpers.environment import KEEP_MEMORY
 from helpers.files import ROOT
 
 PARAMETERS = 'PROFILE = "auto"\nN = 1'
@@ -306,6 +307,15 @@ def test_several_lessons_at_a_time_begin_with_the_longest(
     args = SimpleNamespace(notebooks=books, jobs=jobs, profile="tiny")
     runner.run_all(args, tmp_path)
     assert started == begun
+
+
+def test_a_lesson_keeps_the_memory_that_a_training_frees(tmp_path, monkeypatch):
+    for name in KEEP_MEMORY:
+        monkeypatch.delenv(name, raising=False)
+    env = runner.environment("tiny", tmp_path, "00")
+    assert KEEP_MEMORY.items() <= env.items()
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "7")  # the reader's own counts
+    assert runner.environment("tiny", tmp_path, "00")["MALLOC_TOP_PAD_"] == "7"
 
 
 def test_lessons_that_start_from_an_adapter_wait_until_it_is_trained(tmp_path):

@@ -168,6 +168,15 @@ def test_seeds_and_folders_that_cannot_be_are_one_line(few, tmp_path, capsys):
     assert f"{file} is a file" in told and told.count("\n") == 1
 
 
+def test_one_gpu_is_chosen_before_a_profile_looks_for_it(few, monkeypatch):
+    seen, load = [], command.load_profile
+    monkeypatch.setattr(command, "use_one_gpu", lambda: seen.append("one GPU"))
+    said = lambda name: (seen.append("profile"), load(name))[1]  # noqa: E731
+    monkeypatch.setattr(command, "load_profile", said)
+    few("rank")
+    assert seen[:2] == ["one GPU", "profile"]
+
+
 def test_fewer_rows_in_a_question_of_before_are_another_setting(few):
     few("fewer")
     assert [row["train_rows"] for row in few("fewer")] == [8]
