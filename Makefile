@@ -16,7 +16,7 @@ PY       := $(VENV)/bin/python
 # so an interrupted installation leaves none and is done again from nothing.
 STAMP    := $(VENV)/installed-requirements.txt
 
-# One thread a notebook: two of them side by side are faster than one with two.
+# One thread a test: two of them side by side are faster than one with two.
 HEADLESS := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 OFFLINE  := HF_HUB_OFFLINE=1
 # Tests run in a process more than cores (tests/conftest.py), in four at most: each
@@ -46,9 +46,8 @@ help: ## list these commands
 
 # The tiny profile needs nothing from the network; the others download a model.
 course: setup ## run every notebook headlessly, end in a table of measured figures
-	@exec env $(HEADLESS) $(if $(filter tiny,$(PROFILE)),$(OFFLINE)) \
-	  $(PY) -m helpers.course $(LESSONS) --profile $(PROFILE) \
-	  $(if $(JOBS),--jobs $(JOBS)) --end-with-parent $(ARGS)
+	@exec env $(if $(filter tiny,$(PROFILE)),$(OFFLINE)) $(PY) -m helpers.course \
+	  $(LESSONS) --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS)) --end-with-parent $(ARGS)
 
 test: setup ## run the whole test suite, notebooks included
 	@exec env $(HEADLESS) $(OFFLINE) $(PY) -m pytest $(PARALLEL) $(ARGS)

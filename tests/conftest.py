@@ -51,7 +51,6 @@ LONGEST = (
     "finetune/test_launch.py",
     "finetune/test_finetune.py",
     "finetune/test_finetune_resume.py",
-    "finetune/test_resume.py",
     "lessons/test_colab.py",
     "lessons/test_jupyterlab.py",
     "site/test_site_in_browser.py",

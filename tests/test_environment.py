@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import zipfile
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +14,7 @@ from helpers import UserError, environment
 from helpers.config import Device
 from helpers.files import ROOT
 from tests.house.test_house import imported_packages
+from tests.wheels import make_wheel
 
 PINS = """\
 # a comment of its own line
@@ -241,22 +241,6 @@ def test_a_package_that_changed_while_loaded_asks_for_a_restart(
         monkeypatch.delitem(sys.modules, "datasets", raising=False)
         environment.install_missing()
     assert "datasets 4.0.0 became 5.2.0" in capsys.readouterr().out
-
-
-WHEEL = (
-    "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-)
-
-
-def make_wheel(folder, name, version, needs=""):
-    """Write a wheel that holds nothing but its metadata."""
-    info = f"{name}-{version}.dist-info"
-    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-    text += f"Requires-Dist: {needs}\n" if needs else ""
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(f"{info}/METADATA", text)
-        wheel.writestr(f"{info}/WHEEL", WHEEL)
-        wheel.writestr(f"{info}/RECORD", "")
 
 
 @pytest.mark.parametrize("limited", [True, False])

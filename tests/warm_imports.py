@@ -12,10 +12,15 @@ said.setLevel(logging.ERROR)  # on import it misses kernels that no CPU run need
 import accelerate
 import bitsandbytes
 import datasets
+import detect_secrets.core.plugins.util
 import ipykernel.kernelapp
 import papermill
 import peft.tuners.lora
+import rensa
+import stdnum.iban
+import stdnum.luhn
 import tensorboard
+import torch.utils.tensorboard
 import transformers.models.llama.modeling_llama
 import transformers.models.phi3.modeling_phi3
 import trl.trainer.sft_trainer

@@ -3,7 +3,8 @@
 Usage: python -m tests.warm_lesson TASK. The kernel is a fork of this process, made
 while it has one thread, which waits to be told what to run. Of what a cell starts, a
 launcher is warm, with its processes, and the proof of a merge; the memory that these
-take is not counted to the lesson.
+take is not counted to the lesson. The notebook is written at its end, not also at each
+cell.
 """
 
 import json
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -108,7 +110,13 @@ def _wait(caller: socket.socket) -> None:
 
 if __name__ == "__main__":
     kernel = Kernel()  # made before the course is imported: a lesson has to find it
+    import papermill
+
     from helpers.course import worker
 
-    with mock.patch(LAUNCH, kernel.launch):
+    once = partial(papermill.execute_notebook, request_save_on_cell_execute=False)
+    with (
+        mock.patch(LAUNCH, kernel.launch),
+        mock.patch("papermill.execute_notebook", once),
+    ):
         worker.main(json.loads(sys.argv[1]) | {"parent": os.getppid()})

@@ -68,6 +68,7 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
     Papermill itself only warns about an unknown name, and overwrites the value
     with the default where no cell is tagged: both would run the wrong thing.
     """
+    sys.modules.setdefault("rfc3987_syntax", None)  # not needed: worker.execute
     import nbformat
     import papermill
 

@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import nbformat
 from tqdm import tqdm
 
 from helpers.course.figures import figure_lines
@@ -40,6 +39,8 @@ class Progress(tqdm):
     """A bar over the cells of all lessons, on a terminal; a line as each ends."""
 
     def __init__(self, notebooks: list[Path]):
+        import nbformat
+
         # One more cell in each: the injected parameters.
         self.cells = {
             path.stem: len(nbformat.read(path, as_version=4).cells) + 1

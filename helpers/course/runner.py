@@ -85,11 +85,23 @@ def mark(work: Path, lesson: str) -> str:
     return f"{work}{os.sep}{lesson}{os.sep}"
 
 
-def environment(profile: str, work: Path, lesson: str) -> dict[str, str]:
+def threads(args) -> int:
+    """Those of a lesson: as many as cores that no other lesson takes.
+
+    One for tiny models, which two make no faster.
+    """
+    cores = len(psutil.Process().cpu_affinity()) if psutil.LINUX else os.cpu_count()
+    at_once = min(args.jobs, len(args.notebooks))
+    return 1 if args.profile == "tiny" else max(1, (cores or 1) // at_once)
+
+
+def environment(
+    profile: str, work: Path, lesson: str, threads: int = 1
+) -> dict[str, str]:
     """The environment of a lesson's worker and kernel."""
     env = {name: said for name, said in os.environ.items() if name not in READERS}
     defaults = {
-        "OMP_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
         "PYTHONHASHSEED": "0",
@@ -124,7 +136,7 @@ def start_worker(notebook: Path, args, work: Path, events: queue.Queue) -> None:
         process = subprocess.Popen(
             [sys.executable, "-m", "helpers.course.worker", json.dumps(task)],
             cwd=ROOT,
-            env=environment(args.profile, work, lesson),
+            env=environment(args.profile, work, lesson, threads(args)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -75,7 +75,7 @@ class Watch(threading.Thread):
 
     def look(self, process: psutil.Process) -> None:
         """Notes what the descendants of a process hold, if it is the most so far."""
-        found = process.children(recursive=True)
+        found = _descendants(process)
         held = _sum_mib(found, lambda p: p.memory_info().rss)
         if held <= self.peak_rss_mib:
             return
@@ -85,6 +85,20 @@ class Watch(threading.Thread):
             held = _sum_mib(found, lambda p: p.memory_full_info().pss)
             self.shared_from = time.monotonic() + SHARED_SECONDS
         self.peak_rss_mib = max(self.peak_rss_mib, held)
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    """The processes below one; a Linux names its children, else all are looked at."""
+    if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+        return process.children(recursive=True)
+    found, waiting = [], [process.pid]
+    while waiting:
+        pid = waiting.pop()
+        with contextlib.suppress(psutil.Error, OSError):  # it may have just ended
+            found.append(psutil.Process(pid))
+            for file in Path(f"/proc/{pid}/task").glob("*/children"):
+                waiting += map(int, file.read_text().split())
+    return found[1:]
 
 
 def _sum_mib(processes: list[psutil.Process], size) -> float:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
+import psutil
 import torch
 from tqdm.auto import tqdm
 from transformers import GenerationConfig
@@ -72,20 +73,27 @@ def generate_with_stops(
 def batch_that_fits(model, tokens: int, free_bytes: int | None = None) -> int:
     """How many rows of so many tokens, answers included, a model generates at once.
 
-    free_bytes: of the model's GPU; None asks it. Half of them may become the cache of
-    keys and values: it grows by copies, and a layer computes beside it.
+    free_bytes: of the model's GPU or the machine; None asks it. Half of them may become
+    the cache of keys and values: it grows by copies, and a layer computes beside it.
     """
+    on_cpu = model.device.type == "cpu"
+    most = CPU_BATCH if on_cpu else MOST
     if free_bytes is None:
-        if model.device.type == "cpu":
-            return CPU_BATCH
-        free_bytes = available_bytes()
-    return max(1, min(MOST, free_bytes // 2 // (tokens * cache_bytes(model))))
+        on_machine = psutil.virtual_memory().available
+        free_bytes = on_machine if on_cpu else available_bytes()
+    if not (size := cache_bytes(model)):
+        return most
+    return max(1, min(most, free_bytes // 2 // (tokens * size)))
 
 
 def cache_bytes(model) -> int:
-    """Bytes that the cache of a model takes for a token: a key and a value a layer."""
+    """Bytes that the cache of a model takes for a token: a key and a value a layer.
+
+    0 for a model without attention.
+    """
     config = model.config.get_text_config()
-    heads = config.num_attention_heads
+    if not isinstance(heads := getattr(config, "num_attention_heads", None), int):
+        return 0
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     keys = getattr(config, "num_key_value_heads", None) or heads
     # A 4-bit layer answers in the precision that it is asked in, the embedding's.

@@ -5,16 +5,23 @@ import re
 from collections import Counter
 
 from helpers.evaluation.scoring import Report, score
-from helpers.formatting import to_messages
+from helpers.formatting import answer_text, read_chat, to_messages
 
 
 def with_examples(example: dict, shots=(), instruction: str = "") -> dict:
-    """An example behind answered ones, as one chat that begins with the instruction."""
-    turns = [turn for shot in (*shots, example) for turn in to_messages(shot)]
-    first = turns[0]
+    """An example behind answered ones, as one chat that begins with the instruction.
+
+    Of system messages the example's own stays, and so do its tools.
+    """
+    asked = read_chat(example)
+    own = asked.messages[0]["role"] == "system"  # how many messages are the system's
+    turns = [turn for shot in shots for turn in to_messages(shot)]
+    turns = [turn for turn in turns if turn["role"] != "system"]
+    first, *turns = [*asked.messages[:own], *turns, *asked.messages[own:]]
     if instruction:
         first = first | {"content": f"{instruction}\n\n{first['content']}"}
-    return {"messages": [first, *turns[1:]]}
+    tools = {"tools": asked.tools} if asked.tools else {}
+    return {"messages": [first, *turns]} | tools
 
 
 def nearest(examples, messages: list[str], k: int = 3) -> list[list]:
@@ -49,8 +56,8 @@ def with_nearest(examples, rows, k: int = 3, instruction: str = "") -> list[dict
 def copy_nearest(examples, rows, scorer=None) -> Report:
     """The Report of a rival without a model: it answers as the nearest example does."""
     near = nearest(examples, [_asked(row) for row in rows], k=1)
-    wanted = [to_messages(row)[-1]["content"] for row in rows]
-    copies = [to_messages(shot)[-1]["content"] for [shot] in near]
+    wanted = [answer_text(to_messages(row)[-1]) for row in rows]
+    copies = [answer_text(to_messages(shot)[-1]) for [shot] in near]
     return score(wanted, copies, scorer=scorer)
 
 

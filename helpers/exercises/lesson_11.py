@@ -7,9 +7,14 @@ from helpers.exercises.checking import Exercise, numeric
 FITS = {"A": {"ddp"}, "B": {"fsdp_qlora"}, "C": {"fsdp2", "zero3"}}
 
 
+def _file(answer: dict, letter: str) -> str:
+    """The file of a letter, without its ending."""
+    return str(answer.get(letter)).removesuffix(".yaml")
+
+
 def _misses(letter: str) -> Callable:
-    """A predicate: whether an answer's file fits not, with or without its ending."""
-    return lambda a: str(a.get(letter)).removesuffix(".yaml") not in FITS[letter]
+    """A predicate: whether an answer's file fits not."""
+    return lambda answer: _file(answer, letter) not in FITS[letter]
 
 
 EXERCISES = {
@@ -38,6 +43,7 @@ EXERCISES = {
         mistakes={
             "A fits one card. What is the cheapest way to use two?": _misses("A"),
             "B has a 4-bit base, and it must be shared out.": _misses("B"),
+            "C is not trained in 4 bit.": lambda a: _file(a, "C") == "fsdp_qlora",
             "C: whole weights in every process are what does not fit.": _misses("C"),
         },
     ),

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 
 from helpers.evaluation import json_object
+from helpers.formatting import answer_text
 
 FELL = 0.9  # of the loss before: less than that is no standstill
 KNOWN = 0.9  # an exact match from which on nobody needs more updates
@@ -16,7 +17,7 @@ def chance(rows) -> dict[str, float]:
     rows: of a split, their answers JSON objects. Where the answers are labels it is
     {"exact_match": ...}, {} for other texts.
     """
-    texts = [row["completion"][-1]["content"].strip() for row in rows]
+    texts = [answer_text(row["completion"][-1]).strip() for row in rows]
     answers = [json_object(text) or {} for text in texts]
     if not any(answers) and LABELS * len(counts := Counter(texts)) <= len(texts):
         return {"exact_match": counts.most_common(1)[0][1] / len(texts)}

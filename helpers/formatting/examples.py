@@ -2,7 +2,8 @@
 
 `readers` takes files apart, `chats` turns an example of any known format into messages;
 both meet here. columns: {column: field} of files whose columns have other names, as
-`naming.parse_map` makes it of a text; no other column is read then.
+`naming.parse_map` makes it of a text; no other column is read then, and those that
+would be part of the chat are said (`Chat.unused`).
 """
 
 import hashlib
@@ -11,13 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.formatting.chats import Chat, FieldsError, read_chat
+from helpers.formatting.chats import MORE, Chat, FieldsError, read_chat
 from helpers.formatting.lines import DataError
+from helpers.formatting.messages import NEVER_LEFT_OUT, parsed
 from helpers.formatting.naming import rename
 from helpers.formatting.readers import iter_records
 
 NO_EXAMPLE = "no example, expected one JSON object a line, or a header and one row"
 ERRORS_KEPT = 20
+PARTS = (*MORE, *NEVER_LEFT_OUT)  # fields that are part of a chat, in any format
 
 
 @dataclass
@@ -143,6 +146,13 @@ def _repeated(path, columns) -> Iterator[tuple[int, int, bool]]:
             yield earlier, line, known == answer
 
 
+def answer_text(message: dict) -> str:
+    """What a message of the assistant says: its text and, as JSON, what it calls."""
+    if not (called := _called(message)):
+        return message["content"]
+    return message["content"] + json.dumps(called, sort_keys=True, ensure_ascii=False)
+
+
 def prompt_key(messages: list[dict]) -> bytes:
     """What makes two prompts the same: roles, calls, and words. 16 bytes.
 
@@ -164,6 +174,9 @@ def _checked(records, columns=None) -> Iterator[tuple]:
         if isinstance(record, dict):
             try:
                 chat = read_chat(rename(record, columns) if columns else record)
+                if columns:  # plain columns are left out on purpose, these hardly
+                    left = (f for f in PARTS if f not in columns)
+                    chat.unused += (f for f in left if parsed(record.get(f)))
             except DataError as error:
                 chat = error
         yield number, record, chat

@@ -16,8 +16,19 @@ def rename(record: dict, names: Mapping[str, str]) -> dict:
 
 
 def parse_map(text: str) -> dict[str, str]:
-    """{column: field} of "question=prompt,answer=completion". Raises DataError."""
-    pairs = [part.rpartition("=") for part in text.split(",")]
+    """{column: field} of "question=prompt,answer=completion". Raises DataError.
+
+    A comma before the next "=" belongs to the name of the column.
+    """
+    pairs, begun = [], ""
+    for part in text.split(","):
+        if "=" in part:
+            pairs.append((begun + part).rpartition("="))
+            begun = ""
+        else:
+            begun += f"{part},"
+    if begun:
+        pairs.append(begun[:-1].rpartition("="))
     names = {column.strip(): field.strip() for column, _, field in pairs}
     for column, field in names.items():
         if not column or field not in KNOWN:

@@ -71,7 +71,7 @@ AttentionMaskInterface.register("grouped", eager_mask)
 
 
 def train_fast_on_cpu(trainer) -> None:
-    """Makes an SFTTrainer faster on a CPU, in bfloat16 two times as fast.
+    """Makes an SFTTrainer faster on a CPU, in bfloat16 1.6 to 1.9 times as fast.
 
     Call it before training. The loss stays that of TRL, to the precision that it is
     computed in. On a GPU nothing is changed.
@@ -147,8 +147,11 @@ def score_trained_positions(model) -> None:
             return values.new_zeros(trained.shape).masked_scatter(trained, values)
 
         with torch.no_grad():
-            entropy = -(log_p.exp() * log_p).sum(-1)
-            is_top1 = logits.argmax(-1, keepdim=True) == targets
+            # Of few rows at a time, which stay in a processor's cache; in float32,
+            # where the largest is found several times as fast.
+            parts = [-part.exp().mul_(part).sum(-1) for part in log_p.split(8)]
+            entropy = torch.cat(parts)
+            is_top1 = log_p.argmax(-1, keepdim=True) == targets
         return FusedCausalLMOutput(
             log_probs=spread(log_p.gather(-1, targets)[:, 0]),
             entropy=spread(entropy),

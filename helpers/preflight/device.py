@@ -1,5 +1,6 @@
 """Checks of a run against the machine: its memory, and what it can compute."""
 
+import os
 from collections.abc import Iterator
 from copy import deepcopy
 
@@ -52,7 +53,11 @@ def does_not_fit(
     """Whether training takes more than there is."""
     from helpers.memory import predict, size
 
-    if shared := [name for name in SHARED if getattr(arguments, name, None)]:
+    shared = [name for name in SHARED if getattr(arguments, name, None)]
+    # accelerate's launcher says it in the environment alone.
+    said = {name: os.environ.get(f"ACCELERATE_USE_{name.upper()}") for name in SHARED}
+    shared += [name for name in SHARED if said[name] == "true" and name not in shared]
+    if shared:
         return f"not predicted with {', '.join(shared)}"
     free, where = _free(arguments, model) if memory is None else (memory, "given")
     lora = next(iter(getattr(model, "peft_config", {}).values()), None)

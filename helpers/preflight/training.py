@@ -89,17 +89,22 @@ def rate(model, arguments) -> Iterator[Finding]:
 
 
 @check_of("few-updates", about="updates, epochs and warm-up")
-def few_updates(arguments, splits) -> Iterator[Finding]:
+def few_updates(arguments, splits, lengths=None) -> Iterator[Finding]:
     """Whether there are updates enough to learn a format, and to warm up."""
-    rows, updates = len(splits["train"]), arguments.max_steps
+    rows, updates, kind = len(splits["train"]), arguments.max_steps, "rows"
     if not rows:
         return "no training rows"  # which is a finding of `too-few-rows`
+    if getattr(arguments, "packing", False):
+        tokens = getattr((lengths or {}).get("train"), "tokens", None)
+        if not tokens or not arguments.max_length:
+            return "not judged with packing"
+        rows, kind = math.ceil(sum(tokens) / arguments.max_length), "packed rows"
     batch = arguments.train_batch_size * arguments.world_size
     per = batch * arguments.gradient_accumulation_steps
     if updates <= 0:
         updates = math.ceil(arguments.num_train_epochs * math.ceil(rows / per))
     warm = arguments.get_warmup_steps(updates)
-    found = f"{updates:,} updates, {updates * per / rows:.2g} epochs of {rows:,} rows"
+    found = f"{updates:,} updates, {updates * per / rows:.2g} epochs of {rows:,} {kind}"
     if updates < FEW_UPDATES:
         what = f"{found}: expected {FEW_UPDATES} updates or more"
         why = "so few teach a form at best"

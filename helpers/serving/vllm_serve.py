@@ -7,6 +7,7 @@ It wants other packages than the course and is optional, so it lives in an envir
 of its own: `make vllm` on a CPU, `pip install vllm` on a machine with a GPU.
 """
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -70,7 +71,10 @@ def start_vllm(
     if Path(base).is_dir() or Path(base).is_absolute():
         check_model(base := Path(base).resolve())
         own["HF_HUB_OFFLINE"] = "1"
-        config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+    if adapters:
+        # What cannot be read here vLLM will not read either, and it says why.
+        with contextlib.suppress(OSError, ValueError):
+            config = AutoConfig.from_pretrained(base, trust_remote_code=False)
     port = free_port(port)
     # No sampling settings of the checkpoint's. Its stop ids count all the same.
     call += [str(base), "--host", HOST, "--port", str(port), "--dtype", dtype]

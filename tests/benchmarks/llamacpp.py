@@ -1,14 +1,15 @@
 """Measures how far llama.cpp's answers are from transformers', by cause.
 
-    python -m tests.benchmarks.llamacpp [--model FOLDER] [--rows 50] [--output FOLDER]
+    python -m tests.benchmarks.llamacpp [--profile small] [--rows 50] [--output FOLDER]
 
-Without --model: the tickets adapter merged into its base. Greedy answers to validation
-messages, against transformers' in 32 bit on the same token ids. Writes
-llamacpp.NAME.MACHINE.json to data/results/, a row a cause; one that is there already
-is not measured again. Exit code 2 where llama.cpp is not set up.
+The tickets adapter merged into its base; that of `small` is trained where no lesson has
+kept one. Greedy answers to validation messages, against transformers' in 32 bit on the
+same token ids. Writes llamacpp.PROFILE.MACHINE.json to data/results/, a row a cause;
+one that is there already is not measured again. Exit code 2 where llama.cpp is not set
+up, and for a file of other messages.
 
-Figures of a row, over all answers: same, exact_match: shares of answers (the latter of
-the tickets model alone); difference: the largest between the log-probabilities of the
+Figures of a row, over all answers: same, exact_match: shares of answers; difference:
+the largest between the log-probabilities of the
 ten likeliest tokens, as far as both have written the same. The causes that are Ollama's
 are what its source does (commit fb30760 of August 2026), done here to llama.cpp's
 server, which it runs.
@@ -21,6 +22,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from helpers.config import load_profile
 from helpers.course.ledger import RESULTS
 from helpers.evaluation import prompt_ids, stop_ids
 from helpers.files import ROOT
+from helpers.finetune import adapter_folder
 from helpers.formatting import load_splits
 from helpers.serving import llamacpp
 from helpers.sweep import rows as ledger
@@ -36,6 +39,7 @@ from tests.benchmarks.serving import merge
 
 KINDS = ("F32", "F16", "Q8_0", "Q4_0", "Q4_K_M")
 TOP = 10
+ADAPTER = "tickets-lora"
 TICKETS = ROOT / "data" / "tickets"
 ROUNDED = "only the weights rounded"
 PRE, BOS = "tokenizer.ggml.pre", "tokenizer.ggml.add_bos_token"
@@ -274,7 +278,7 @@ def pins() -> dict[str, str]:
 def main(argv=None) -> int:
     """Runs the command; 1 where rows are left. Raises UserError."""
     parser = Parser("python -m tests.benchmarks.llamacpp", description=__doc__)
-    parser.add_argument("--model", type=Path, help="a folder; a name of its own")
+    parser.add_argument("--profile", choices=("tiny", "small"), default="tiny")
     parser.add_argument("--rows", type=int, default=50)
     parser.add_argument("--new-tokens", type=int, default=56)
     parser.add_argument("--output", type=Path, default=RESULTS)
@@ -282,16 +286,25 @@ def main(argv=None) -> int:
     if serving.llamacpp_python() is None:
         raise UserError("requires llama.cpp, not found here: `make llamacpp`")
     examples = load_splits(TICKETS)["validation"].select(range(options.rows))
+    profile = load_profile(options.profile)
     with tempfile.TemporaryDirectory() as place:
-        folder, name = options.model, "small"
-        if folder is None:
-            folder, name = Path(place) / "tiny-phi3 with tickets-lora", "tiny"
-            merge(load_profile("tiny"), folder, [])
+        folder = Path(place) / f"{Path(profile.model).name} with {ADAPTER}"
         model = Model(folder, Path(place), examples, options.new_tokens)
-        measured = parts(model, f"llamacpp.{name}")
-        return (
-            1 if ledger.measure(measured, options.output, ledger.Budget(10_000)) else 0
-        )
+        measured = parts(model, f"llamacpp.{options.profile}")
+        check_file(measured[0], options.output)
+        adapter = adapter_folder(profile, "auto", ADAPTER)
+        merge(replace(profile, dtype="float32"), folder, [], adapter)
+        left = ledger.measure(measured, options.output, ledger.Budget(10_000))
+        return 1 if left else 0
+
+
+def check_file(part: ledger.Part, output: Path) -> None:
+    """Raises UserError for a file of another model, or other answers."""
+    file = ledger.RowFile(part.name, output)
+    for key in ("model", "answers", "new_tokens"):
+        if (there := file.entry.get(key, part.about[key])) != part.about[key]:
+            what = f"{file.path} has {key} {there}, and not {part.about[key]}"
+            raise UserError(f"{what}: give another folder as --output")
 
 
 if __name__ == "__main__":

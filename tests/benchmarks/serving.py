@@ -35,7 +35,7 @@ ROUNDS = 3
 Answers = tuple[float, list[str]]  # seconds, texts
 
 
-def merge(profile: Profile, folder: Path, prompts: list) -> list[str]:
+def merge(profile: Profile, folder: Path, prompts: list, adapter=ADAPTER) -> list[str]:
     """Writes base and adapter as one model; its own answers to the prompts."""
     from peft import PeftModel
 
@@ -43,7 +43,7 @@ def merge(profile: Profile, folder: Path, prompts: list) -> list[str]:
     from helpers.models import load_model, load_tokenizer
 
     tokenizer = load_tokenizer(profile)
-    model = PeftModel.from_pretrained(load_model(profile), ADAPTER).merge_and_unload()
+    model = PeftModel.from_pretrained(load_model(profile), adapter).merge_and_unload()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return generate(model.eval(), tokenizer, prompts, NEW_TOKENS)

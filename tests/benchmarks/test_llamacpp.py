@@ -6,8 +6,9 @@ import math
 import pytest
 import torch
 
-from helpers import run_command, serving
-from helpers.files import ROOT
+from helpers import UserError, run_command, serving
+from helpers.files import ROOT, write_json
+from helpers.sweep.rows import Part, RowFile
 from tests.benchmarks import llamacpp as benchmark
 
 CHECKPOINTS = ROOT / "data" / "checkpoints"
@@ -80,6 +81,19 @@ def test_without_llamacpp_it_ends_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr(serving, "llamacpp_python", lambda: None)
     assert run_command("benchmark", benchmark.main, []) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_file_of_another_model_is_refused(tmp_path):
+    about = {"model": "a", "answers": 50, "new_tokens": 56}
+    part = Part("llamacpp.small", [], None, 1, about=about)
+    benchmark.check_file(part, tmp_path)  # none there yet
+    path = RowFile(part.name, tmp_path).path
+    write_json(path, about | {"found": [], "rows": []})
+    benchmark.check_file(part, tmp_path)
+    for key, value in {"model": "b", "answers": 10, "new_tokens": 24}.items():
+        write_json(path, about | {key: value, "found": [], "rows": []})
+        with pytest.raises(UserError, match=f"has {key} {value}, and not {about[key]}"):
+            benchmark.check_file(part, tmp_path)
 
 
 def test_the_ledger_has_what_lesson_07_says():

@@ -309,6 +309,30 @@ def test_several_lessons_at_a_time_begin_with_the_longest(
     assert started == begun
 
 
+@pytest.mark.parametrize(
+    ("profile", "jobs", "lessons", "cores", "expected"),
+    [
+        ("small", 2, 1, 2, 2),
+        ("small", 2, 2, 2, 1),
+        ("small", 1, 8, 2, 2),
+        ("small", 3, 8, 2, 1),
+        ("tiny", 2, 1, 8, 1),
+        ("gpu-16gb", 1, 8, 8, 8),
+    ],
+)
+def test_a_lesson_takes_the_cores_that_no_other_takes(
+    tmp_path, monkeypatch, profile, jobs, lessons, cores, expected
+):
+    affinity = SimpleNamespace(cpu_affinity=lambda: range(cores))
+    monkeypatch.setattr(runner.psutil, "Process", lambda: affinity)
+    monkeypatch.setattr(runner.os, "cpu_count", lambda: cores)
+    args = SimpleNamespace(profile=profile, jobs=jobs, notebooks=[tmp_path] * lessons)
+    assert runner.threads(args) == expected
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    env = runner.environment(profile, tmp_path, "00", runner.threads(args))
+    assert env["OMP_NUM_THREADS"] == str(expected)
+
+
 def test_a_lesson_keeps_the_memory_that_a_training_frees(tmp_path, monkeypatch):
     for name in KEEP_MEMORY:
         monkeypatch.delenv(name, raising=False)

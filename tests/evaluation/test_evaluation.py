@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -181,8 +182,13 @@ def test_a_batch_is_what_fits_half_of_the_free_memory(
     assert rows in (1, 128) or rows * 150 * evaluation.cache_bytes(model) <= free / 2
 
 
-def test_a_cpu_takes_100_rows_at_once(model):
+def test_a_cpu_takes_100_rows_at_once_where_its_memory_allows(model, monkeypatch):
     assert evaluation.batch_that_fits(model, 150) == 100
+    seven = 14 * 150 * evaluation.cache_bytes(model)
+    memory = SimpleNamespace(available=seven)
+    monkeypatch.setattr(generation.psutil, "virtual_memory", lambda: memory)
+    assert evaluation.batch_that_fits(model, 150) == 7
+    assert evaluation.batch_that_fits(model, 10**6) == 1
 
 
 def test_generation_asks_what_fits(model, tokenizer, monkeypatch):

@@ -8,6 +8,7 @@ from helpers.evaluation.prompting import (
     with_examples,
     with_nearest,
 )
+from helpers.formatting import read_chat
 from tests.models.tiny_model import chat
 
 SHOTS = [chat("the lamp is broken", "QWZ"), chat("the parcel is late", "JXW")]
@@ -26,6 +27,21 @@ def test_nothing_added_is_the_example_itself():
     example = chat("my kettle", "QWZ")
     assert with_examples(example) == example
     assert SHOTS[0]["messages"][0]["content"] == "the lamp is broken"
+
+
+def test_one_system_message_stays_and_so_do_the_tools():
+    system = {"role": "system", "content": "Be brief."}
+    shots = [{"messages": [system, *shot["messages"]]} for shot in SHOTS]
+    example = chat("my kettle", "QWZ")
+    own = {"messages": [system | {"content": "Be kind."}, *example["messages"]]}
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {}}}]
+    made = with_examples(own | {"tools": tools}, shots, "Answer with a code.")
+    assert read_chat(made).tools == read_chat(own | {"tools": tools}).tools != []
+    texts = [turn["content"] for turn in made["messages"]]
+    assert texts[:2] == ["Answer with a code.\n\nBe kind.", "the lamp is broken"]
+    roles = [turn["role"] for turn in made["messages"]]
+    assert roles == ["system", *["user", "assistant"] * 3]
+    assert with_examples(example, shots)["messages"][0]["role"] == "user"
 
 
 def test_the_nearest_shares_the_rarest_words():
@@ -59,6 +75,22 @@ def test_each_row_stands_behind_its_own_nearest():
     texts = [[turn["content"] for turn in one["messages"]] for one in made]
     assert texts[0] == ["Answer.\n\nthe parcel is late", "JXW", "my parcel", "JXW"]
     assert texts[1][2:] == ["broken is the lamp", "a repair"]
+
+
+def calling(question, **arguments):
+    """A chat whose answer is a tool call and nothing else."""
+    function = {"name": "look", "arguments": arguments}
+    calls = [{"type": "function", "function": function}]
+    answer = {"role": "assistant", "content": None, "tool_calls": calls}
+    return {"messages": [{"role": "user", "content": question}, answer]}
+
+
+def test_a_copier_is_scored_by_the_calls_it_copies():
+    shots = [calling("the lamp is broken", order=1), calling("a parcel", order=2)]
+    rows = [calling("my parcel", order=2), calling("broken is the lamp", order=3)]
+    assert copy_nearest(shots, rows).exact_match == 0.5
+    report = copy_nearest(shots, rows, lambda expected, _: "look" in expected)
+    assert report.field_accuracy == {"score": 1}
 
 
 def test_a_copier_answers_as_the_nearest_does():

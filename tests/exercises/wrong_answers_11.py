@@ -12,6 +12,7 @@ WRONG = {
     "11.2": {
         "shares for what fits": but(A="fsdp2"),
         "no shares of codes": but(B="fsdp2"),
+        "four bits": but(C="fsdp_qlora.yaml"),
         "whole weights": but(C="zero2"),
     },
 }

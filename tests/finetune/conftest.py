@@ -12,7 +12,7 @@ def lora(made_once) -> SmallRun:
 
 @pytest.fixture(scope="session")
 def qlora(made_once) -> SmallRun:
-    return _made(made_once, "small-qlora", "--qlora")
+    return _made(made_once, "small-qlora", "--qlora", file="prices.csv")
 
 
 @pytest.fixture(scope="session")

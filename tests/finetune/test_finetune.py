@@ -156,15 +156,16 @@ def test_it_learns_another_task_from_fifty_rows_of_csv(tmp_path):
     data, output = small_run.write_prices(tmp_path), tmp_path / "out"
     with data.open(encoding="utf-8", newline="") as stream:
         assert len(list(csv.DictReader(stream))) == 50
+    config = small_run.write_config(tmp_path, training_config={"max_steps": 40})
     flags = ["--profile", "tiny", "--data", data, "--output", output]
-    done = Program(tmp_path, "helpers.finetune", *flags).wait()
+    done = Program(tmp_path, "helpers.finetune", *flags, "--config", config).wait()
     assert done.returncode == 0, done.stderr
     metrics = small_run.metrics(output)
     assert metrics["data"]["rows"] == {"train": 40, "validation": 5, "test": 5}
     before, after = metrics["before"], metrics["after"]
     assert after["validation_loss"] < 0.5 * before["validation_loss"]
     card = (output / "README.md").read_text("utf-8")
-    assert "trained on `prices.csv`\n(40 training examples, 16 epochs)" in card
+    assert "trained on `prices.csv`\n(40 training examples, 4 epochs)" in card
     assert "valid json" not in card  # these answers are no JSON
     shown = f"{before['validation_loss']:.4f} | {after['validation_loss']:.4f}"
     assert f"| validation loss | {shown} |" in card
@@ -218,7 +219,8 @@ def test_its_qlora_losses_are_those_of_lesson_04(qlora, tmp_path):
     space = {"splits": load_splits(qlora.data), "profile": profile, "run": tmp_path}
     steps = {"eval_steps": small_run.STEPS["max_steps"] // 2}
     exec(cells["imports"], space)
-    exec(cells["trainer-of"].replace("range(32)", "range(6)"), space)
+    rows = len(space["splits"]["validation"])
+    exec(cells["trainer-of"].replace("range(32)", f"range({rows})"), space)
     exec(cells["train-function"].replace("run = Path", "_ = Path"), space)
     config = profile.training_config | small_run.STEPS | steps
     config |= {"save_strategy": "no", "report_to": "none", "logging_steps": 1}

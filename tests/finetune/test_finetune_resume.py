@@ -51,6 +51,33 @@ def started(case, output, checkpoint):
     return program
 
 
+@needs_fork
+@pytest.mark.slow
+def test_killed_in_the_middle_of_a_checkpoint_and_after_a_later_one(short, tmp_path):
+    output = tmp_path / "out"
+    run = output / "checkpoints"
+    moments = (
+        (run / "checkpoint-2").is_dir,  # its last file is not there yet
+        (run / "checkpoint-6/trainer_state.json").exists,
+    )
+    for ready in moments:
+        program = Program(
+            tmp_path / "said", "helpers.finetune", *short.call(output, "--resume")
+        )
+        end = time.monotonic() + 120
+        while not ready():
+            assert program.runs(), program.wait().stderr[-2000:]
+            assert time.monotonic() < end, "the run did not come so far"
+            time.sleep(0.001)
+        program.send(signal.SIGKILL)
+        assert program.wait().returncode == -signal.SIGKILL
+        assert not RunFolder(output).complete()
+    assert finetune(short.call(output, "--resume")) == 0
+    assert_same(output, short.done)
+    weights = load_file(output / ADAPTER)
+    assert all(w.abs().max() > 0 for name, w in weights.items() if "lora_B" in name)
+
+
 @pytest.mark.slow
 def test_qlora_goes_on_with_the_same_bits(qlora, tmp_path):
     """TRL starts a QLoRA adapter in bf16 and resumes it in fp32: here it is fp32."""

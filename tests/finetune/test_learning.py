@@ -27,6 +27,13 @@ def row(answer):
     return {"completion": [{"role": "assistant", "content": answer}]}
 
 
+def called_with(order):
+    """A row whose answer is a tool call and nothing else."""
+    calls = [{"function": {"name": "look", "arguments": {"order": order}}}]
+    answer = {"role": "assistant", "content": "", "tool_calls": calls}
+    return {"completion": [answer]}
+
+
 def metrics(losses, exact_match=0.5, best=None, **fields):
     """Those of a run that evaluated every 80 updates."""
     history = [{"step": 80 * n, "eval_loss": x} for n, x in enumerate(losses) if n]
@@ -45,6 +52,9 @@ def test_chance_is_what_the_commonest_value_gets():
     labels = [row("yes ")] * 5 + [row("yes")] + [row("no")] * 2
     assert chance(labels) == {"exact_match": 0.75}
     assert chance(labels[1:]) == {}  # too few to be sure that they are labels
+    called = [called_with(order) for order in [1] * 5 + [2] * 3]
+    assert chance(called) == {"exact_match": 0.625}
+    assert chance([called_with(order) for order in range(8)]) == {}
 
 
 @pytest.mark.parametrize(

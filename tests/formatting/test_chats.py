@@ -363,6 +363,13 @@ def test_columns_that_are_not_read_are_said_once(tmp_path):
     names, said = {"prompt": "prompt", "completion": "completion"}, []
     load_splits(path, columns=names, say=said.append)  # which was asked for
     assert said == []
+    rows = [row | {"system": "Be kind.", "images": ["a.png"]} for row in rows]
+    path = write(tmp_path / "b.jsonl", rows)
+    load_splits(path, columns=names, say=said.append)  # which hardly was
+    assert said == [f'{path}: 2 columns are not read: "system", "images"']
+    names, said = {**names, "system": "system"}, []
+    load_splits(path, columns=names, say=said.append)
+    assert said == [f'{path}: 1 columns are not read: "images"']
 
 
 def test_turns_joined_and_answers_marked_are_summed_and_said(tmp_path):
@@ -436,7 +443,9 @@ def test_columns_of_other_names(tmp_path):
     assert splits["train"][0]["completion"][0]["content"] == "x"
     with pytest.raises(DataError, match=r"a\.jsonl:1: the fields are .*expected 'Q'"):
         load_splits(path, columns={"Q": "prompt", "Answer": "completion"})
-    for bad in ("prompt", "a=b", "=prompt", "a=prompt,b=prompt"):
+    names = parse_map("Question, in full=prompt, Answer=completion")
+    assert names == {"Question, in full": "prompt", "Answer": "completion"}
+    for bad in ("prompt", "a=b", "=prompt", "a=prompt,b=prompt", "a=prompt,b"):
         with pytest.raises(DataError, match="--map names"):
             parse_map(bad)
 

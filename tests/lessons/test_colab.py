@@ -21,7 +21,10 @@ import pytest
 
 from helpers.course.figures import read_figures
 from tests.house import gates
+from tests.wheels import make_wheel
 
+# What the lesson replaces before it is imported: wheels with nothing in them do.
+REPLACED = ("transformers", "tokenizers", "datasets", "pyarrow", "huggingface-hub")
 # ABSENT are not on Colab either.
 COLAB = """
 transformers==5.15.0 tokenizers==0.22.2 peft==0.20.0 accelerate==1.14.0 datasets==4.0.0
@@ -33,7 +36,7 @@ lazy-loader==0.4
 ABSENT = {"trl", "loralib", "bitsandbytes", "gguf", "rouge-score", "llguidance"}
 ABSENT |= {"rensa", "detect-secrets", "python-stdnum", "babel"}
 WIDGETS = ["ipywidgets==7.7.1", "ipython-genutils==0.2.0"]
-LENT = {"torch", "numpy"}
+LENT = {"torch", "numpy", "pip"}
 SLIDER = """\
 from matplotlib.figure import Figure
 from helpers.widgets import slider
@@ -110,8 +113,11 @@ def environment(folder):
     (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
     (site / "lent.pth").write_text(f"{folder / 'lent'}\n", encoding="utf-8")
     pip = [python, "-m", "pip", "install", "--quiet", "--no-compile"]
+    old = [pin for pin in COLAB if pin.partition("==")[0] in REPLACED]
+    empty = [make_wheel(folder, *pin.split("==")) for pin in old]
+    # The widgets ask for a whole server of notebooks.
+    run(*pip, "--no-deps", *empty, *WIDGETS)
     run(*pip, *COLAB)
-    run(*pip, "--no-deps", *WIDGETS)  # they ask for a whole server of notebooks
     return python
 
 

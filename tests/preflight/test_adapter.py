@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import BitsAndBytesConfig, LlamaForCausalLM
 
 from helpers.files import ROOT, write_json
@@ -116,6 +116,16 @@ def test_a_merge_in_float32_or_bfloat16_keeps_the_adapter(saved):
     assert "merge-drift" not in report.codes
     assert 0.1 < float(report.checked["merge-drift"].partition("%")[0]) < 25
     assert codes(model=base, adapter=saved, base=build_model()) == set()
+
+
+def test_what_dora_rescales_is_not_taken_for_drift(tmp_path):
+    config = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear")
+    config.use_dora = True
+    get_peft_model(build_model(), config).save_pretrained(tmp_path)
+    whole, base = merged(build_model(), tmp_path), build_model()
+    report = check(model=whole, adapter=tmp_path, base=base)
+    assert "merge-drift" not in report.codes
+    assert report.checked["merge-drift"].startswith("not judged: DoRA")
 
 
 def test_a_merge_of_something_else_is_found(saved):

@@ -52,6 +52,15 @@ def test_what_takes_memory_elsewhere_is_not_predicted(name):
     assert report.checked["does-not-fit"] == f"not predicted with {name}"
 
 
+@pytest.mark.parametrize("kind", ["fsdp", "deepspeed"])
+def test_what_the_launcher_shares_out_is_not_predicted(kind, monkeypatch):
+    known = load_profile("tiny")
+    given = {"arguments": SFTConfig(**known.training_config), "profile": known}
+    monkeypatch.setenv(f"ACCELERATE_USE_{kind.upper()}", "true")
+    report = check(only=["does-not-fit"], memory=0.001, **given)
+    assert report.checked == {"does-not-fit": f"not predicted with {kind}"}
+
+
 def test_what_a_model_holds_already_counts_as_free(monkeypatch):
     known = load_profile("tiny")
     args = SFTConfig(**known.training_config | {"bf16": False})

@@ -1,5 +1,7 @@
 """What is trained, in which precision, how fast and how long."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from datasets import Dataset
@@ -131,6 +133,21 @@ def test_few_updates_are_found():
     assert codes(splits=rows, arguments=slow) == {"few-updates"}
     report = check(splits={"train": []}, arguments=slow, only=["few-updates"])
     assert report.checked == {"few-updates": "no training rows"}
+
+
+def test_packed_rows_make_fewer_updates():
+    packed = {"packing": True, "max_length": 1000, "num_train_epochs": 1}
+    packed = arguments(max_steps=-1, per_device_train_batch_size=4, **packed)
+    rows = {"train": range(1000)}
+    report = check(splits=rows, arguments=packed, only=["few-updates"])
+    assert report.checked == {"few-updates": "not judged with packing"}
+    lengths = {"train": SimpleNamespace(tokens=[100] * 1000)}
+    given = {"splits": rows, "arguments": packed, "lengths": lengths}
+    report = check(**given, only=["few-updates"])
+    assert report.codes == {"few-updates"}
+    assert "25 updates, 1 epochs of 100 packed rows" in report.findings[0].what
+    lengths["train"].tokens *= 4
+    assert check(**given, only=["few-updates"]).codes == set()
 
 
 def test_a_model_that_takes_no_count_is_found_where_batches_are_added_up():

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig
 
 from helpers import serving
 from helpers.files import ROOT
@@ -185,6 +186,28 @@ def test_a_broken_adapter_is_refused_in_one_line(name, vllm, pretend, tmp_path):
     with pytest.raises(ServerError, match=f"got 'mine' for 'items': {why}") as caught:
         serving.start_vllm(CHECKPOINTS / "tiny-phi3", given, dtype="float32")
     assert "\n" not in str(caught.value) and asked == []
+
+
+def test_an_adapter_is_held_to_a_base_from_the_hub(
+    vllm, pretend, nowhere, tmp_path, monkeypatch
+):
+    asked = pretend(HEALTHY)
+    shutil.copytree(ADAPTERS["items"], tmp_path / "mine")
+    wrap(tmp_path / "mine")
+    given = {"items": tmp_path / "mine"}
+    local = AutoConfig.from_pretrained(CHECKPOINTS / "tiny-phi3")
+    monkeypatch.setattr(AutoConfig, "from_pretrained", lambda *_, **__: local)
+    with pytest.raises(ServerError, match="32 of its keys match no module"):
+        serving.start_vllm("someone/a-model", given, dtype="float32", work=nowhere)
+    assert asked == []
+
+    def closed(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr(AutoConfig, "from_pretrained", closed)
+    options = {"dtype": "float32", "work": nowhere}
+    serving.start_vllm("someone/a-model", given, **options).stop()
+    assert len(asked) == 1  # vLLM will say why
 
 
 def test_a_base_that_is_no_model_is_refused(vllm, tmp_path):

@@ -259,7 +259,3 @@ def test_another_word_is_the_translators_business(course, errors):
     edit = in_prose(other_word)
     for language, page, _, after in edited(course, "a word", edit, EDITS):
         assert errors(language, page, after) == []
-
-
-def test_there_are_more_than_two_hundred_edits():
-    assert len(KINDS) * EDITS >= 200

@@ -178,7 +178,8 @@ def run_tasks(tasks: list[Task]) -> dict[str, str]:
     forks = "forkserver" in get_all_start_methods()
     context = get_context("forkserver" if forks else "spawn")
     if forks:
-        context.set_forkserver_preload(["sphinx.application", *EXTENSIONS])
+        named = ["translations.site", "sphinx.application", *EXTENSIONS]
+        context.set_forkserver_preload(named)
     with ProcessPoolExecutor(jobs, context, max_tasks_per_child=1) as pool:
         for language, title, pages, seconds, said in pool.map(build, tasks):
             if said:
