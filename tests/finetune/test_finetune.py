@@ -190,7 +190,7 @@ def test_its_losses_are_those_of_lesson_03(place, tmp_path):
     [source] = [c.source for _, c in gates.cells(path) if c.id == "trainer"]
     wanted = r"^def make_trainer.*?return trainer$"
     definition = re.search(wanted, source, re.S | re.M)[0]
-    definition = definition.replace("range(60)", "range(6)")
+    definition = definition.replace("range(watched)", "range(6)")
     space = {"SFTTrainer": SFTTrainer, "SFTConfig": SFTConfig, "LoraConfig": LoraConfig}
     space["train_fast_on_cpu"] = train_fast_on_cpu
     space["without_table"] = without_table
