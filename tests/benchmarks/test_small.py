@@ -51,6 +51,28 @@ def test_rows_that_cannot_be_are_refused_before_training(flag, tmp_path, capsys)
     assert not [*tmp_path.iterdir()]
 
 
+def test_what_the_readme_says_of_the_aim_stands_in_the_ledger():
+    file = RESULTS / "small_speed.cpu-2-cores.json"
+    rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    assert [row["threads"] for row in rows] == [1, 2]
+    seconds = [row["profile small"]["seconds_an_update"] for row in rows]
+    steps = load_profile("small").training_config["max_steps"]
+    minutes = [steps * second / 60 for second in seconds]
+    shares = [100 * row["profile small"]["share_of_limit"] for row in rows]
+    slower = [row["times_as_fast"]["the same settings, TRL's own way"] for row in rows]
+    lesson = RESULTS / "00_start_here.small.cpu-2-cores.json"
+    figures = json.loads(lesson.read_text(encoding="utf-8"))["figures"]
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for said in (
+        "It gets {:.0f} %".format(100 * figures["tuned_exact_match"]),
+        "an update takes {:.2f} s on one thread and {:.2f} s on two".format(*seconds),
+        "so 1,400 take {:.0f} and {:.0f} minutes".format(*minutes),
+        "at {:.0f} and {:.0f} % of that speed".format(*shares),
+        "{:.1f} and {:.1f} times as long".format(*slower),
+    ):
+        assert said in readme
+
+
 def test_what_pages_say_of_the_ledger_stands_in_it():
     ledger = (RESULTS / "small_settings.cpu-2-cores.json").read_text(encoding="utf-8")
     rows = json.loads(ledger)["rows"]

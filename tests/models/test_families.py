@@ -285,6 +285,8 @@ def test_the_readme_names_every_family_and_what_becomes_of_it():
         max((k for k in FAMILIES if row.startswith(k)), key=len): row for row in told
     }
     assert named.keys() == FAMILIES.keys() and len(told) == len(FAMILIES)
+    ours = [name for name, facts in FAMILIES.items() if "layout" in facts["template"]]
+    assert len(ours) == 7 and "for seven our copy of its layout" in page
     for name, facts in FAMILIES.items():
         fate = told[named[name]]
         assert fate.startswith("refused" if "refused" in facts else "works")
