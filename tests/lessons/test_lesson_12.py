@@ -1,14 +1,26 @@
 """Lesson 12: its scorer and its checks can fail, and its figures are what it claims."""
 
+import contextlib
+import io
 import json
 import re
+import shutil
 from functools import partial
+from pathlib import Path
 from statistics import mean
 
+import pandas as pd
 import pytest
 
 from helpers import evaluation
+from helpers.config import load_profile
 from helpers.files import ROOT
+from helpers.finetune import Settings
+from helpers.finetune import run as finetune
+from helpers.formatting import load_splits, parse_map
+from helpers.models import load_tokenizer
+from helpers.preflight import check
+from tests.finetune import small_run
 from tests.house import gates
 from tests.lessons import cells
 
@@ -135,3 +147,32 @@ def test_more_rows_help_and_dealt_answers_do_not(figures):
 def test_the_replies_are_learnt_though_none_is_the_expected_text(figures):
     assert figures["tuned_all_low"] > figures["base_all"]
     assert figures["tuned_all"] > 0.5 > 0.3 > figures["reply_exact_match"]
+
+
+@pytest.mark.slow
+def test_a_file_of_ones_own_is_looked_at_trained_on_tested_and_merged(tmp_path, capsys):
+    profile, asked = load_profile("tiny"), []
+    profile.training_config["max_length"] = 20  # as if LENGTH came later
+    space = {
+        **{"pd": pd, "json": json, "io": io, "shutil": shutil, "Path": Path},
+        **{"contextlib": contextlib, "Settings": Settings, "finetune": finetune},
+        **{"check": check, "load_splits": load_splits, "parse_map": parse_map},
+        **{"profile": profile, "PROFILE": "tiny", "MODEL": None, "run": tmp_path},
+        **{"given": {"tokenizer": load_tokenizer(profile), "profile": profile}},
+        **{"LONG": 5, "LENGTH": None, "FINISHED": False, "how": {"rows": 4}},
+        "DATA": str(small_run.write_prices(tmp_path, 60)),
+        "MAP": "prompt=prompt,completion=completion",
+        **{"GROUP": None, "summary": str},
+        "merge_adapter": lambda *folders, **how: asked.append((folders, how)),
+    }
+    with pytest.raises(AssertionError):
+        run(space, "learn", "own")
+    assert "cut-answers" in capsys.readouterr().out
+    trained = run(space | {"LENGTH": 128}, "own", "finished")
+    assert "FINISHED is False" in capsys.readouterr().out and not asked
+    assert trained["own"]["scored"] == "validation"
+    ended = run(trained | {"FINISHED": True}, "finished")
+    assert (ended["own"]["scored"], ended["own"]["steps"]) == ("test", 5)
+    [(folders, how)] = asked
+    assert folders == (tmp_path / "mine", tmp_path / "mine-merged")
+    assert how == {"rows": 4, "data": space["DATA"], "map": space["MAP"]}
