@@ -51,9 +51,10 @@ def load(path):
 
 
 def jobs():
-    """Return [(workflow, name of the job, job)] of all workflows."""
+    """Return [(workflow, name of the job, job)], without those that call a workflow."""
     loaded = [(path.stem, load(path)["jobs"]) for path in WORKFLOWS]
-    return [(flow, name, job) for flow, all_ in loaded for name, job in all_.items()]
+    every = [(flow, name, job) for flow, all_ in loaded for name, job in all_.items()]
+    return [job for job in every if "uses" not in job[-1]]
 
 
 def commands():
@@ -71,9 +72,20 @@ def test_actions_are_pinned_to_a_commit_with_its_version_beside_it(path):
     lines = [li for li in path.read_text("utf-8").splitlines() if "uses:" in li]
     assert lines
     for line in lines:
+        if called := re.fullmatch(
+            r"    uses: \./(\.github/workflows/[\w-]+\.yml)", line
+        ):
+            assert "workflow_call" in load(ROOT / called[1])[True]  # YAML's "on"
+            continue
         assert re.fullmatch(
             r" +- uses: actions/[a-z-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", line
         )
+
+
+def test_a_release_waits_for_the_real_model():
+    release = load(FOLDER / "workflows" / "release.yml")["jobs"]
+    assert release["real-model"]["uses"] == "./.github/workflows/real-model.yml"
+    assert release["release"]["needs"] == ["build", "real-model"]
 
 
 def test_one_version_of_an_action_everywhere():
