@@ -132,9 +132,9 @@ def train_in_float32(model) -> None:
 def keep_4bit_layout(model) -> None:
     """Stops bitsandbytes from repacking 4-bit weights on CPUs with AVX512-BF16.
 
-    There the first forward without gradients, an evaluation, repacks the weights in
-    place, and every later backward misreads them in silence (bitsandbytes 0.50.2,
-    Linear4bit.forward). Call it before any forward.
+    There the first forward in evaluation mode repacks the weights in place, and a
+    kernel without a backward multiplies them from then on: gradients stop there, in
+    silence (bitsandbytes 0.50.2, Linear4bit.forward and matmul_4bit). Call it first.
     """
     from bitsandbytes.nn import Linear4bit
 
