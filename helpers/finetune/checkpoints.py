@@ -16,13 +16,14 @@ def last_checkpoint(folder: str | Path) -> Path | None:
     weights, optimizer, schedule and random state first, trainer_state.json last. Give
     the result to `trainer.train(resume_from_checkpoint=...)`, which takes None too.
     """
-    numbered = [
-        path
-        for path in Path(folder).glob("checkpoint-*")
-        if re.fullmatch(r"checkpoint-\d+", path.name)
-    ]
-    newest_first = sorted(numbered, key=step_of, reverse=True)
+    newest_first = sorted(numbered(folder), key=step_of, reverse=True)
     return next(filter(_is_whole, newest_first), None)
+
+
+def numbered(folder: str | Path) -> list[Path]:
+    """The checkpoints of a run folder, whole or not; no copy of another name."""
+    found = Path(folder).glob("checkpoint-*")
+    return [path for path in found if re.fullmatch(r"checkpoint-\d+", path.name)]
 
 
 def step_of(checkpoint: Path) -> int:
@@ -58,6 +59,10 @@ def _is_whole(checkpoint: Path) -> bool:
                 read_whole(file)
         text = (checkpoint / "trainer_state.json").read_text(encoding="utf-8")
         step = json.loads(text)["global_step"]
+    except FileNotFoundError:
+        return False
+    except (OSError, MemoryError):  # of this moment: says nothing of the checkpoint
+        raise
     except Exception:  # whatever is wrong with a file, the checkpoint is not whole
         return False
     here = step == step_of(checkpoint)

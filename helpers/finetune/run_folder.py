@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from helpers.files import write_json
-from helpers.finetune.checkpoints import last_checkpoint, step_of
+from helpers.finetune.checkpoints import last_checkpoint, numbered, step_of
 from helpers.finetune.errors import RunError
 
 
@@ -79,7 +79,7 @@ class RunFolder:
         """The checkpoint to resume from; newer ones are not whole, and removed."""
         newest = last_checkpoint(self.checkpoints)
         if int(os.environ.get("RANK", 0)) == 0:
-            for path in self.checkpoints.glob("checkpoint-*"):
+            for path in numbered(self.checkpoints):
                 if newest is None or step_of(path) > step_of(newest):
                     shutil.rmtree(path)
         return newest

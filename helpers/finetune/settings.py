@@ -133,6 +133,11 @@ def complete(settings: Settings) -> Profile:
     _check_keys(settings.overrides)
     changed = settings.overrides
     merged = {n: getattr(profile, n) | changed.get(n, {}) for n in SECTIONS}
+    if str(kind := merged["peft_config"].get("init_lora_weights")).startswith(
+        "pissa_niter"
+    ):
+        what = f"peft_config: init_lora_weights {kind} is drawn anew at each loading"
+        raise RunError(f"{what}, and the adapter would belong to no base: use pissa")
     merged["training_config"] |= _unset(changed.get("training_config", {}))
     merged["training_config"] |= _run_keys(settings, merged["training_config"])
     return dataclasses.replace(profile, **merged)

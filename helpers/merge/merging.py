@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
 from helpers.config import Profile, load_profile
@@ -46,6 +47,8 @@ def merge_adapter(
     adapter, output = Path(adapter), Path(output).resolve()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise MergeError(f"{output} is there already: give a new folder as --output")
+    if output.is_mount():  # cannot be replaced by what is made beside it
+        raise MergeError(f"{output} is a mount point: give a folder in it as --output")
     quiet()
     config, known = check_adapter(adapter), claims(adapter)
     profile = base_profile(known, config, dtype, model)
@@ -65,7 +68,7 @@ def merge_adapter(
         for file in part.iterdir():
             file.chmod(0o644)  # safetensors writes files that only their owner can read
         put_in_place(part)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the latter where a disk is full
         raise MergeError(f"{output} cannot be written: {error}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -101,7 +104,15 @@ def base_profile(known: dict, config: dict, dtype, model) -> Profile:
         raise MergeError(f"{what}: give --dtype {', '.join(DTYPES[:-1])} or float16")
     if dtype not in (None, *DTYPES):
         raise MergeError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    name = known["base"].get("model") or config.get("base_model_name_or_path")
+    said, own = known["base"].get("model"), config.get("base_model_name_or_path")
+    elsewhere = str(said).startswith("local:")  # a folder of whoever trained it
+    if not (model or elsewhere) and said and own and said != own:
+        what = f"adapter_config.json names the base {own!r}, metrics.json or the card"
+        raise MergeError(f"{what} {said!r}: give the right one as --model")
+    if not model and (revision := config.get("revision")) not in (None, "main"):
+        what = f"adapter_config.json names the revision {revision!r} of its base"
+        raise MergeError(f"{what}: download that one, and give its folder as --model")
+    name = said if elsewhere else own or said
     if not model and (not name or name.startswith("local:")):
         what = f"the base is not named by a place, but {name!r}"
         raise MergeError(f"{what}: give its folder or Hub id as --model")
@@ -159,6 +170,10 @@ def save(tuned, tokenizer, dtype: str, folder: Path) -> None:
     if tuned.dtype != (target := getattr(torch, dtype)):
         tuned.float()  # rounded once, at the end
     merged = tuned.merge_and_unload().to(target)
+    try:
+        merged.generation_config.validate(strict=True)
+    except ValueError:  # a base that sets how to sample, and not that it does
+        merged.generation_config.do_sample = True
     merged.generation_config.eos_token_id = stop_ids(merged, tokenizer)
     merged.save_pretrained(folder, max_shard_size="2GB")
     tokenizer.save_pretrained(folder)

@@ -40,7 +40,9 @@ def ask(folder: Path, asked: dict, device: str) -> dict:
             why = (done.stderr.strip() or "killed").rpartition("\n")[2]
             raise MergeError(f"a new process cannot use what was merged: {why}")
         with safe_open(files[1], "pt") as result:
-            logits = [result.get_tensor(str(n)) for n in range(len(asked["rows"]))]
+            # Copies: on Windows a file that is still mapped cannot be removed.
+            names = map(str, range(len(asked["rows"])))
+            logits = [result.get_tensor(name).clone() for name in names]
             return {
                 "logits": logits,
                 "answers": json.loads(result.metadata()["answers"]),

@@ -19,8 +19,9 @@ from helpers.models.shapes import skeleton
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # What decides by how much B(Ax) is multiplied, and PEFT's defaults.
 SCALE = dict(r=8, lora_alpha=8, rank_pattern={}, alpha_pattern={}, use_rslora=False)
-# Initialisations that take the adapter's start out of the base (PEFT 0.21.2).
-FROM_BASE = ("pissa", "olora", "corda", "loftq", "mica")
+# Initialisations that take the adapter's start out of the base (PEFT 0.21.2), and one
+# that draws it: PEFT would draw another at each loading.
+FROM_BASE, DRAWN = ("pissa", "olora", "corda", "loftq"), "pissa_niter"
 PREFIX = "save the model without its wrapper (accelerate's unwrap_model)"
 
 
@@ -52,6 +53,11 @@ def check_scale(folder: Path) -> None:
             what = f"{folder / CONFIG} has {key} {here}"
             way = "restore the file"
             raise ModelError(f"{what}, the adapter was trained with {said}: {way}")
+    if changes_base(settings).startswith(DRAWN):
+        what = f"{folder / CONFIG} has init_lora_weights {changes_base(settings)}"
+        why = "whose start is drawn anew, on another base, at each loading"
+        way = "convert it (path_initial_model_for_weight_conversion), or train with"
+        raise ModelError(f"{what}, {why}: {way} pissa")
 
 
 def load_adapter(
@@ -61,12 +67,21 @@ def load_adapter(
 
     model: the base, or a PeftModel that gets one adapter more. name: what PEFT calls
     the adapter. In eval mode unless trainable. Raises ModelError as `check_adapter`,
-    and where metrics.json, or the card, names a base of another fingerprint; the model
-    then is as it was.
+    where metrics.json, or the card, names a base of another fingerprint, for a name
+    that is taken, and for two adapters one of which changes the base (`changes_base`);
+    the model then is as it was.
     """
     from peft import PeftModel
 
-    check_adapter(folder)
+    there = model.peft_config if isinstance(model, PeftModel) else {}
+    if name in there:
+        what = f"the model has an adapter {name!r} already, which would be lost"
+        raise ModelError(f"{what}: give the one in {folder} another name")
+    settings = check_adapter(folder)
+    every = [settings, *map(vars, there.values())]
+    if there and (kind := next(filter(None, map(changes_base, every)), "")):
+        what = f"an adapter that starts with {kind} changes the base of all others"
+        raise ModelError(f"{what}: merge it, or load it alone")
     check_base(model, Path(folder))
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     with torch.device("meta"):
@@ -125,7 +140,7 @@ def claims(folder: Path) -> dict:
     if sha256 := re.search(r"in (\w+) have the fingerprint\s+`(\w{64})`", text):
         found["settings"]["dtype"] = sha256[1]
         found["base"]["fingerprint"] = sha256[2]
-    if base := re.search(r"^base_model: (\S+)$", text, re.MULTILINE):
+    if base := re.search(r"""^base_model: ["']?([^\s"']+)["']?$""", text, re.MULTILINE):
         found["base"]["model"] = base[1]
     return found
 
@@ -164,9 +179,14 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
 def check_trained(folder: Path) -> None:
     """Raises ModelError for weights unreadable or not finite, or a B of zero."""
     weights = read_weights(folder)
-    bs = {k: w for k, w in weights.items() if "lora_B" in k or "lora_embedding_B" in k}
-    if idle := [key for key, weight in bs.items() if not weight.any()]:
-        what = f"{len(idle)} of {len(bs)} matrices B are zero, such as {idle[0]}"
+    # MiCA starts with an A of zero, all others with a B.
+    known = _read(folder / CONFIG) if (folder / CONFIG).exists() else {}
+    side = "A" if known.get("init_lora_weights") == "mica" else "B"
+    kept = {
+        k: w for k, w in weights.items() if re.search(f"lora_(embedding_)?{side}", k)
+    }
+    if idle := [key for key, weight in kept.items() if not weight.any()]:
+        what = f"{len(idle)} of {len(kept)} matrices {side} are zero, such as {idle[0]}"
         why = "they change nothing, they were not trained"
         raise ModelError(f"{folder / WEIGHTS}: {what}: {why}")
 

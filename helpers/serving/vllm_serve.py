@@ -80,6 +80,7 @@ def start_vllm(
     call += [str(base), "--host", HOST, "--port", str(port), "--dtype", dtype]
     call += ["--generation-config", "vllm"]
     call += adapter_options(adapters or {}, config, more)
+    call += template_options(adapters or {})
     call += ["--enforce-eager"] if device == "cpu" else []
     own |= {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"} if more else {}
     own |= {name: os.environ[name] for name in own if name in os.environ}
@@ -129,6 +130,19 @@ def adapter_options(adapters: dict, config=None, more: int = 0) -> list[str]:
     options += ["--max-lora-rank", str(room)]
     named = [f"{name}={folder}" for name, folder in folders.items()]
     return [*options, "--lora-modules", *named] if named else options
+
+
+def template_options(adapters: dict) -> list[str]:
+    """The chat template that the adapters were trained with, where they bring one.
+
+    vLLM would take the base's. Raises ServerError for adapters with different ones.
+    """
+    files = [Path(f).resolve() / "chat_template.jinja" for f in adapters.values()]
+    texts = {f.read_text(encoding="utf-8"): f for f in files if f.exists()}
+    if len(texts) > 1:
+        what = "requires adapters of one chat template, and these bring different ones"
+        raise ServerError(f"{what}: start a server for each")
+    return [part for file in texts.values() for part in ("--chat-template", str(file))]
 
 
 def adapter_rank(name: str, folder: Path, config=None) -> int:

@@ -169,8 +169,8 @@ def test_the_card_says_what_a_base_and_its_start_mean():
 
     plain = card(METRICS)
     assert "stands for a folder" not in plain and "taken out of the base" not in plain
-    peft = METRICS["settings"]["peft_config"] | {"init_lora_weights": "pissa_niter_4"}
+    peft = METRICS["settings"]["peft_config"] | {"init_lora_weights": "pissa"}
     changed = {"settings": METRICS["settings"] | {"peft_config": peft}}
     text = card(METRICS | changed | {"base": METRICS["base"] | {"model": "local:gpt2"}})
     assert "`local:gpt2` stands for a folder of whoever trained it" in text
-    assert "taken out of the base (`init_lora_weights: pissa_niter_4`)" in text
+    assert "taken out of the base (`init_lora_weights: pissa`)" in text

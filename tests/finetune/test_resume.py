@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from helpers.finetune import last_checkpoint
+from helpers.finetune import checkpoints, last_checkpoint
+from helpers.finetune.run_folder import RunFolder
 
 
 def make_checkpoint(folder, step):
@@ -55,6 +56,30 @@ def test_a_flipped_byte_in_a_torch_file_is_seen(tmp_path, seed):
     data[at] ^= 1
     file.write_bytes(bytes(data))
     assert last_checkpoint(tmp_path) is None
+
+
+def test_what_cannot_be_read_at_the_moment_is_not_thrown_away(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    older, newest = (make_checkpoint(folder.checkpoints, step) for step in (5, 10))
+
+    def fail(path):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "read_whole", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            folder.newest_whole()
+    assert older.exists() and newest.exists()
+
+
+def test_a_copy_of_a_checkpoint_is_left_alone(tmp_path):
+    folder = RunFolder(tmp_path)
+    newest = make_checkpoint(folder.checkpoints, 10)
+    copy = newest.with_name("checkpoint-10-good")
+    newest.rename(copy)
+    assert folder.newest_whole() is None and copy.exists()
+    make_checkpoint(folder.checkpoints, 5)
+    assert folder.newest_whole().name == "checkpoint-5" and copy.exists()
 
 
 def test_a_missing_file_is_seen(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from datasets import DatasetDict
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from transformers import GenerationConfig
 
 from helpers.config import load_profile
 from helpers.files import ROOT, write_json
@@ -17,6 +19,7 @@ from helpers.merge.__main__ import main as merge
 from helpers.merge.proof import check
 from helpers.models import ModelError, fingerprint, load_model
 from tests.models.families import build
+from tests.models.tiny_model import build_model, build_tokenizer
 from tests.warm import Program
 
 # PEFT 0.21.2 still asks transformers by the old name.
@@ -235,6 +238,34 @@ def test_another_base_is_refused(adapter, refused):
     assert (
         "needs data/checkpoints/tiny-phi3 in float32 with the fingerprint 0000" in line
     )
+
+
+def test_a_base_of_two_names_or_of_a_revision_is_asked_for(adapter, refused):
+    path = adapter / "adapter_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, settings | {"base_model_name_or_path": "someone/else"})
+    line = refused("--adapter", adapter, "--rows", "1")
+    assert "names the base 'someone/else', metrics.json or the card" in line
+    write_json(path, settings | {"revision": "step3000"})
+    line = refused("--adapter", adapter, "--rows", "1")
+    assert "names the revision 'step3000' of its base" in line
+
+
+def test_a_mount_point_is_refused(adapter, refused, monkeypatch):
+    monkeypatch.setattr(Path, "is_mount", lambda self: True)
+    line = refused("--adapter", adapter, "--rows", "1")
+    assert "is a mount point: give a folder in it" in line
+
+
+def test_a_base_with_sampling_settings_is_written(tmp_path):
+    model = build_model()
+    model.generation_config.temperature = 0.9  # and do_sample is not set
+    with pytest.raises(ValueError, match="do_sample"):
+        model.generation_config.validate(strict=True)
+    tuned = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM"))
+    merging.save(tuned, build_tokenizer(), "float32", tmp_path)
+    written = GenerationConfig.from_pretrained(tmp_path)
+    assert written.do_sample and written.temperature == 0.9
 
 
 def test_a_base_that_is_named_by_no_place_is_asked_for(adapter, refused):

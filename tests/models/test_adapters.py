@@ -7,11 +7,13 @@ import shutil
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 
 from helpers.files import ROOT, write_json
 from helpers.models import (
     ModelError,
     adapted_modules,
+    changes_base,
     check_adapter,
     fingerprint,
     load_adapter,
@@ -133,6 +135,42 @@ def test_a_whole_adapter_answers_as_peft_loads_it(saved):
     assert torch.equal(logits(mine), logits(peft))
     trained = load_adapter(build_model(), saved, trainable=True)
     assert any(weight.requires_grad for weight in trained.parameters())
+
+
+def test_a_second_adapter_takes_no_name_and_no_base_of_the_first(saved, copy):
+    mine = load_adapter(build_model(), saved)
+    before = logits(mine)
+    with pytest.raises(ModelError, match="has an adapter 'default' already.*another"):
+        load_adapter(mine, copy)
+    rewrite_settings(copy, init_lora_weights="pissa")
+    (copy / "metrics.json").unlink()
+    with pytest.raises(ModelError, match="starts with pissa changes the base of all"):
+        load_adapter(mine, copy, "second")
+    assert torch.equal(logits(mine), before)
+    alone = load_adapter(build_model(), copy)
+    with pytest.raises(ModelError, match="starts with pissa changes the base of all"):
+        load_adapter(alone, saved, "second")
+
+
+def test_a_start_that_is_drawn_anew_is_refused(copy):
+    rewrite_settings(copy, init_lora_weights="pissa_niter_4")
+    with pytest.raises(ModelError, match="pissa_niter_4, whose start is drawn anew"):
+        check_adapter(copy)
+
+
+def test_mica_trains_the_other_matrix(copy):
+    rewrite_settings(copy, init_lora_weights="mica")
+    assert changes_base(check_adapter(copy)) == ""
+    weights = load_file(copy / WEIGHTS)
+    zero = {k: w * 0 if "lora_A" in k else w for k, w in weights.items()}
+    save_file(zero, copy / WEIGHTS)
+    with pytest.raises(ModelError, match="matrices A are zero"):
+        check_adapter(copy)
+
+
+def rewrite_settings(folder, **changed):
+    path = folder / SETTINGS
+    write_json(path, json.loads(path.read_text(encoding="utf-8")) | changed)
 
 
 @pytest.mark.parametrize("name", DAMAGES)

@@ -1,7 +1,7 @@
 """An evaluation must not change 4-bit training: the CPU trap, and its cure.
 
 On CPUs with AVX512-BF16, bitsandbytes 0.50.2 repacks 4-bit weights in place at the
-first forward pass without gradients; later backward passes misread them.
+first forward pass in evaluation mode; no gradient comes through them any more.
 """
 
 import pytest

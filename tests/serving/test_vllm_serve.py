@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -208,6 +209,23 @@ def test_an_adapter_is_held_to_a_base_from_the_hub(
     options = {"dtype": "float32", "work": nowhere}
     serving.start_vllm("someone/a-model", given, **options).stop()
     assert len(asked) == 1  # vLLM will say why
+
+
+def test_adapters_are_asked_in_the_template_that_they_bring(
+    vllm, pretend, nowhere, tmp_path
+):
+    asked, given = pretend(HEALTHY), {}
+    for name, text in {"one": "{{ 1 }}", "two": "{{ 1 }}", "three": "{{ 3 }}"}.items():
+        given[name] = shutil.copytree(ADAPTERS["items"], tmp_path / name)
+        (given[name] / "chat_template.jinja").write_text(text)
+    options = {"dtype": "float32", "work": nowhere}
+    base, last = CHECKPOINTS / "tiny-phi3", given.pop("three")
+    serving.start_vllm(base, given, **options).stop()
+    assert Path(option(asked[0][0], "--chat-template")).read_text() == "{{ 1 }}"
+    with pytest.raises(ServerError, match="adapters of one chat template"):
+        serving.start_vllm(base, given | {"three": last}, **options)
+    serving.start_vllm(base, {"items": ADAPTERS["items"]}, **options).stop()
+    assert "--chat-template" not in asked[1][0]
 
 
 def test_a_base_that_is_no_model_is_refused(vllm, tmp_path):
