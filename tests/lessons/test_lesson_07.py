@@ -12,6 +12,7 @@ from helpers.config import load_profile
 from helpers.evaluation import score
 from helpers.finetune import card, describe_adapter
 from helpers.finetune.model_card import summary
+from tests.house import gates
 from tests.lessons import cells
 
 STEM = "07_merge_and_share"
@@ -180,3 +181,14 @@ def test_sizes_and_pickles(figures):
     expected = 25_165_824 / 3_821_079_552
     assert math.isclose(figures["adapter_share"], expected, rel_tol=1e-9)
     assert figures["code_ran"] is True
+
+
+def test_the_real_models_file_answers_as_the_prose_says():
+    path = gates.ROOT / "notebooks" / f"{STEM}.ipynb"
+    said = {cell.id: cell.source for _, cell in gates.cells(path, "markdown")}
+    file = gates.ROOT / f"data/results/{STEM}.small.cpu-2-cores.json"
+    found = json.loads(file.read_text(encoding="utf-8"))["figures"]
+    assert found["gguf_same_ids"] == 1
+    changed = (100 * (1 - found[key]) for key in ("gguf_same", "gguf_q4_same"))
+    text = "16 bits change {:.0f}% and `Q4_K_M` {:.0f}%".format(*changed)
+    assert text in said["gguf-causes-after"]
