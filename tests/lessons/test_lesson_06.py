@@ -1,5 +1,7 @@
 """Lesson 06: its own functions are right, and its figures are what it claims."""
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -70,3 +72,13 @@ def test_no_process_of_the_run_is_left(course_run):
     """The server inherits the mark that every process of a course run carries."""
     output = course_run.notebooks[STEM].parent.parent.resolve()
     assert marked_processes(str(output)) == []
+
+
+@pytest.mark.parametrize(("profile", "begins"), [("tiny", "{"), ("small", "```python")])
+def test_what_the_adapter_makes_of_a_request_for_code(profile, begins):
+    file = ROOT / f"data/results/{STEM}.{profile}.cpu-2-cores.json"
+    found = json.loads(file.read_text(encoding="utf-8"))["figures"]
+    assert found["code_with_adapter"].startswith(begins)
+    assert found["code_without_adapter"] != found["code_with_adapter"]
+    said = {cell.id: cell.source for _, cell in gates.cells(PATH, "markdown")}
+    assert "SmolLM2, which knows Python, still writes" in said["temperature-intro"]
