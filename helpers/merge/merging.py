@@ -18,6 +18,7 @@ from helpers.models import (
     check_adapter,
     claims,
     fingerprint,
+    four_bit,
     free,
     load_adapter,
     load_model,
@@ -52,7 +53,13 @@ def merge_adapter(
     quiet()
     config, known = check_adapter(adapter), claims(adapter)
     profile = base_profile(known, config, dtype, model)
-    four_bit = bool(known["settings"].get("qlora"))
+    in_4_bit = bool(known["settings"].get("qlora"))
+    if not in_4_bit and (own := four_bit(profile)):  # a checkpoint of 4-bit weights
+        own = profile.quantization_config | own
+        profile = dataclasses.replace(
+            profile, qlora_model=profile.model, quantization_config=own
+        )
+        in_4_bit = True
     columns = parse_map(map) if map else None
     splits = load_splits(data or ROOT / "data" / "tickets", columns=columns)
     chats = [row["prompt"] for row in islice(splits["test"], rows)]
@@ -62,7 +69,7 @@ def merge_adapter(
         raise MergeError(f"{what}: remove it, or give another folder as --output")
     try:
         part.mkdir(parents=True)
-        proof = merge(adapter, profile, four_bit, dtype or profile.dtype, chats, part)
+        proof = merge(adapter, profile, in_4_bit, dtype or profile.dtype, chats, part)
         check(proof)
         write_json(part / "merge.json", proof)
         for file in part.iterdir():
@@ -75,22 +82,22 @@ def merge_adapter(
     return proof
 
 
-def merge(adapter, profile, four_bit: bool, dtype: str, chats: list, part) -> dict:
+def merge(adapter, profile, in_4_bit: bool, dtype: str, chats: list, part) -> dict:
     """Writes the merged model to the folder `part`; what was found, not yet judged."""
-    tokenizer = tokenizer_of(adapter, profile, four_bit)
-    tuned = load_model(profile, four_bit)
+    tokenizer = tokenizer_of(adapter, profile, in_4_bit)
+    tuned = load_model(profile, in_4_bit)
     base = fingerprint(tuned)  # now: PiSSA's adapters change it, and trained biases do
     tuned = load_adapter(tuned, adapter)
     asked, wanted = reference(tuned, tokenizer, chats)
-    if four_bit:
+    if in_4_bit:
         free(tuned)
         tuned = unpacked(profile, adapter, dtype)
     save(tuned, tokenizer, dtype, part)
-    wanted["base"] = untouched(profile, four_bit, base, tokenizer, asked["rows"])
+    wanted["base"] = untouched(profile, in_4_bit, base, tokenizer, asked["rows"])
     device = "cpu" if profile.training_config["use_cpu"] else "cuda"
     return compare(wanted, ask(part, asked, device)) | {
         "dtype": dtype,
-        "trained_in": "4 bit" if four_bit else profile.dtype,
+        "trained_in": "4 bit" if in_4_bit else profile.dtype,
         "adapter": shown(adapter.resolve()),
         "base": {"model": shown_model(profile.model), "fingerprint": base},
     }
@@ -118,8 +125,8 @@ def base_profile(known: dict, config: dict, dtype, model) -> Profile:
         raise MergeError(f"{what}: give its folder or Hub id as --model")
     profile = load_profile("auto", model or name)
     changed = {"dtype": trained or dtype, "attn_implementation": "sdpa"}
-    if four_bit := known["settings"].get("quantization_config"):
-        changed["quantization_config"] = four_bit
+    if quantised := known["settings"].get("quantization_config"):
+        changed["quantization_config"] = quantised
     return dataclasses.replace(profile, **changed)
 
 

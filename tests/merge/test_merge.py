@@ -257,6 +257,22 @@ def test_a_mount_point_is_refused(adapter, refused, monkeypatch):
     assert "is a mount point: give a folder in it" in line
 
 
+def test_a_base_of_4_bit_weights_is_known_without_metrics(
+    adapter, tmp_path, monkeypatch
+):
+    """As Unsloth's, whose adapters come with no metrics.json."""
+    (adapter / "metrics.json").unlink()
+    (adapter / "README.md").unlink()
+    own, asked = {"bnb_4bit_quant_type": "fp4"}, []
+    monkeypatch.setattr(merging, "four_bit", lambda profile: own)
+    monkeypatch.setattr(merging, "merge", lambda *given: asked.append(given) or {})
+    monkeypatch.setattr(merging, "check", lambda proof: None)
+    merging.merge_adapter(adapter, tmp_path / "out", "bfloat16", rows=1)
+    [(_, profile, in_4_bit, dtype, *_)] = asked
+    assert in_4_bit and dtype == "bfloat16" and profile.qlora_model == profile.model
+    assert profile.quantization_config["bnb_4bit_quant_type"] == "fp4"
+
+
 def test_a_base_with_sampling_settings_is_written(tmp_path):
     model = build_model()
     model.generation_config.temperature = 0.9  # and do_sample is not set
