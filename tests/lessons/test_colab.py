@@ -36,7 +36,7 @@ lazy-loader==0.4
 ABSENT = {"trl", "loralib", "bitsandbytes", "gguf", "rouge-score", "llguidance"}
 ABSENT |= {"rensa", "detect-secrets", "python-stdnum", "babel"}
 WIDGETS = ["ipywidgets==7.7.1", "ipython-genutils==0.2.0"]
-LENT = {"torch", "numpy", "pip"}
+LENT = {"torch", "numpy", "pip", "markdown-it-py"}
 SLIDER = """\
 from matplotlib.figure import Figure
 from helpers.widgets import slider
