@@ -88,7 +88,7 @@ def mark(work: Path, lesson: str) -> str:
 def threads(args) -> int:
     """Those of a lesson: as many as cores that no other lesson takes.
 
-    One for tiny models, which two make no faster.
+    One on `tiny`, whose figures on the pages are those of one thread.
     """
     cores = len(psutil.Process().cpu_affinity()) if psutil.LINUX else os.cpu_count()
     at_once = min(args.jobs, len(args.notebooks))

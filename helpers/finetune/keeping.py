@@ -23,10 +23,10 @@ WRITTEN = {"base_model_name_or_path", "inference_mode", "target_modules"}
 def keep_adapter(trainer, profile: Profile, splits) -> Path | None:
     """Keeps what a lesson trained on the tickets for those that start from an adapter.
 
-    Only what `adapter_folder` would train for them, which on a CPU is the same to the
-    last bit: the profile's recipe from the start to the end. Prints what became of it,
-    and returns the folder, None where nothing was kept. trainer: after training.
-    splits: what it was trained on.
+    Only what `adapter_folder` would train for them, which on as many threads of a CPU
+    is the same to the last bit: the profile's recipe from the start to the end. Prints
+    what became of it, and returns the folder, None where nothing was kept. trainer:
+    after training. splits: what it was trained on.
     """
     if profile.name == "tiny" and fits(SHIPPED / "tickets-lora", profile):
         print("other lessons start from the adapter that ships with the course")

@@ -80,7 +80,7 @@ def start_vllm(
     call += [str(base), "--host", HOST, "--port", str(port), "--dtype", dtype]
     call += ["--generation-config", "vllm"]
     call += adapter_options(adapters or {}, config, more)
-    call += template_options(adapters or {})
+    call += template_options(adapters or {}, Path(base))
     call += ["--enforce-eager"] if device == "cpu" else []
     own |= {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"} if more else {}
     own |= {name: os.environ[name] for name in own if name in os.environ}
@@ -132,17 +132,22 @@ def adapter_options(adapters: dict, config=None, more: int = 0) -> list[str]:
     return [*options, "--lora-modules", *named] if named else options
 
 
-def template_options(adapters: dict) -> list[str]:
+def template_options(adapters: dict, base: Path) -> list[str]:
     """The chat template that the adapters were trained with, where they bring one.
 
-    vLLM would take the base's. Raises ServerError for adapters with different ones.
+    vLLM would take the base's, which an adapter without one is taken to want; the base
+    is then asked in the adapters' too. Raises ServerError for different ones.
     """
-    files = [Path(f).resolve() / "chat_template.jinja" for f in adapters.values()]
-    texts = {f.read_text(encoding="utf-8"): f for f in files if f.exists()}
-    if len(texts) > 1:
-        what = "requires adapters of one chat template, and these bring different ones"
+    folders = [Path(folder).resolve() for folder in adapters.values()]
+    files = {folder / "chat_template.jinja" for folder in folders}
+    brought = {f.read_text(encoding="utf-8"): f for f in files if f.exists()}
+    wanted, own = {*brought}, base / "chat_template.jinja"
+    if not all(file.exists() for file in files):
+        wanted.add(own.read_text(encoding="utf-8") if own.exists() else "the base's")
+    if brought and len(wanted) > 1:
+        what = "requires adapters of one chat template, and these want different ones"
         raise ServerError(f"{what}: start a server for each")
-    return [part for file in texts.values() for part in ("--chat-template", str(file))]
+    return [p for file in brought.values() for p in ("--chat-template", str(file))]
 
 
 def adapter_rank(name: str, folder: Path, config=None) -> int:

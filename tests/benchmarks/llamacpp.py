@@ -9,10 +9,9 @@ one that is there already is not measured again. Exit code 2 where llama.cpp is 
 up, and for a file of other messages.
 
 Figures of a row, over all answers: same, exact_match: shares of answers; difference:
-the largest between the log-probabilities of the
-ten likeliest tokens, as far as both have written the same. The causes that are Ollama's
-are what its source does (commit fb30760 of August 2026), done here to llama.cpp's
-server, which it runs.
+the largest between the log-probabilities of the ten likeliest tokens, as far as both
+have written the same. The causes that are Ollama's are what its source does (commit
+fb30760 of August 2026), done here to llama.cpp's server, which it runs.
 """
 
 import json

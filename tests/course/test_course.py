@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -331,6 +332,21 @@ def test_a_lesson_takes_the_cores_that_no_other_takes(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     env = runner.environment(profile, tmp_path, "00", runner.threads(args))
     assert env["OMP_NUM_THREADS"] == str(expected)
+
+
+def test_a_worker_starts_with_the_threads_of_its_lesson(tmp_path, monkeypatch):
+    started = []
+
+    def popen(command, env, **_):
+        started.append(env["OMP_NUM_THREADS"])
+        return SimpleNamespace(stdout=[], wait=lambda: 0)
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(runner, "threads", lambda args: 7)
+    monkeypatch.setattr(runner.subprocess, "Popen", popen)
+    args = SimpleNamespace(profile="small", parameters={})
+    runner.start_worker(tmp_path / "00.ipynb", args, tmp_path, queue.Queue())
+    assert started == ["7"]
 
 
 def test_a_lesson_keeps_the_memory_that_a_training_frees(tmp_path, monkeypatch):

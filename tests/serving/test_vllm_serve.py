@@ -224,8 +224,15 @@ def test_adapters_are_asked_in_the_template_that_they_bring(
     assert Path(option(asked[0][0], "--chat-template")).read_text() == "{{ 1 }}"
     with pytest.raises(ServerError, match="adapters of one chat template"):
         serving.start_vllm(base, given | {"three": last}, **options)
-    serving.start_vllm(base, {"items": ADAPTERS["items"]}, **options).stop()
+    plain = {"items": ADAPTERS["items"]}  # brings none, and wants the base's
+    with pytest.raises(ServerError, match="adapters of one chat template"):
+        serving.start_vllm(base, given | plain, **options)
+    serving.start_vllm(base, plain, **options).stop()
     assert "--chat-template" not in asked[1][0]
+    own = (base / "chat_template.jinja").read_text(encoding="utf-8")
+    (last / "chat_template.jinja").write_text(own, encoding="utf-8")
+    serving.start_vllm(base, {"three": last} | plain, **options).stop()
+    assert "--chat-template" in asked[2][0] and len(asked) == 3
 
 
 def test_a_base_that_is_no_model_is_refused(vllm, tmp_path):
