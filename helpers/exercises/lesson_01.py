@@ -15,7 +15,7 @@ def _adapter(d_out: int, d_in: int, r: int) -> dict:
     generator = torch.Generator().manual_seed(d_out)
     sizes = {"W": (d_out, d_in), "A": (r, d_in), "B": (d_out, r)}
     given = {name: torch.randn(s, generator=generator) for name, s in sizes.items()}
-    return given | {"r": r, "alpha": 1.5 * r}
+    return given | {"r": r, "alpha": 2.5 * r}
 
 
 def merges(rule, r: int = 2):

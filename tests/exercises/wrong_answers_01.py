@@ -22,3 +22,9 @@ RIGHT = {
         "    return W + alpha / rank * B @ A",
     },
 }
+OTHERS = {
+    "01.2": {
+        "scaled by whole numbers": "answer = lambda W, A, B, r, alpha: "
+        "W + alpha // r * (B @ A)",
+    },
+}

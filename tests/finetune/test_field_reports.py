@@ -164,6 +164,14 @@ def test_a_base_elsewhere_has_no_name_of_the_hub(tmp_path):
     assert shown_model(ROOT / "data" / "checkpoints" / "tiny-phi3").startswith("data/")
 
 
+def test_a_start_that_is_drawn_anew_is_refused_before_training(tmp_path):
+    start = {"peft_config": {"init_lora_weights": "pissa_niter_4"}}
+    with pytest.raises(RunError, match="pissa_niter_4 is drawn anew at each loading"):
+        complete(Settings(tmp_path, tmp_path / "out", "tiny", overrides=start))
+    start["peft_config"]["init_lora_weights"] = "pissa"
+    complete(Settings(tmp_path, tmp_path / "out", "tiny", overrides=start))
+
+
 def test_the_card_says_what_a_base_and_its_start_mean():
     from tests.lessons.test_lesson_07 import METRICS
 
