@@ -24,6 +24,11 @@ class UserError(ValueError):
     """
 
 
+def one_line(error: Exception, most: int | None = None) -> str:
+    """What an error says, in one line, of so many characters at most."""
+    return " ".join(str(error).split())[:most]
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser: UserError for a bad flag, its description as it stands."""
 
@@ -50,5 +55,5 @@ def run_command(name: str, command, argv=None) -> int:
     except UserError as error:
         bars = sys.modules.get("tqdm")  # a progress bar may still stand on the line
         write = bars.tqdm.write if bars else print
-        write(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+        write(f"{name}: {one_line(error)}", file=sys.stderr)
         return 2

@@ -64,6 +64,10 @@ class Profile:
     peft_config: dict
     quantization_config: dict
 
+    def base(self, quantized: bool) -> str:
+        """The model that is loaded, as LoRA or QLoRA trains it."""
+        return self.qlora_model if quantized else self.model
+
 
 def profile_names() -> list[str]:
     """Every name that `load_profile` takes, "auto" first."""

@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -84,6 +85,23 @@ def learning_curve(points: dict, title: str, rivals: dict | None = None) -> Figu
     ax.set_xticks(list(points), [f"{rows:,}" for rows in points], minor=False)
     ax.minorticks_off()
     return _with_legend(fig, ax)
+
+
+def heat_map(table: pd.DataFrame, title: str) -> Figure:
+    """The Figure of an `evaluation.confusion`, every count written in its square."""
+    fig, ax = plt.subplots(figsize=(5, 4), layout="constrained")
+    ax.imshow(table.to_numpy(), cmap="Greys", vmin=0)
+    dark = table.to_numpy().max() / 2
+    for row, counts in enumerate(table.to_numpy()):
+        for column, count in enumerate(counts):
+            colour = "white" if count > dark else "black"
+            look = {"ha": "center", "va": "center", "fontsize": "small"}
+            ax.text(column, row, count or "·", color=colour, **look)
+    ax.set_xticks(range(len(table.columns)), table.columns)
+    ax.set_yticks(range(len(table.index)), table.index)
+    ax.set(xlabel="answered code", ylabel="expected code (counts: rows)", title=title)
+    plt.close(fig)
+    return in_the_readers_language(fig)
 
 
 def curves(

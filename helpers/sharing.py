@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers import UserError
+from helpers import UserError, one_line
 
 # What others need to run a model. A run's checkpoints and settings stay at home, as
 # does any file that is loaded by unpickling it.
-UPLOADED = ("*.safetensors", "*.json", "*.jinja", "README.md", "Modelfile")
+UPLOADED = ("*.safetensors", "*.json", "*.model", "*.jinja", "README.md", "Modelfile")
 AT_HOME = ("run.json",)
 KIB = 1024
 
@@ -50,6 +50,7 @@ def push(folder, repository: str = "", send: bool = False) -> pd.DataFrame:
 def _upload(folder: Path, repository: str) -> None:
     """Sends the files of a folder to a private repository."""
     from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import HFValidationError, HTTPError
 
     owner, _, name = repository.partition("/")
     if not owner or not name:
@@ -57,13 +58,14 @@ def _upload(folder: Path, repository: str) -> None:
     token = os.environ.get("HF_TOKEN") or get_token()
     if not token:
         raise SharingError("requires a token: run `hf auth login`, or set HF_TOKEN")
-    hub = HfApi(token=token)
-    hub.create_repo(repository, private=True, exist_ok=True)
-    hub.upload_folder(
-        repo_id=repository,
-        folder_path=folder,
-        allow_patterns=[path.name for path in files(folder)],
-    )
+    hub, names = HfApi(token=token), [path.name for path in files(folder)]
+    try:
+        hub.create_repo(repository, private=True, exist_ok=True)
+        hub.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=names)
+    except (ConnectionError, HTTPError, HFValidationError) as error:
+        why = one_line(error, 200)
+        way = "look at name, token (one that may write) and network"
+        raise SharingError(f"{repository} cannot be written ({why}): {way}") from None
 
 
 def modelfile(tokenizer, stops: list[str], weights: str, context: int) -> str:

@@ -4,6 +4,7 @@ import json
 import runpy
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 from IPython.core import pylabtools
 from IPython.core.interactiveshell import InteractiveShell
@@ -132,3 +133,15 @@ def test_a_run_of_the_course_tells_a_figure_in_words(monkeypatch):
         plotting.curves({"a": [1]}, "T", "X", "Y")
     )
     assert shown["text/plain"] == "T; x: X; y: Y" and shown["image/png"]
+
+
+def test_every_count_stands_in_its_square():
+    codes = ["DQK", "QWZ"]
+    confusion = pd.DataFrame([[9, 1], [0, 7]], codes, codes)
+    [ax] = plotting.heat_map(confusion, "Title").axes
+    texts = {(t.get_position(), t.get_text()) for t in ax.texts}
+    assert texts == {((0, 0), "9"), ((1, 0), "1"), ((0, 1), "·"), ((1, 1), "7")}
+    colours = {t.get_text(): t.get_color() for t in ax.texts}
+    assert colours["9"] == "white" and colours["1"] == "black"
+    assert ax.get_title() == "Title" and "answered" in ax.get_xlabel()
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["DQK", "QWZ"]

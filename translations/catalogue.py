@@ -32,7 +32,7 @@ MISSING = "texts that the code says are not translated, and shown in English; th
 MISSING += " the first"
 CHECKING = "helpers/exercises/checking.py"  # has hints that several lessons give
 # What is said: all arguments of some calls, the first one of others, and by name.
-ALL = {"curves", "loss_curves", "before_after", "learning_curve"}
+ALL = {"curves", "loss_curves", "before_after", "learning_curve", "heat_map"}
 EXERCISES = {"Exercise", "numeric"}
 FIRST = EXERCISES | {"localized", "drawable"}
 FIRST |= {"set_title", "suptitle", "set_xlabel", "set_ylabel"}

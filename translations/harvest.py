@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
 from helpers.course import machine
+from helpers.files import whole
 from translations.outputs import (
     FIGURES,
     RESULTS,
@@ -124,7 +125,8 @@ def _keep(folder: Path, number: str, shown: dict[str, bytes]) -> None:
     """Makes these the figures of a lesson."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in shown.items():
-        (folder / name).write_bytes(content)
+        with whole(folder / name, "wb") as stream:
+            stream.write(content)
     for old in folder.glob(f"{number}-*.png"):
         if old.name not in shown:
             old.unlink()

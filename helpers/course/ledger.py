@@ -24,7 +24,7 @@ from helpers.config import GIB, probe_device
 from helpers.course import address
 from helpers.course.wording import ENGLISH, Wording
 from helpers.environment import SHOWN, version
-from helpers.files import ROOT, write_json, write_text
+from helpers.files import ROOT, whole, write_json, write_text
 
 RESULTS = ROOT / "data" / "results"
 # The cell whose figure is kept as a picture, and the picture's name: of a real model.
@@ -187,7 +187,8 @@ def keep_pictures(run: Path, rows: list[dict], folder=RESULTS) -> None:
             cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
             outputs = next(c["outputs"] for c in cells if c["id"] == cell_id)
             found = [o["data"]["image/png"] for o in outputs if "data" in o]
-            (folder / name).write_bytes(base64.b64decode(found[-1]))
+            with whole(folder / name, "wb") as stream:
+                stream.write(base64.b64decode(found[-1]))
 
 
 def keep(run: Path, folder: Path = RESULTS) -> None:

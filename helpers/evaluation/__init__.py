@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "prompt_ids",
             "stop_ids",
         ],
-        "scoring": ["Report", "before_after", "evaluate", "score"],
+        "scoring": ["Report", "before_after", "evaluate", "field_name", "score"],
         "constrained": ["json_processor"],
         "intervals": ["bootstrap_interval"],
         "controls": ["deal_answers"],
@@ -26,7 +26,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "on_each",
             "paired_difference",
         ],
-        "plots": ["heat_map"],
         "prompting": ["copy_nearest", "nearest", "with_examples", "with_nearest"],
     },
 )

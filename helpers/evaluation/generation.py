@@ -1,6 +1,7 @@
 """Batched greedy answers to chats."""
 
 import contextlib
+import sys
 from collections.abc import Iterator
 
 import psutil
@@ -41,6 +42,7 @@ def generate_with_stops(
 ) -> list[tuple[str, bool]]:
     """As `generate`, each answer with whether the model ended it by itself.
 
+    max_new_tokens: fewer where a batch's longest prompt leaves the model's window less.
     batch_size: None lets `batch_that_fits` choose. progress: show a bar.
     logits_processor: for `model.generate`, such as that of `json_processor`.
     tools: of each prompt, those that it may call, or None.
@@ -62,6 +64,8 @@ def generate_with_stops(
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
                 batch = [ids[row] for row in rows]
+                room = _window(model) - max(map(len, batch))
+                settings.max_new_tokens = max(1, min(max_new_tokens, room))
                 found = _generate_batch(model, tokenizer, batch, options)
                 answers.update(zip(rows, found, strict=True))
                 bar.update(len(rows))
@@ -101,6 +105,12 @@ def cache_bytes(model) -> int:
     return 2 * config.num_hidden_layers * keys * width * size
 
 
+def _window(model) -> int:
+    """How many positions a model knows."""
+    config = model.config.get_text_config()
+    return getattr(config, "max_position_embeddings", None) or sys.maxsize
+
+
 def prompt_ids(tokenizer, messages: list[dict], tools=None) -> list[int]:
     """The token ids of a prompt, up to where the answer starts."""
     return render(tokenizer, {"prompt": messages, "tools": tools})
@@ -120,8 +130,11 @@ def stop_ids(model, tokenizer) -> list[int]:
 def _settings(model, tokenizer, max_new_tokens: int) -> GenerationConfig:
     """Greedy answers of so many tokens at most."""
     in_16_bit = model.config._attn_implementation == "grouped"  # of cpu_training
+    # Under autocast keys and values may be of two types, which a static cache is not.
+    mixed = torch.is_autocast_enabled(model.device.type)
+    static = model.device.type == "cpu" and not mixed
     return GenerationConfig(
-        prefill_chunk_size=CPU_CHUNK if in_16_bit else None,
+        prefill_chunk_size=CPU_CHUNK if in_16_bit and not mixed else None,
         max_new_tokens=max_new_tokens,
         do_sample=False,
         use_cache=True,
@@ -129,7 +142,7 @@ def _settings(model, tokenizer, max_new_tokens: int) -> GenerationConfig:
         pad_token_id=tokenizer.pad_token_id,
         # A cache that grows is copied for every token, which takes a third of the time
         # on a CPU. On a GPU a static one would make transformers compile the model.
-        cache_implementation="static" if model.device.type == "cpu" else None,
+        cache_implementation="static" if static else None,
     )
 
 

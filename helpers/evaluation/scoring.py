@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from helpers.evaluation.intervals import bootstrap_interval
 from helpers.evaluation.json_answer import json_object, same_value
 from helpers.formatting import encode, read_chat
 
-# Names that a scorer cannot give: they are those of other figures beside its own.
+# Names of other figures: a scorer cannot give them, a field has another (`field_name`).
 OWN = ("exact_match", "valid_json", "stopped", "validation_loss", "intervals")
 
 
@@ -160,11 +161,26 @@ def _expected(tokenizer, chat) -> str:
     """The text of a chat's answer: what it says, or its tool calls as written."""
     answer = chat.messages[-1]
     if "tool_calls" not in answer:
-        return answer["content"]
+        return _as_read(tokenizer, answer["content"])
     row = {"prompt": chat.messages[:-1], "completion": [answer], "tools": chat.tools}
     ids, labels = encode(tokenizer, row)
     text = tokenizer.decode(ids[labels.count(-100) :], skip_special_tokens=True)
     return text.rpartition("</think>")[2]
+
+
+def _as_read(tokenizer, text: str) -> str:
+    """A text in the Unicode form in which a tokenizer writes it, such as Qwen's NFC."""
+    if text.isascii():
+        return text
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    read = tokenizer.decode(ids, skip_special_tokens=True)
+    one, other = (normalize("NFC", form.strip()) for form in (read, text))
+    return read if one == other else text
+
+
+def field_name(name: str) -> str:
+    """What the share of a field is called, apart from figures of that name."""
+    return f"field {name}" if name in OWN else name
 
 
 def _score_row(
@@ -172,7 +188,8 @@ def _score_row(
 ) -> dict:
     """One row of a Report."""
     wanted, got = json_object(expected) or {}, json_object(answer)
-    fields = {name: same_value(got or {}, name, wanted[name]) for name in wanted}
+    hits = {name: same_value(got or {}, name, wanted[name]) for name in wanted}
+    fields = {field_name(name): hit for name, hit in hits.items()}
     return {
         "prompt": prompt,
         "expected": expected,

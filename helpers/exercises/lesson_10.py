@@ -75,8 +75,8 @@ EXERCISES = {
         right=loss(MARGIN),
         within=0.002,
         praise="It is below ln 2, though the chosen answer became less likely.",
-        hint="subtract the reference from the policy for each answer, then rejected "
-        "from chosen, times beta; then the negative logarithm of the sigmoid.",
+        hint="subtract the reference from the trained model for each answer, then "
+        "rejected from chosen, times beta; then the negative logarithm of the sigmoid.",
         mistakes={
             "beta is missing.": loss(MARGIN, 1),
             "the reference is missing: what counts is how far each answer moved.": (

@@ -44,7 +44,7 @@ EXERCISES = {
             "A fits one card. What is the cheapest way to use two?": _misses("A"),
             "B has a 4-bit base, and it must be shared out.": _misses("B"),
             "C is not trained in 4 bit.": lambda a: _file(a, "C") == "fsdp_qlora",
-            "C: whole weights in every process are what does not fit.": _misses("C"),
+            "C: whole weights fit, but leave the long rows no room.": _misses("C"),
         },
     ),
     "11.3": numeric(

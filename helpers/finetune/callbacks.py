@@ -15,6 +15,7 @@ from transformers.trainer_callback import ExportableState
 from helpers.evaluation import evaluate
 from helpers.finetune.errors import Stopped
 from helpers.finetune.launched import sharded
+from helpers.finetune.metrics import check_finite, in_mixed_precision
 
 
 class Clock(TrainerCallback, ExportableState):
@@ -56,10 +57,12 @@ class Watch(TrainerCallback):
         self._say(state, f"{updates:,} updates of {each} rows are {epochs}")
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs) -> None:
+        check_finite((metrics or {}).get("eval_loss", 0.0), self.trainer.model)
         if not (state.is_world_process_zero or sharded(self.trainer)):
             return
         parts = (self.trainer.model, self.trainer.processing_class, self.rows)
-        report = evaluate(*parts, self.longest, scorer=self.scorer)
+        with in_mixed_precision(self.trainer):
+            report = evaluate(*parts, self.longest, scorer=self.scorer)
         if not state.is_world_process_zero:
             return
         found = {"exact_match": report.exact_match, **report.field_accuracy}
@@ -105,6 +108,11 @@ class StopOnSignal(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs) -> None:
         if self._seen_by_any(args):
             control.should_save = control.should_training_stop = True
+
+    def on_epoch_end(self, args, state, control, **kwargs) -> None:
+        # The trainer says so wherever it stops: what waits for an epoch's end waits on.
+        if self.received and state.epoch % 1 and state.global_step < state.max_steps:
+            control.should_evaluate = control.should_save = False
 
     def _receive(self, number: int, frame) -> None:
         if self.received is not None:  # asked twice: at once, and unsaved

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 
-from helpers.evaluation import json_object
+from helpers.evaluation import field_name, json_object
 from helpers.formatting import answer_text
 
 FELL = 0.9  # of the loss before: less than that is no standstill
@@ -23,7 +23,15 @@ def chance(rows) -> dict[str, float]:
         return {"exact_match": counts.most_common(1)[0][1] / len(texts)}
     fields = dict.fromkeys(name for answer in answers for name in answer)
     values = {f: Counter(json.dumps(a[f]) for a in answers if f in a) for f in fields}
-    return {f: most.most_common(1)[0][1] / len(answers) for f, most in values.items()}
+    most = {f: counts.most_common(1)[0][1] for f, counts in values.items()}
+    return {field_name(f): count / len(answers) for f, count in most.items()}
+
+
+def same_kind(config: dict) -> bool:
+    """Whether a training_config evaluates the mean surprise at the answers' tokens."""
+    other = config.get("loss_type") not in (None, "nll", "chunked_nll")
+    other = other or config.get("label_smoothing_factor")
+    return not other and config.get("completion_only_loss") is not False
 
 
 def unfinished(metrics: dict, guessed: dict[str, float]) -> list[str]:
@@ -39,7 +47,10 @@ def unfinished(metrics: dict, guessed: dict[str, float]) -> list[str]:
     curve = {s: loss for s, loss in curve.items() if s < kept}
     (since, earlier), now = max(curve.items()), after["validation_loss"]
     found = []
-    if now < FELL * earlier and after["exact_match"] < KNOWN and kept == steps:
+    # Another loss of training is no match for the one before and after it.
+    alike = same_kind(metrics.get("settings", {}).get("training_config", {}))
+    falls = alike and now < FELL * earlier
+    if falls and after["exact_match"] < KNOWN and kept == steps:
         found.append(
             f"validation loss still fell, from {earlier:.4f} to {now:.4f} in the last "
             f"{steps - since} updates, and exact match is {after['exact_match']:.1%}: "

@@ -5,6 +5,7 @@ import json
 import math
 import platform
 import sys
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from helpers.config import Profile, probe_device
 from helpers.environment import SHOWN, version
 from helpers.evaluation import Report
 from helpers.files import shown, shown_model, write_json
+from helpers.finetune.errors import RunError
 from helpers.finetune.settings import Settings
 from helpers.formatting import render
 from helpers.models import SCALE, left_out
@@ -52,12 +54,35 @@ def measure(trainer, splits: DatasetDict, scored: str, scorer=None) -> dict:
 
     model, tokenizer = trainer.model, trainer.processing_class
     batch_size, rows = trainer.args.per_device_eval_batch_size, splits[scored]
-    loss = math.log(perplexity(model, tokenizer, splits["validation"], batch_size))
-    longest = longest_answer(tokenizer, splits["validation"], rows)
+    validation = splits["validation"]
+    with in_mixed_precision(trainer):
+        loss = math.log(perplexity(model, tokenizer, validation, batch_size))
+        check_finite(loss, model)
+    longest = longest_answer(tokenizer, validation, rows)
     progress = not trainer.args.disable_tqdm
     options = {"scorer": scorer, "progress": progress}
-    report = evaluate(model, tokenizer, rows, longest, **options)
+    with in_mixed_precision(trainer):
+        report = evaluate(model, tokenizer, rows, longest, **options)
     return scores(loss, report)
+
+
+def in_mixed_precision(trainer):
+    """The precision of training, where more than LoRA is trained; else that of weights.
+
+    Whole layers (`modules_to_save`) and biases are trained in fp32, by which a base in
+    16 bit cannot multiply without it.
+    """
+    trained = (n for n, p in trainer.model.named_parameters() if p.requires_grad)
+    whole = any("lora_" not in name for name in trained)
+    return trainer.accelerator.autocast() if whole else nullcontext()
+
+
+def check_finite(loss: float, model) -> None:
+    """Raises RunError for a loss that says that the model computes no numbers."""
+    if not math.isfinite(loss):
+        what = f"the validation loss is {loss}, the weights are {model.dtype}"
+        way = "before any update the base overflows, and needs bfloat16 or float32"
+        raise RunError(f"{what}: {way}; later, lower the learning_rate")
 
 
 def scores(validation_loss: float, report: Report) -> dict:

@@ -64,6 +64,7 @@ def run(settings: Settings) -> dict:
         if (known := folder.complete()) and (not settings.test or tested(known)):
             print(f"{folder.path} is complete: nothing to do")
             return known
+        folder.check_kept(settings.patience)
 
         trainer, identity["base"] = make_trainer(settings, profile, splits)
         trainer.add_callback(stop)
@@ -110,7 +111,7 @@ def identify(settings: Settings, profile: Profile, splits: DatasetDict) -> dict:
     return {
         "profile": profile.name,
         "qlora": settings.qlora,
-        "model": shown_model(profile.qlora_model if settings.qlora else profile.model),
+        "model": shown_model(profile.base(settings.qlora)),
         "dtype": profile.dtype,
         "patience": settings.patience,
         "scorer": scorer and getattr(scorer, "__name__", type(scorer).__name__),
@@ -135,13 +136,12 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     # returns what that needs, which breaks generation with a static cache.
     config = {"router_aux_loss_coef": 0.0} | profile.training_config
     args = build(SFTConfig, "training_config", config)
+    check_schedule(args)
     tokenizer = ready_tokenizer(settings, profile, splits)
     with unsharded():
         model = models.load_model(profile, quantized=settings.qlora)
     base = models.fingerprint(model)
-    lora = profile.peft_config
-    if lora.get("target_modules") == "all-linear" and (past := models.bypassed(model)):
-        lora = {"exclude_modules": past} | lora
+    lora = models.lora_settings(model, profile.peft_config)
     # A copy: PEFT writes the scale of experts into the settings that it is given.
     peft_config = build(LoraConfig, "peft_config", deepcopy(lora))
     parts = {"model": model, "args": args, "peft_config": peft_config}
@@ -161,6 +161,18 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     if missed := models.left_out(trainer.model):
         say(f"LoRA leaves out {missed}")
     return trainer, base
+
+
+def check_schedule(args) -> None:
+    """Raises RunError for a schedule that the Trainer could not make once it trains."""
+    from torch import zeros
+    from torch.optim import SGD
+    from transformers import get_scheduler
+
+    parts = {"name": args.lr_scheduler_type, "num_warmup_steps": 1}
+    parts |= {"num_training_steps": 2, "optimizer": SGD([zeros(1)], args.learning_rate)}
+    parts["scheduler_specific_kwargs"] = args.lr_scheduler_kwargs
+    build(get_scheduler, "training_config", parts)
 
 
 def check_head(model) -> None:

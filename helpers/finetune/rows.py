@@ -36,7 +36,7 @@ def read_rows(
     """
     from helpers.models import answer_end, thinks, window
 
-    names = parse_map(settings.map) if settings.map else None
+    names = parse_map(settings.map)
     options = {"group": settings.group, "columns": names, "say": say, "apart": False}
     splits = load_splits(settings.data, lines=True, **options)
     whole, splits = splits.num_rows, choose_rows(splits, settings)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from helpers.files import write_json
-from helpers.finetune.checkpoints import last_checkpoint, numbered, step_of
+from helpers.finetune.checkpoints import finished, last_checkpoint, numbered, step_of
 from helpers.finetune.errors import RunError
 
 
@@ -63,6 +63,14 @@ class RunFolder:
                     f"{_short(kept.get(key))}, here it is {_short(here.get(key))}: use "
                     "the same settings, or another --output"
                 )
+
+    def check_kept(self, patience: int | None) -> None:
+        """Raises RunError for a complete run that training would replace by another."""
+        newest = self.newest_whole() if self.complete() else None
+        if self.complete() and not (newest and finished(newest, patience)):
+            what = f"the last checkpoint of {self.path} is gone or damaged"
+            why = "training it again might not give the adapter that is there"
+            raise RunError(f"{what}, and {why}: give another --output")
 
     def begin(self, identity: dict) -> None:
         """Writes what the run is, once."""

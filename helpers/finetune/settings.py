@@ -19,7 +19,7 @@ from typing import get_args
 
 import yaml
 
-from helpers import Parser
+from helpers import Parser, one_line
 from helpers.config import Profile, load_profile, profile_names
 from helpers.finetune.errors import RunError
 
@@ -38,12 +38,15 @@ TAKEN = {
     "load_in_8bit": "--qlora decides",
     "save_only_model": "a checkpoint must be whole to be resumed from",
     "gradient_checkpointing": "activation_checkpointing decides, its new name",
+    "auto_find_batch_size": "training would begin anew with another batch, unsaid",
     "load_best_model_at_end": "--patience keeps the adapter of the lowest loss",
     "metric_for_best_model": "--patience goes by the validation loss",
     "greater_is_better": "--patience goes by the validation loss",
     "include_num_input_tokens_seen": "they are always counted",
     "restore_callback_states_from_checkpoint": "--resume needs them",
 }
+# --patience keeps the best checkpoint, so each evaluation is of one.
+BOTH = {"eval_strategy": "save_strategy", "eval_steps": "save_steps"}
 # Of two keys that exclude each other the user's counts: {key: (the other, unset)}.
 PAIRS = {
     "num_train_epochs": ("max_steps", -1),
@@ -114,13 +117,13 @@ def read_overrides(path: Path) -> dict[str, dict]:
     try:
         loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())[:200]
+        why = one_line(error, 200)
         raise RunError(f"{path} cannot be read ({why}): give a YAML file") from None
     sections = loaded.values() if isinstance(loaded, dict) else [loaded]
     if not all(isinstance(section, dict) for section in sections):
         expected = "sections of keys, such as `peft_config: {r: 8}`"
         raise RunError(f"{path} has another form: expected {expected}")
-    return {name: {k: _number(v) for k, v in loaded[name].items()} for name in loaded}
+    return _numbers(loaded)
 
 
 def complete(settings: Settings) -> Profile:
@@ -160,7 +163,7 @@ def build(factory: Callable, section: str, values: dict):
     try:
         return factory(**values)
     except (TypeError, ValueError, AssertionError, ImportError) as error:
-        why = " ".join(str(error).split())[:300]
+        why = one_line(error, 300)
         raise RunError(f"{section} is refused by {factory.__name__}: {why}") from error
 
 
@@ -176,9 +179,17 @@ def _run_keys(settings: Settings, config: dict) -> dict:
         got = config["save_strategy"]
         raise RunError(f"save_strategy must be steps or epoch, got {got!r}")
     if settings.patience is not None:
+        given = settings.overrides.get("training_config", {})
+        if config.get("save_total_limit") == 1:
+            what = "save_total_limit: 1 leaves the best checkpoint and not the last"
+            raise RunError(f"training_config: {what}, which --resume needs: give 2")
+        for key, other in BOTH.items():
+            keys[key] = config[other]
+            if given.get(key, config[other]) != config[other]:
+                what = f"{key} is {given[key]}, {other} {config[other]}"
+                why = "--patience evaluates what it may keep"
+                raise RunError(f"training_config: {what}: {why}, give {other} alone")
         keys |= {
-            "eval_strategy": config["save_strategy"],
-            "eval_steps": config["save_steps"],
             "load_best_model_at_end": True,
             "metric_for_best_model": "eval_loss",
             "greater_is_better": False,
@@ -202,8 +213,10 @@ def _check_keys(overrides: dict) -> None:
                 raise RunError(f"{section}: unknown key {key!r}: see {name}")
 
 
-def _number(value):
-    """1e-3 as the number it means; any other value as it is."""
+def _numbers(value):
+    """1e-3 as the number it means, wherever it stands; any other value as it is."""
+    if isinstance(value, dict):
+        return {key: _numbers(inner) for key, inner in value.items()}
     if isinstance(value, str) and ROUND.fullmatch(value):
         return float(value)
     return value

@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "chats": ["read_chat", "to_messages"],
         "naming": ["parse_map"],
         "examples": [
-            *("answer_text", "check_file", "find_contradictions", "find_repeats"),
+            *("answer_text", "check_file", "find_repeats"),
             *("iter_examples", "prompt_key", "read_examples"),
         ],
         "splits": ["load_splits"],

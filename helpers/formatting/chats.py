@@ -15,16 +15,19 @@ makes of it, and whether it can be trained by, `rendering.Encoder` tells.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 
 from helpers.formatting.lines import DataError, short
 from helpers.formatting.messages import (
+    EMPTY,
     PLAIN,
     check_left_out,
     is_learnt,
     parsed,
     read_message,
     read_tools,
+    unread,
 )
 from helpers.formatting.share_gpt import share_gpt_turns
 
@@ -75,8 +78,7 @@ def read_chat(example: dict) -> Chat:
     if str(label := example.get("label")).lower() in ("false", "0"):
         raise DataError(f"'label' is {short(label)}, expected a good answer")
     used = (*needed, *MORE, *["input"] * ("instruction" in needed))
-    empty = (None, "", [], {})
-    unused = [f for f, value in example.items() if f not in used and value not in empty]
+    unused = [f for f, value in example.items() if f not in used and value not in EMPTY]
     chat = Chat(tools=read_tools(example), unused=unused)
     _add(chat, given, False)
     _add(chat, rest, True)
@@ -145,6 +147,7 @@ FORMATS = {
     ("instruction", "output"): _alpaca,
 }
 MORE = ("system", "tools", "functions")  # that an example of any format may have
+REPR = re.compile(r"\s*\[\{'(role|content)':")  # what pandas writes for a list
 KNOWN = (*(field for needed in FORMATS for field in needed), "input", "system", "tools")
 
 
@@ -159,6 +162,9 @@ def _turns(role: str, value) -> list[dict]:
     Other JSON is a text: an answer may well be an object, or a list of them.
     """
     found = parsed(value)
+    if isinstance(value, str) and REPR.match(value):
+        what = f"{short(value)} is a list as Python prints it"
+        raise DataError(f"{what}, expected JSON: write it with json.dumps")
     listed = isinstance(value, list) or _are_messages(found)
     return found if listed else _turn(role, value)
 
@@ -184,6 +190,8 @@ def _add(chat: Chat, turns: list, learn: bool) -> None:
     for turn in turns:
         name = f"message {len(chat.messages) + chat.joined + 1}"
         message, place = read_message(turn, name), len(chat.messages)
+        if turn.keys() != PLAIN:
+            chat.unused += [f"messages.{f}" for f in unread(turn)]
         is_answer = learn and message["role"] == "assistant"
         if is_answer and not is_learnt(turn, name):
             chat.marked, is_answer = chat.marked + 1, False

@@ -3,10 +3,12 @@
 A record's number is its row, from 1. Nothing here runs code of a data set.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from helpers import one_line
 from helpers.formatting.exact import exact_datasets
 from helpers.formatting.lines import Bar, DataError
 
@@ -33,22 +35,29 @@ def holds(path: Path) -> bool:
 
 def iter_rows(path: Path, progress: bool) -> Iterator[tuple[int, dict]]:
     """Yields (row, record) of what `holds` knows. Raises DataError."""
-    row = 0
-    try:
+    with _told(path, row := [0]):
         total, rows = _rows(path)
-        for row, record in enumerate(_bar(rows, total, progress), start=1):
-            yield row, record
+        for row[0], record in enumerate(_bar(rows, total, progress), start=1):
+            yield row[0], record
+
+
+@contextlib.contextmanager
+def _told(path, row: list[int]) -> Iterator[None]:
+    """Turns errors of reading into a DataError. row: [the last that was read]."""
+    try:
+        yield
     except DataError:
         raise
     except Exception as error:  # of pyarrow and datasets: each has errors of its own
-        why = " ".join(str(error).split())[:200]
+        why = one_line(error, 200)
         what = f"cannot be read ({why}), expected Parquet, Arrow or a datasets folder"
-        raise DataError(f"{path}:{row + 1}: {what}") from None
+        raise DataError(f"{path}:{row[0] + 1}: {what}") from None
 
 
 def load_folder(path: Path):
-    """What `datasets` saved in a folder: {split: Dataset}, or one Dataset."""
-    return exact_datasets().load_from_disk(str(path))
+    """What `datasets` saved in a folder: {split: Dataset} or one. Raises DataError."""
+    with _told(path, [0]):
+        return exact_datasets().load_from_disk(str(path))
 
 
 def load_hub(name: str):
@@ -61,15 +70,20 @@ def load_hub(name: str):
     try:
         return load_dataset(repository, config, split=split, revision=revision)
     except Exception as error:  # of datasets, the Hub, the network
-        why = " ".join(str(error).split())[:200]
+        why = one_line(error, 200)
         raise DataError(
             f"{name}:1: cannot be loaded ({why}), expected {HUB_FORM}"
         ) from None
 
 
-def iter_dataset(dataset, progress: bool = False) -> Iterator[tuple[int, dict]]:
-    """Yields (row, record) of a Dataset."""
-    yield from enumerate(_bar(iter(dataset), len(dataset), progress), start=1)
+def iter_dataset(
+    dataset, name: str, progress: bool = False
+) -> Iterator[tuple[int, dict]]:
+    """Yields (row, record) of a Dataset. Raises DataError, which names it."""
+    with _told(name, row := [0]):
+        rows = _bar(iter(dataset), len(dataset), progress)
+        for row[0], record in enumerate(rows, start=1):
+            yield row[0], record
 
 
 def _bare(value, whole: bool = True):

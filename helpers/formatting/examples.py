@@ -114,36 +114,23 @@ def check_file(path, progress: bool = False, columns=None) -> Report:
 def find_repeats(path, columns=None) -> list[tuple[int, int]]:
     """(first line, later line) of every prompt that a file holds more than once.
 
-    Prompts are the same that differ in white space only. Raises DataError.
+    Prompts are the same that differ in white space only. Where no format knows the
+    columns, the answer is the last of them. Raises DataError.
     """
-    return [(first, line) for first, line, _ in _repeated(path, columns)]
-
-
-def find_contradictions(path, columns=None) -> list[tuple[int, int]]:
-    """As `find_repeats`, those alone whose answers differ, white space aside."""
-    return [(first, line) for first, line, same in _repeated(path, columns) if not same]
-
-
-def _repeated(path, columns) -> Iterator[tuple[int, int, bool]]:
-    """(first line, later line, whether the answers are the same) of equal prompts.
-
-    Where no format knows the columns, the answer is the last of them.
-    """
-    first = {}
+    first, found = {}, []
     for line, record, chat in _checked(iter_records(path), columns):
         if isinstance(chat, Chat):
-            prompt, answer = prompt_key(chat.messages[:-1]), chat.messages[-1]
-            answer = prompt_key([answer])
+            prompt = prompt_key(chat.messages[:-1])
         elif isinstance(chat, FieldsError) and len(record) > 1:
-            *prompt, answer = (" ".join(str(v).split()) for v in record.values())
-            prompt, answer = _digest(prompt), _digest(answer)
+            *fields, _ = (" ".join(str(value).split()) for value in record.values())
+            prompt = _digest(fields)
         elif chat is None:
             continue
         else:
             raise DataError(f"{path}:{line}: {chat}")
-        earlier, known = first.setdefault(prompt, (line, answer))
-        if earlier != line:
-            yield earlier, line, known == answer
+        if (earlier := first.setdefault(prompt, line)) != line:
+            found.append((earlier, line))
+    return found
 
 
 def answer_text(message: dict) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from helpers import UserError, is_headless
+from helpers import UserError, is_headless, one_line
 
 MAX_RECORD = 16 * 2**20  # bytes; a longer line is refused, and never held whole
 BOM = b"\xef\xbb\xbf"  # the mark that some Windows editors put first
@@ -82,7 +82,7 @@ def iter_lines(path: Path, stream, bar) -> Iterator[tuple]:
 
 def unreadable(path, line: int, error: Exception) -> DataError:
     """The DataError for a file that the system or a library cannot read."""
-    reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+    reason = getattr(error, "strerror", None) or one_line(error, 200)
     reason = "it is a folder" if isinstance(error, IsADirectoryError) else reason
     what = f"cannot be read ({reason}), expected a JSON Lines, CSV or TSV file"
     return DataError(f"{path}:{line}: {what}")

@@ -2,7 +2,8 @@
 
 A text may stand in parts. An assistant may think first (`reasoning_content`) and call
 tools (`tool_calls`); a tool answers. Where a message is marked as not to be learnt
-(`"weight": 0`, as OpenAI has it, or `"train": false`, as axolotl), it is only read.
+(`"weight": 0`, as OpenAI has it, `"train": false`, as axolotl, or `"loss": false`, as
+ms-swift), it is only read.
 """
 
 import json
@@ -13,10 +14,13 @@ from helpers.formatting.lines import DataError, short
 ROLES = ("system", "user", "assistant", "tool")
 PLAIN = {"role", "content"}
 SAME = {"developer": "system", "function": "tool"}  # names that OpenAI also has
+TOOLS, EMPTY = ("tool", "function"), (None, "", [], {})
 CALLS = ("tool_calls", "function_call")
 THOUGHTS = ("reasoning_content", "thinking", "reasoning")
-MARKS = ("weight", "train")  # of an assistant's message: 0 or false, not to be learnt
+MARKS = ("weight", "train", "loss")  # of an answer: 0 or false, not to be learnt
+READ = {*PLAIN, *CALLS, *THOUGHTS, *MARKS}  # and of a tool's answer two more
 NEVER_LEFT_OUT = ("history", "images", "image", "videos", "audio", "audios")
+NEVER_LEFT_OUT += ("train_detail",)  # marks of parts of an answer (axolotl)
 
 
 def read_message(message, name: str) -> dict:
@@ -76,6 +80,12 @@ def is_learnt(message: Mapping, name: str) -> bool:
         if mark is not None and not mark:
             return False
     return True
+
+
+def unread(message: Mapping) -> list[str]:
+    """The filled fields of a message that `read_message` leaves out."""
+    read = READ | ({"tool_call_id", "name"} if message["role"] in TOOLS else set())
+    return [f for f in message if f not in read and message[f] not in EMPTY]
 
 
 def read_tools(example: Mapping) -> list | None:

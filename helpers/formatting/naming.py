@@ -15,11 +15,13 @@ def rename(record: dict, names: Mapping[str, str]) -> dict:
     return {field: record[column] for column, field in names.items()}
 
 
-def parse_map(text: str) -> dict[str, str]:
-    """{column: field} of "question=prompt,answer=completion". Raises DataError.
+def parse_map(text: str | None) -> dict[str, str] | None:
+    """{column: field} of "question=prompt,answer=completion", None of "".
 
-    A comma before the next "=" belongs to the name of the column.
+    A comma before the next "=" belongs to the name of the column. Raises DataError.
     """
+    if not text:
+        return None
     pairs, begun = [], ""
     for part in text.split(","):
         if "=" in part:

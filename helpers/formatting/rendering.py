@@ -3,6 +3,7 @@
 import copy
 import re
 
+from helpers import one_line
 from helpers.formatting.batches import IGNORED, render
 from helpers.formatting.lines import DataError
 
@@ -29,7 +30,7 @@ class Encoder:
             ids = render(self.tokenizer, row, answered=True)
             missing = self._missing(row)
         except Exception as error:  # jinja2's, or what a template's own code runs into
-            why = " ".join(str(error).split())[:160]
+            why = one_line(error, 160)
             roles = ", ".join(m["role"] for m in row["prompt"] + row["completion"])
             way = "change the chat, or use another model"
             what = f"refuses a chat of {roles} ({why}), expected one that it knows"

@@ -36,7 +36,8 @@ def share_gpt_turns(turns) -> list[dict]:
             known = ", ".join(SPEAKERS)
             raise DataError(f"{name} is from {short(speaker)}, expected {known}")
         said = "tool_calls" if speaker == "function_call" else "content"
-        chat.append({**turn, "role": SPEAKERS[speaker], said: value})
+        more = {key: turn[key] for key in turn if key not in ("from", "value")}
+        chat.append({**more, "role": SPEAKERS[speaker], said: value})
         if isinstance(value, str) and said == "content":
             chat[-1] |= _hermes(SPEAKERS[speaker], value)
     return chat

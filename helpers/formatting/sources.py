@@ -29,7 +29,7 @@ class Source:
         """(line, record) of every example, as `readers.iter_records` yields them."""
         if self.dataset is None:
             return iter_records(self.name, True, say)
-        return columns.iter_dataset(self.dataset, True)
+        return columns.iter_dataset(self.dataset, self.name, True)
 
 
 def find_sources(path, say: Callable = say) -> dict[str, list[Source]]:

@@ -6,6 +6,7 @@ delimiter parts into more fields is read with that one, and it is said.
 """
 
 import csv
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -17,6 +18,7 @@ MAX_LINES = 10_000  # of one CSV record: how far to look for the quote that clos
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 OTHERS = {",": "','", ";": "';'", "\t": "tabs", "|": "'|'"}
 QUOTING = 'expected "..." around a field that holds quotes, and each of them doubled'
+SPACED = re.compile(r'\s+".*"\s*', re.DOTALL)  # the quotes would be part of the field
 
 csv.field_size_limit(lines.MAX_RECORD)  # Python's own limit is 128 KiB a field
 
@@ -140,4 +142,9 @@ def _split(group: list[tuple], delimiter: str) -> list[str] | None:
         raise csv.Error("a quote stays open")
     text = decode(raw).removesuffix("\n").removesuffix("\r")
     fields = next(csv.reader([text], delimiter=delimiter, strict=True), [])
+    if '"' in text and any(map(SPACED.fullmatch, fields)):
+        meant = next(csv.reader([text], delimiter=delimiter, skipinitialspace=True))
+        pairs = zip(fields, meant, strict=False)
+        if any(field != other for field, other in pairs if SPACED.fullmatch(field)):
+            raise DataError(f"a space stands before a quote, {QUOTING}, and no space")
     return fields if any(field.strip() for field in fields) else None

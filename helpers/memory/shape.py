@@ -7,7 +7,7 @@ from pathlib import Path
 
 import transformers
 
-from helpers import UserError
+from helpers import UserError, one_line
 from helpers.models import CONFIGS, MIXTURES, linear_shapes, skeleton
 
 SEPARATE = ("llama", "mistral", "qwen2", "qwen3")  # q, k, v, gate, up: a layer each
@@ -98,7 +98,7 @@ def _made(entries: dict, source: str | Path) -> transformers.PreTrainedConfig:
     try:
         return transformers.AutoConfig.for_model(**entries)
     except Exception as error:  # which one depends on the check that fails
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise UserError(f"{source} is no model configuration: {reason}") from error
 
 

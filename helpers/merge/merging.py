@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from transformers import AutoTokenizer
+from transformers.utils import cached_file
 
 from helpers.config import Profile, load_profile
 from helpers.evaluation import generate, prompt_ids, stop_ids
@@ -16,6 +17,7 @@ from helpers.formatting import load_splits, parse_map
 from helpers.merge.proof import MergeError, ask, check, compare
 from helpers.models import (
     check_adapter,
+    choose_pad,
     claims,
     fingerprint,
     four_bit,
@@ -23,11 +25,16 @@ from helpers.models import (
     load_adapter,
     load_model,
     load_tokenizer,
+    quantised,
     quiet,
 )
 
 DTYPES = ("float32", "bfloat16", "float16")
 NEW_TOKENS = 64
+SUMMED = (None, "mxfp4")  # ways to quantise a base to which a B A is added
+# What converters and servers want beside weights and tokenizer.json.
+BESIDE = ("tokenizer.model", "preprocessor_config.json", "processor_config.json")
+BESIDE += ("video_preprocessor_config.json",)
 
 
 def merge_adapter(
@@ -50,6 +57,8 @@ def merge_adapter(
         raise MergeError(f"{output} is there already: give a new folder as --output")
     if output.is_mount():  # cannot be replaced by what is made beside it
         raise MergeError(f"{output} is a mount point: give a folder in it as --output")
+    if rows < 1:
+        raise MergeError(f"--rows requires 1 or more, got {rows}")
     quiet()
     config, known = check_adapter(adapter), claims(adapter)
     profile = base_profile(known, config, dtype, model)
@@ -60,7 +69,11 @@ def merge_adapter(
             profile, qlora_model=profile.model, quantization_config=own
         )
         in_4_bit = True
-    columns = parse_map(map) if map else None
+    if not in_4_bit and (kind := quantised(profile).get("quant_method")) not in SUMMED:
+        what = f"{shown_model(profile.model)} holds weights as {kind} has them"
+        way = "give the same model in 16 bit as --model"
+        raise MergeError(f"{what}, to which nothing can be added: {way}")
+    columns = parse_map(map)
     splits = load_splits(data or ROOT / "data" / "tickets", columns=columns)
     chats = [row["prompt"] for row in islice(splits["test"], rows)]
     part = output.with_name(f"{output.name}.part")
@@ -93,6 +106,9 @@ def merge(adapter, profile, in_4_bit: bool, dtype: str, chats: list, part) -> di
         free(tuned)
         tuned = unpacked(profile, adapter, dtype)
     save(tuned, tokenizer, dtype, part)
+    for name in BESIDE:
+        if file := find_file(profile.base(in_4_bit), name):
+            shutil.copy(file, part)
     wanted["base"] = untouched(profile, in_4_bit, base, tokenizer, asked["rows"])
     device = "cpu" if profile.training_config["use_cpu"] else "cuda"
     return compare(wanted, ask(part, asked, device)) | {
@@ -101,6 +117,13 @@ def merge(adapter, profile, in_4_bit: bool, dtype: str, chats: list, part) -> di
         "adapter": shown(adapter.resolve()),
         "base": {"model": shown_model(profile.model), "fingerprint": base},
     }
+
+
+def find_file(model: str, name: str) -> str | None:
+    """A file of a checkpoint on this machine or the Hub, None where it has none."""
+    missing = ("gated_repo", "missing_entries", "connection_errors")
+    quietly = {f"_raise_exceptions_for_{kind}": False for kind in missing}
+    return cached_file(model, name, **quietly)
 
 
 def base_profile(known: dict, config: dict, dtype, model) -> Profile:
@@ -130,11 +153,15 @@ def base_profile(known: dict, config: dict, dtype, model) -> Profile:
     return dataclasses.replace(profile, **changed)
 
 
-def tokenizer_of(adapter: Path, profile: Profile, four_bit: bool):
+def tokenizer_of(adapter: Path, profile: Profile, in_4_bit: bool):
     """The tokenizer that the adapter was trained with, or the base's."""
-    if (adapter / "tokenizer_config.json").exists():
-        return AutoTokenizer.from_pretrained(adapter, trust_remote_code=False)
-    return load_tokenizer(profile, four_bit)
+    if not (adapter / "tokenizer_config.json").exists():
+        return load_tokenizer(profile, in_4_bit)
+    own = AutoTokenizer.from_pretrained(adapter, trust_remote_code=False)
+    if not own.chat_template:
+        own.chat_template = load_tokenizer(profile, in_4_bit).chat_template
+    choose_pad(own, len(own))
+    return own
 
 
 def reference(tuned, tokenizer, chats: list) -> tuple[dict, dict]:
@@ -188,10 +215,10 @@ def save(tuned, tokenizer, dtype: str, folder: Path) -> None:
 
 
 def untouched(
-    profile: Profile, four_bit: bool, before: str, tokenizer, rows: list
+    profile: Profile, in_4_bit: bool, before: str, tokenizer, rows: list
 ) -> list[torch.Tensor]:
     """What the base, loaded again, has `predicted`. Raises MergeError: another one."""
-    model = load_model(profile, four_bit)
+    model = load_model(profile, in_4_bit)
     now = fingerprint(model)
     if now != before:
         raise MergeError(f"the base changed meanwhile: {before[:8]}, now {now[:8]}")

@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "integrity": ["ModelError", "check_checkpoint", "read_whole"],
         "loading": [
-            *("four_bit", "load_model", "load_tokenizer"),
+            *("four_bit", "load_model", "load_tokenizer", "quantised"),
             *("quiet", "train_in_float32", "window"),
         ],
         "room": ["available_bytes", "free"],
@@ -28,6 +28,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "bypassed",
             "fingerprint",
             "left_out",
+            "lora_settings",
             "trainable_table",
             "unadapted_modules",
         ],
@@ -35,7 +36,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "small": ["fetch_small_model"],
         "tokens": [
             *("answer_at_once", "answer_end", "check_rows", "check_template"),
-            *("let_think", "thinks"),
+            *("choose_pad", "let_think", "thinks"),
         ],
         "shapes": [
             *("CONFIGS", "MIXTURES", "active_parameters"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from helpers import one_line
 from helpers.models.inspection import fingerprint
 from helpers.models.integrity import ModelError
 from helpers.models.shapes import skeleton
@@ -22,6 +23,10 @@ SCALE = dict(r=8, lora_alpha=8, rank_pattern={}, alpha_pattern={}, use_rslora=Fa
 # Initialisations that take the adapter's start out of the base (PEFT 0.21.2), and one
 # that draws it: PEFT would draw another at each loading.
 FROM_BASE, DRAWN = ("pissa", "olora", "corda", "loftq"), "pissa_niter"
+# Layers to which a text need not come: those of towers, and of experts one by one.
+UNREACHED = re.compile(
+    r"\.((vision|visual|image|audio|speech|multi_modal|mm)\w*|cross_attn|experts\.\d+)\."
+)
 PREFIX = "save the model without its wrapper (accelerate's unwrap_model)"
 
 
@@ -150,7 +155,7 @@ def _read(path: Path) -> dict:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        why = " ".join(str(error).split())
+        why = one_line(error)
         way = "give a folder that save_pretrained or helpers.finetune wrote"
         raise ModelError(f"{path} cannot be read ({why}): {way}") from None
     if not isinstance(found, dict):
@@ -185,7 +190,10 @@ def check_trained(folder: Path) -> None:
     kept = {
         k: w for k, w in weights.items() if re.search(f"lora_(embedding_)?{side}", k)
     }
-    if idle := [key for key, weight in kept.items() if not weight.any()]:
+    idle = [key for key, weight in kept.items() if not weight.any()]
+    if len(idle) < len(kept):
+        idle = [key for key in idle if not UNREACHED.search(key)]
+    if idle:
         what = f"{len(idle)} of {len(kept)} matrices {side} are zero, such as {idle[0]}"
         why = "they change nothing, they were not trained"
         raise ModelError(f"{folder / WEIGHTS}: {what}: {why}")
@@ -205,7 +213,7 @@ def check_keys(skeleton, folder: Path) -> None:
             tuned = PeftModel.from_pretrained(skeleton, str(folder), **options)
             found = tuned.load_adapter(str(folder), "default", **options)
     except Exception as error:  # PEFT's, torch's: another layer, another shape
-        why = " ".join(str(error).split())[:300]
+        why = one_line(error, 300)
         raise ModelError(
             f"the adapter in {folder} does not fit the model ({why}): load its base"
         ) from error

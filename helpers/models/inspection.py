@@ -54,9 +54,9 @@ def left_out(model) -> str:
     """What LoRA does not reach: "96 of 960 weights of ...", "" where it reaches all.
 
     After `target_modules="all-linear"` these are the stacks of experts of some
-    families (`target_parameters` reaches them), Mamba's `bypassed` layers, and beside
-    experts, as in DeepSeek-V3, the plain and shared MLPs (PEFT 0.21.2 takes their names
-    for those that the experts had in transformers 4).
+    families (`target_parameters` reaches them), `bypassed` layers, and beside experts,
+    as in DeepSeek-V3, the plain and shared MLPs (PEFT 0.21.2 takes their names for
+    those that the experts had in transformers 4).
     """
     weights = _left_out(model)
     if not weights:
@@ -67,16 +67,28 @@ def left_out(model) -> str:
 
 
 def bypassed(model) -> list[str]:
-    """The linear layers of Mamba mixers whose weights are read past LoRA.
+    """The linear layers on which LoRA would get no gradient from text.
 
-    In training Mamba 2's fused kernel multiplies by the weight of `out_proj` itself,
-    as Mamba 1 does by that of `dt_proj` everywhere: LoRA there would get no gradient.
-    PEFT refuses such layers in some families (peft#2556); in others nothing is said.
+    Those of a multimodal model's towers, which see no image, and of Mamba mixers whose
+    weights are read past LoRA: in training Mamba 2's fused kernel multiplies by the
+    weight of `out_proj` itself, as Mamba 1 does by that of `dt_proj` everywhere. PEFT
+    refuses such layers in some families (peft#2556); in others nothing is said.
     """
     mixers = (n for n, m in model.named_modules() if hasattr(m, "A_log"))
     mixers = [name for name in mixers if hasattr(model.get_submodule(name), "D")]
     past = {f"{mixer}.{kind}" for mixer in mixers for kind in ("out_proj", "dt_proj")}
-    return sorted(past & linear_shapes(model).keys())
+    layers = linear_shapes(model).keys()
+    if model.config.get_text_config() is not model.config:
+        read = {id(module) for module in model.get_decoder().modules()}
+        past |= {n for n in layers if id(model.get_submodule(n)) not in read}
+    return sorted(past & layers)
+
+
+def lora_settings(model, peft_config: dict) -> dict:
+    """A peft_config whose "all-linear" leaves out what is `bypassed`."""
+    whole = peft_config.get("target_modules") == "all-linear"
+    past = bypassed(model) if whole else []
+    return {"exclude_modules": past} | peft_config if past else peft_config
 
 
 def fingerprint(model) -> str:

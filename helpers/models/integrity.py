@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from helpers import UserError
+from helpers import UserError, one_line
 from helpers.files import ROOT, sha256
 
 FETCHED = ROOT / "build" / "models"  # what `helpers.models.small` fetches
@@ -50,7 +50,7 @@ def check_checkpoint(folder: str | Path) -> None:
 
 def explain(error: Exception, name: str, open_model: str) -> str:
     """One line on why transformers could not load a model, with the remedy."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if "gated" in text.lower():
         return (
             f"{name} is gated and no token of yours has access: accept its licence on "

@@ -21,6 +21,8 @@ ADAPTER += " `python -m helpers.merge`"
 # What a tokenizer is read from; without it transformers asks for sentencepiece.
 TOKENIZER = {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt"}
 TOKENIZER |= {"spiece.model", "sentencepiece.bpe.model", "tekken.json"}
+# Of a repository that holds pickles alone, no bot is asked to convert it.
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
 
 def quiet() -> None:
@@ -55,7 +57,7 @@ def load_tokenizer(profile: Profile, quantized: bool = False):
     Raises ModelError, also for a template that no one could learn to answer by, and
     for tokens that the model's embedding does not hold.
     """
-    name = profile.qlora_model if quantized else profile.model
+    name = profile.base(quantized)
     files = {file.name for file in Path(name).glob("*")}  # none for a Hub id
     if "config.json" in files and not files & TOKENIZER:
         what = f"{name} holds no tokenizer"
@@ -68,18 +70,23 @@ def load_tokenizer(profile: Profile, quantized: bool = False):
 
 def window(profile: Profile, quantized: bool = False) -> int:
     """The most tokens that a profile's model can read at once."""
-    name = profile.qlora_model if quantized else profile.model
+    name = profile.base(quantized)
     config = _load(transformers.AutoConfig, name, profile, whole=True)
     config = config.get_text_config()
     return getattr(config, "max_position_embeddings", None) or sys.maxsize
 
 
-def four_bit(profile: Profile, quantized: bool = False) -> dict:
-    """How a checkpoint's 4-bit weights are quantised, in the profile's keys, or {}."""
-    name = profile.qlora_model if quantized else profile.model
+def quantised(profile: Profile, quantized: bool = False) -> dict:
+    """The quantization_config of a checkpoint, {} of one that is not quantised."""
+    name = profile.base(quantized)
     config = _load(transformers.AutoConfig, name, profile, whole=True)
     own = getattr(config, "quantization_config", None) or {}
-    own = own if isinstance(own, dict) else own.to_dict()
+    return own if isinstance(own, dict) else own.to_dict()
+
+
+def four_bit(profile: Profile, quantized: bool = False) -> dict:
+    """How a checkpoint's 4-bit weights are quantised, in the profile's keys, or {}."""
+    own = quantised(profile, quantized)
     keys = profile.quantization_config if own.get("load_in_4bit") else ()
     return {key: own[key] for key in keys if key in own}
 
@@ -91,8 +98,9 @@ def load_model(profile: Profile, quantized: bool = False):
     Raises ModelError, also where transformers would only warn of missing weights, and
     where a GPU has no room for them.
     """
-    name = profile.qlora_model if quantized else profile.model
+    name = profile.base(quantized)
     options = {"dtype": profile.dtype, "output_loading_info": True}
+    options["use_safetensors"] = True  # a pickle of the Hub may run code
     # Where a family has sdpa, it is taken anyway; where not (Gemma 2), asking fails.
     if profile.attn_implementation != "sdpa":
         options["attn_implementation"] = profile.attn_implementation

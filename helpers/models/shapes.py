@@ -12,6 +12,7 @@ import transformers
 import yaml
 from torch import nn
 
+from helpers import one_line
 from helpers.models.integrity import ModelError
 
 # {name: the entries of its config.json}, and those of mixtures of experts.
@@ -30,9 +31,16 @@ def meta_model(name: str) -> nn.Module:
 
 
 def skeleton(config) -> nn.Module:
-    """The causal language model of a configuration on the meta device, no weights."""
-    with torch.device("meta"):
-        return transformers.AutoModelForCausalLM.from_config(config)
+    """The causal language model of a configuration on the meta device, no weights.
+
+    Raises ModelError for a model of another kind.
+    """
+    try:
+        with torch.device("meta"):
+            return transformers.AutoModelForCausalLM.from_config(config)
+    except ValueError as error:
+        what = f"{config.model_type} is not made as a causal language model"
+        raise ModelError(f"{what} ({one_line(error, 120)})") from error
 
 
 def linear_shapes(model: nn.Module) -> dict[str, tuple[int, int]]:

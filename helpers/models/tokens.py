@@ -4,6 +4,7 @@
 template shows in no loss, only in the answers.
 """
 
+from helpers import one_line
 from helpers.models.integrity import ModelError
 
 # What checkpoints reserve for padding, the best first: Llama 3.1's token, the usual
@@ -142,7 +143,7 @@ def _fault(tokenizer, chat: list[dict]) -> str | None:
         whole = render(chat)
         text = render(chat, tokenize=False)
     except Exception as error:  # jinja2's, or what a template's own code runs into
-        return f"refuses ({' '.join(str(error).split())[:120]})"
+        return f"refuses ({one_line(error, 120)})"
     same = 0
     while prompt[same : same + 1] == whole[same : same + 1] != []:
         same += 1

@@ -26,9 +26,9 @@ def model(profile, qlora=False):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoConfig, GenerationConfig
 
-    from helpers.models import bypassed, skeleton, train_in_float32
+    from helpers.models import lora_settings, skeleton, train_in_float32
 
-    name = profile.qlora_model if qlora else profile.model
+    name = profile.base(qlora)
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         made = skeleton(config).to(getattr(torch, profile.dtype))
@@ -37,9 +37,8 @@ def model(profile, qlora=False):
         return None
     lora = profile.peft_config | {"init_lora_weights": True}
     try:
-        if lora.get("target_modules") == "all-linear" and (past := bypassed(made)):
-            lora = {"exclude_modules": past} | lora
-        made = get_peft_model(made, LoraConfig(**deepcopy(lora)))
+        lora = deepcopy(lora_settings(made, lora))
+        made = get_peft_model(made, LoraConfig(**lora))
     except Exception:
         return None
     train_in_float32(made)  # as `helpers.finetune` does

@@ -15,7 +15,7 @@ def gather(flags: Namespace) -> dict:
     inputs = {"profile": profile, "qlora": flags.qlora, "group": flags.group}
     inputs |= {"arguments": arguments_of(profile), "memory": flags.memory}
     if flags.adapter:
-        base = profile.qlora_model if flags.qlora else profile.model
+        base = profile.base(flags.qlora)
         inputs |= {"adapter": flags.adapter, "base": base}
     if flags.data:
         inputs |= read(flags)
@@ -28,7 +28,7 @@ def read(flags: Namespace) -> dict:
 
     Raises DataError where there is nothing to look at.
     """
-    names = parse_map(flags.map) if flags.map else None
+    names = parse_map(flags.map)
     options = {"group": flags.group, "columns": names, "lines": True, "apart": False}
     try:
         return {"splits": load_splits(flags.data, **options), "refused": []}

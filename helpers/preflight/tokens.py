@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from helpers import one_line
 from helpers.models import ModelError, answer_end, check_rows, check_template
 from helpers.preflight.encoded import after, last, last_run, size, trains_prompt, uncut
 from helpers.preflight.registry import check_of, derived
@@ -167,7 +168,7 @@ def unusable_template(tokenizer, end=None) -> Iterator[Finding]:
     except ModelError as error:
         why = "training and generation would not read the same prompt"
         mend = "take the template that the model was trained with"
-        what = " ".join(str(error).split())
+        what = one_line(error)
         yield Finding("unusable-template", RUINS, TEMPLATE, what, why, mend)
 
 

@@ -95,8 +95,11 @@ def _ask_no_proxy() -> None:
         os.environ[name] = ",".join(filter(None, dict.fromkeys([*hosts, HOST])))
 
 
-def check_model(folder: Path) -> None:
-    """Raises ServerError for a folder without a whole model, or a chat template."""
+def check_model(folder: Path, chats: bool = True) -> None:
+    """Raises ServerError for a folder without a whole model, or a chat template.
+
+    chats: whether the template must be the folder's own.
+    """
     if not (folder / "config.json").is_file():
         adapter = (folder / "adapter_config.json").is_file()
         found = "an adapter without its base" if adapter else "no config.json"
@@ -104,22 +107,26 @@ def check_model(folder: Path) -> None:
             f"requires a folder with a whole model, got {folder.name!r} with {found}: "
             "serve what merge_and_unload() and save_pretrained() wrote"
         )
-    if not _has_template(folder):  # a server would be healthy, and fail at every chat
+    # Else a server would be healthy, and fail at every chat.
+    if chats and not chat_template(folder):
         raise ServerError(
             f"requires a chat template, got {folder.name!r} without one: set "
             "tokenizer.chat_template, then tokenizer.save_pretrained() into the folder"
         )
 
 
-def _has_template(folder: Path) -> bool:
-    """Whether a tokenizer's files hold a chat template, where transformers looks."""
-    if any((folder / f"chat_template.{end}").is_file() for end in ("jinja", "json")):
-        return True
-    try:
-        text = (folder / "tokenizer_config.json").read_text(encoding="utf-8")
-        return bool(json.loads(text).get("chat_template"))
-    except (OSError, ValueError, AttributeError):
-        return False
+def chat_template(folder: Path) -> str:
+    """The chat template in a tokenizer's files, where transformers looks, or ""."""
+    if (file := folder / "chat_template.jinja").is_file():
+        return file.read_text(encoding="utf-8")
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
+            found = json.loads((folder / name).read_text("utf-8"))["chat_template"]
+            if isinstance(found, list):  # several, by name
+                found = {one["name"]: one["template"] for one in found}["default"]
+            if found:
+                return found
+    return ""
 
 
 def free_port(port: int | None = None) -> int:

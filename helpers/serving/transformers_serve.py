@@ -4,9 +4,12 @@ server = start("folder/of/a/model")
 client = openai.OpenAI(base_url=server.url, api_key="unused")
 """
 
+import contextlib
 import importlib.util
 import sys
 from pathlib import Path
+
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
 from helpers.serving.process import (
     HOST,
@@ -29,6 +32,7 @@ BATCHING = (
     *("--cb-block-size", "32", "--cb-num-blocks", "256"),  # 8,192 tokens in all
     *("--cb-max-batch-tokens", "512"),
 )
+BATCHED = {"full_attention", "sliding_attention"}  # layers that are (transformers 5.23)
 
 
 def start(
@@ -43,6 +47,7 @@ def start(
     folder: a whole model; merge an adapter into it, or put its files beside the base's.
     port: a free one is chosen. device: "cpu", "cuda" or "auto". wait: seconds allowed.
     work: a folder for the log and for an HF_HOME of the server's own.
+    Says so where a model's requests are answered one after the other.
     Raises ServerError: for a folder without a model, a missing package, a port in
     use, a server that ends or is not healthy in time. Then no process is left.
     """
@@ -66,4 +71,19 @@ def check_packages() -> None:
 def command(folder: Path, port: int, device: str) -> list[str]:
     """The command line of a server."""
     call = [sys.executable, "-c", CALL, "serve", str(folder)]
-    return [*call, "--host", HOST, "--port", str(port), "--device", device, *BATCHING]
+    call += ["--host", HOST, "--port", str(port), "--device", device]
+    if why := unbatched(folder):
+        print(f"one request at a time: transformers cannot batch {why}")
+    return call if why else [*call, *BATCHING]
+
+
+def unbatched(folder: Path) -> str:
+    """What keeps a model from continuous batching with sdpa, "" where nothing does."""
+    with contextlib.suppress(OSError, ValueError):  # the server will say it
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        kinds = getattr(config.get_text_config(), "layer_types", None) or ()
+        made = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+        if not getattr(made, "_supports_sdpa", True):
+            return f"{config.model_type}, which has no sdpa"
+        return ", ".join(sorted({*kinds} - BATCHED))
+    return ""

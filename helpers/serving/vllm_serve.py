@@ -8,6 +8,7 @@ of its own: `make vllm` on a CPU, `pip install vllm` on a machine with a GPU.
 """
 
 import contextlib
+import math
 import os
 import shutil
 from pathlib import Path
@@ -15,12 +16,19 @@ from pathlib import Path
 from transformers import AutoConfig
 
 from helpers.files import ROOT
-from helpers.models import ModelError, changes_base, check_adapter
+from helpers.models import (
+    SCALE,
+    ModelError,
+    changes_base,
+    check_adapter,
+    skeleton,
+)
 from helpers.serving.process import (
     HOST,
     Server,
     ServerError,
     begin,
+    chat_template,
     check_model,
     free_port,
 )
@@ -69,12 +77,16 @@ def start_vllm(
         how = "`make vllm` sets it up on a CPU, `pip install vllm` beside a GPU"
         raise ServerError(f"requires vLLM, not found here: {how}")
     if Path(base).is_dir() or Path(base).is_absolute():
-        check_model(base := Path(base).resolve())
+        folders = (Path(folder).resolve() for folder in (adapters or {}).values())
+        brought = any(map(chat_template, folders))
+        check_model(base := Path(base).resolve(), chats=not brought)
         own["HF_HUB_OFFLINE"] = "1"
     if adapters:
         # What cannot be read here vLLM will not read either, and it says why.
-        with contextlib.suppress(OSError, ValueError):
-            config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+        with contextlib.suppress(OSError, ValueError, ModelError):
+            found = AutoConfig.from_pretrained(base, trust_remote_code=False)
+            skeleton(found)  # others, as Qwen3-VL, vLLM may serve all the same
+            config = found
     port = free_port(port)
     # No sampling settings of the checkpoint's. Its stop ids count all the same.
     call += [str(base), "--host", HOST, "--port", str(port), "--dtype", dtype]
@@ -139,15 +151,34 @@ def template_options(adapters: dict, base: Path) -> list[str]:
     is then asked in the adapters' too. Raises ServerError for different ones.
     """
     folders = [Path(folder).resolve() for folder in adapters.values()]
-    files = {folder / "chat_template.jinja" for folder in folders}
-    brought = {f.read_text(encoding="utf-8"): f for f in files if f.exists()}
-    wanted, own = {*brought}, base / "chat_template.jinja"
-    if not all(file.exists() for file in files):
-        wanted.add(own.read_text(encoding="utf-8") if own.exists() else "the base's")
+    brought = {chat_template(folder): folder for folder in folders}
+    wanted = {text or chat_template(base) or "the base's" for text in brought}
+    brought.pop("", None)
     if brought and len(wanted) > 1:
         what = "requires adapters of one chat template, and these want different ones"
         raise ServerError(f"{what}: start a server for each")
-    return [p for file in brought.values() for p in ("--chat-template", str(file))]
+    for text, folder in brought.items():
+        file = folder / "chat_template.jinja"
+        return ["--chat-template", str(file) if file.is_file() else text]
+    return []
+
+
+def beyond_vllm(config: dict) -> str:
+    """What of an adapter_config.json vLLM does not serve, or leaves out; ""."""
+    if kind := changes_base(config):
+        return f"its matrices belong to a base without them ({kind})"
+    for key in ("use_dora", "modules_to_save"):
+        if config.get(key):
+            return f"vLLM has no {key}"
+    if config.get("bias", "none") != "none":
+        return "vLLM has no trained biases"
+    r, alpha, ranks, alphas, root = (config.get(k) or SCALE[k] for k in SCALE)
+    power = 0.5 if root else 1
+    for key in {*ranks, *alphas}:
+        own = alphas.get(key, alpha) / ranks.get(key, r) ** power
+        if not math.isclose(own, alpha / r**power):
+            return f"vLLM has one alpha / r for all layers, and {key} has its own"
+    return ""
 
 
 def adapter_rank(name: str, folder: Path, config=None) -> int:
@@ -157,8 +188,7 @@ def adapter_rank(name: str, folder: Path, config=None) -> int:
     """
     try:
         found = check_adapter(folder, config)
-        if kind := changes_base(found):
-            what = f"its matrices belong to a base without them ({kind})"
+        if what := beyond_vllm(found):
             raise ModelError(f"{what}: merge it with `python -m helpers.merge`")
         return max([found["r"], *found.get("rank_pattern", {}).values()])
     except ModelError as error:

@@ -1,11 +1,13 @@
 """Measures how many requests `transformers serve` and vLLM answer a second, in one run.
 
-    python -m tests.benchmarks.serving [--output FOLDER] [--clients 1 8 32]
+    python -m tests.benchmarks.serving [--profile small] [--clients 1 8 32]
+        [--output FOLDER]
 
 The same prompts for the same merged model in the same precision, one server after the
 other, in turn; and vLLM with the adapter kept apart from its base. Each may compute on
-all cores but one. Writes serving.tiny.MACHINE.json to data/results/, a row a number of
-clients that ask at once. Exit code 2 where vLLM is not set up.
+all cores but one. The tickets adapter of `small` is trained where no lesson has kept
+one. Writes serving.PROFILE.MACHINE.json to data/results/, a row a number of clients
+that ask at once. Exit code 2 where vLLM is not set up.
 """
 
 import asyncio
@@ -24,18 +26,17 @@ import pandas as pd
 
 from helpers import UserError, run_command, serving
 from helpers.config import Profile, load_profile
-from helpers.files import ROOT
+from helpers.finetune import adapter_folder
 from helpers.formatting import load_splits
 from helpers.sweep import rows as ledger
 from tests.benchmarks import flags
 
-ADAPTER = ROOT / "data" / "checkpoints" / "tickets-lora"
 NEW_TOKENS = 56
 ROUNDS = 3
 Answers = tuple[float, list[str]]  # seconds, texts
 
 
-def merge(profile: Profile, folder: Path, prompts: list, adapter=ADAPTER) -> list[str]:
+def merge(profile: Profile, folder: Path, prompts: list, adapter) -> list[str]:
     """Writes base and adapter as one model; its own answers to the prompts."""
     from peft import PeftModel
 
@@ -49,14 +50,16 @@ def merge(profile: Profile, folder: Path, prompts: list, adapter=ADAPTER) -> lis
     return generate(model.eval(), tokenizer, prompts, NEW_TOKENS)
 
 
-def starters(profile: Profile, merged: Path, work: Path) -> dict[str, Callable]:
+def starters(
+    profile: Profile, merged: Path, adapter, work: Path
+) -> dict[str, Callable]:
     """{server: a function that starts it}."""
     options = {"wait": 900, "work": work}
     vllm = partial(serving.start_vllm, dtype=profile.dtype, **options)
     return {
         "transformers": partial(serving.start, merged, **options),
         "vllm": partial(vllm, merged),
-        "vllm_adapter": partial(vllm, profile.model, {"tickets": ADAPTER}),
+        "vllm_adapter": partial(vllm, profile.model, {"tickets": adapter}),
     }
 
 
@@ -108,12 +111,14 @@ def version(server: serving.Server) -> str | None:
         return None
 
 
-def measure(profile: Profile, prompts: list, rows: list[dict]) -> Iterator[dict]:
+def measure(
+    profile: Profile, adapter: Path, prompts: list, rows: list[dict]
+) -> Iterator[dict]:
     """What was found of each row: answers a second, ratios, equal answers."""
     with tempfile.TemporaryDirectory() as folder:
         merged, work = Path(folder) / "merged", Path(folder) / "work"
-        local = merge(profile, merged, prompts)
-        servers = starters(profile, merged, work).items()
+        local = merge(profile, merged, prompts, adapter)
+        servers = starters(profile, merged, adapter, work).items()
         found = pd.DataFrame(
             seen
             for _ in range(ROUNDS)
@@ -134,6 +139,7 @@ def measure(profile: Profile, prompts: list, rows: list[dict]) -> Iterator[dict]
 def main(argv: list[str] | None = None) -> int:
     """What the file does not hold; 1 where rows are left. UserError without vLLM."""
     parser = flags.parser(__doc__)
+    parser.add_argument("--profile", choices=("tiny", "small"), default="tiny")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument(
         "--prompts", type=int, default=100, help="validation rows (100)"
@@ -145,13 +151,14 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError("no vLLM is here, and this compares it: make vllm")
     threads = max(1, (os.cpu_count() or 2) - 1)  # as many as vLLM takes by itself
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    profile = load_profile("tiny")
+    profile = load_profile(args.profile)
+    adapter = adapter_folder(profile, "auto", "tickets-lora")
     prompts = load_splits("data/tickets")["validation"]["prompt"][: args.prompts]
     rows = [{"prompts": len(prompts), "clients": n} for n in args.clients]
     part = ledger.Part(
         f"serving.{profile.name}",
         rows,
-        partial(measure, profile, prompts),
+        partial(measure, profile, adapter, prompts),
         seconds=60,
         about={"threads": threads, "dtype": profile.dtype, "new_tokens": NEW_TOKENS},
     )

@@ -36,13 +36,14 @@ def faked(monkeypatch):
             texts[0] = "wrong"
         return SECONDS[url] * slower / clients, texts
 
-    def starters(profile, merged, work):
+    def starters(profile, merged, adapter, work):
         return {name: lambda name=name: Nothing(name) for name in SECONDS}
 
     for name, value in {
         "ask": ask,
         "starters": starters,
-        "merge": lambda profile, folder, prompts: ["right"] * len(prompts),
+        "merge": lambda profile, folder, prompts, adapter: ["right"] * len(prompts),
+        "adapter_folder": lambda profile, *_: profile.name,
         "version": lambda server: {"vllm": "9.9"}.get(server.url),
     }.items():
         monkeypatch.setattr(benchmark, name, value)
@@ -76,6 +77,12 @@ def test_the_row_has_speeds_ratios_and_the_worst_agreement(faked, tmp_path):
     assert one["vllm_version"] == "9.9" and entry["versions"]["transformers"]
     assert entry["dtype"] == "float32" and entry["threads"] >= 1
     json.dumps(entry, allow_nan=False)
+
+
+def test_the_real_model_has_a_file_of_its_own(faked, tmp_path):
+    call = ["--output", str(tmp_path), "--clients", "1", "--profile", "small"]
+    benchmark.main(call)
+    assert len(contents(tmp_path, "serving.small")["rows"]) == 1
 
 
 def test_a_server_that_fails_is_stopped_and_the_row_says_why(

@@ -3,20 +3,23 @@
 import json
 import logging
 import math
+import unicodedata
 import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import normalizers
 
 from helpers import evaluation
 from helpers.config import GIB
-from helpers.evaluation import generation
+from helpers.evaluation import generation, scoring
 from helpers.evaluation.generation import generate
 from helpers.evaluation.intervals import bootstrap_interval
 from helpers.evaluation.scoring import before_after, score
 from helpers.files import ROOT
+from helpers.formatting import read_chat
 from helpers.models import ModelError, meta_model
 from tests.models.tiny_model import WORDS, build_model, build_tokenizer, chat
 
@@ -204,6 +207,24 @@ def test_generation_asks_what_fits(model, tokenizer, monkeypatch):
     assert len(asked) == 1
 
 
+def test_no_answer_goes_beyond_the_models_window(tokenizer, monkeypatch):
+    """A long prompt's neighbour may be allowed a long answer; positions end there."""
+    model, asked = build_model(), []
+    [short] = questions(1)
+    long = [{"role": "user", "content": "x " * 100}]
+    window = len(evaluation.prompt_ids(tokenizer, long)) + 5
+    model.config.max_position_embeddings = window
+    own = type(model).generate
+
+    def watched(self, **given):
+        asked.append(given["generation_config"].max_new_tokens)
+        return own(self, **given)
+
+    monkeypatch.setattr(type(model), "generate", watched)
+    found = generation.generate_with_stops(model, tokenizer, [short, long], 12, 1)
+    assert asked == [12, 5] and len(found) == 2
+
+
 def test_no_prompts_no_answers(model, tokenizer):
     assert generate(model, tokenizer, []) == []
 
@@ -287,6 +308,32 @@ def test_a_field_counts_in_the_rows_that_are_to_have_it():
     lines = ['{"a": 1}', '{"a": 1, "b": 2}']
     assert score(lines, lines).field_accuracy == {"a": 1, "b": 1}
     assert score(lines, [lines[0], "?"]).field_accuracy == {"a": 0.5, "b": 0}
+
+
+def test_a_field_of_a_figures_name_does_not_take_its_place():
+    expected = ['{"stopped": true, "exact_match": 1}'] * 2
+    answers = [expected[0], '{"stopped": false, "exact_match": 2}']
+    report = score(expected, answers, stopped=[True, True])
+    assert report.stopped == 1 and report.exact_match == 0.5
+    assert report.field_accuracy == {"field stopped": 0.5, "field exact_match": 0.5}
+    assert report.metrics().keys() == {
+        *("exact_match", "field exact_match", "field stopped"),
+        *("stopped", "valid_json"),
+    }
+
+
+@pytest.mark.parametrize("written", ["cafe\u0301", "caf\u00e9", '{"a": "cafe\u0301"}'])
+def test_an_answer_is_expected_as_the_tokenizer_writes_it(tokenizer, written):
+    """Qwen's is NFC: what looks the same and is another text, no model could say."""
+    row = chat("Where?", written)
+    assert scoring._expected(tokenizer, read_chat(row)) == written
+    composed = build_tokenizer()
+    composed.backend_tokenizer.normalizer = normalizers.NFC()
+    expected = unicodedata.normalize("NFC", written)
+    assert scoring._expected(composed, read_chat(row)) == expected
+    composed.backend_tokenizer.normalizer = normalizers.Lowercase()
+    upper = chat("Where?", "CAF\u00c9")  # another text: kept
+    assert scoring._expected(composed, read_chat(upper)) == "CAF\u00c9"
 
 
 def test_the_first_rows_are_a_report_of_their_own():

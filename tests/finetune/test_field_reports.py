@@ -2,20 +2,23 @@
 
 import dataclasses
 import importlib.util
+import signal
 
 import pytest
+from transformers import TrainerControl, TrainerState
 from trl import SFTConfig
 
 from helpers.config import load_profile
-from helpers.files import ROOT, shown_model
+from helpers.files import ROOT, shown_model, write_json
 from helpers.finetune import RunError, Settings
 from helpers.finetune.__main__ import main as finetune
+from helpers.finetune.callbacks import StopOnSignal
 from helpers.finetune.checkpoints import trainer_state
 from helpers.finetune.errors import explained
 from helpers.finetune.model_card import card
-from helpers.finetune.recipe import recognised
+from helpers.finetune.recipe import check_schedule, recognised
 from helpers.finetune.run_folder import RunFolder
-from helpers.finetune.settings import complete
+from helpers.finetune.settings import complete, read_overrides
 from helpers.models import four_bit, load_model, load_tokenizer
 from tests.finetune import small_run
 
@@ -40,6 +43,67 @@ def refusal(tmp_path, capsys, config, *more):
 def test_an_adapter_as_model_is_refused(tmp_path, capsys):
     line = refusal(tmp_path, capsys, {}, "--model", str(ADAPTER))
     assert f"{ADAPTER} is an adapter, and a model is needed: give its base" in line
+
+
+def test_patience_evaluates_what_it_keeps():
+    """Settings of one's own would be replaced; of those alike nothing is said."""
+    with pytest.raises(RunError, match="eval_steps is 7, save_steps 9"):
+        complete(dataclasses.replace(settings(eval_steps=7, save_steps=9), patience=2))
+    with pytest.raises(RunError, match="eval_strategy is epoch, save_strategy steps"):
+        changed = settings(eval_strategy="epoch")
+        complete(dataclasses.replace(changed, patience=2))
+    alike = dataclasses.replace(settings(eval_steps=9, save_steps=9), patience=2)
+    assert complete(alike).training_config["eval_steps"] == 9
+
+
+def test_patience_keeps_the_last_checkpoint_too():
+    """Without it --resume could not tell that the run is complete."""
+    limited = dataclasses.replace(settings(save_total_limit=1), patience=2)
+    with pytest.raises(RunError, match="save_total_limit: 1 leaves the best .* give 2"):
+        complete(limited)
+    assert complete(settings(save_total_limit=1))
+
+
+def test_a_batch_that_is_found_is_refused():
+    """The trainer would begin anew with a smaller one, its adapter half trained."""
+    with pytest.raises(RunError, match="'auto_find_batch_size' cannot be set"):
+        complete(settings(auto_find_batch_size=True))
+
+
+def test_a_schedule_is_tried_before_anything_is_scored(tmp_path):
+    """transformers makes it when training begins."""
+    text = "training_config: {lr_scheduler_kwargs: {min_lr: 1e-5}}"
+    [section] = read_overrides(small_run.written(tmp_path / "c", text)).values()
+    assert section == {"lr_scheduler_kwargs": {"min_lr": 1e-5}}
+    kind = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": False}
+    kind |= {"lr_scheduler_type": "cosine_with_min_lr"}
+    check_schedule(SFTConfig(**kind, **section))
+    with pytest.raises(RunError, match="training_config is refused .*min_lr"):
+        check_schedule(SFTConfig(**kind))
+
+
+def test_a_complete_run_without_its_checkpoints_is_not_trained_again(tmp_path):
+    """As a folder that was copied without them, and then scored on the test split."""
+    folder = RunFolder(tmp_path)
+    folder.check_kept(None)
+    write_json(folder.metrics, {"scored": "validation"})
+    with pytest.raises(RunError, match="the last checkpoint of .* is gone or damaged"):
+        folder.check_kept(None)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "step", "kept"), [(0.5, 3, False), (1.0, 6, True), (1.5, 9, True)]
+)
+def test_a_run_that_is_stopped_in_an_epoch_has_not_reached_its_end(
+    tmp_path, epoch, step, kept
+):
+    """Evaluated there, it would not be the run that nobody stopped."""
+    stop = StopOnSignal(tmp_path)
+    stop.received = signal.SIGTERM
+    control = TrainerControl(should_evaluate=True, should_save=True)
+    state = TrainerState(epoch=epoch, global_step=step, max_steps=9)
+    stop.on_epoch_end(None, state, control)
+    assert control.should_evaluate == control.should_save == kept
 
 
 @pytest.mark.parametrize("key", ["load_best_model_at_end", "greater_is_better"])

@@ -169,6 +169,7 @@ def test_early_stopping_keeps_the_best_and_resumes_to_it(short, tmp_path):
     """A rate that grows until it spoils everything: the best adapter is kept."""
     wild = {"learning_rate": 1.0, "lr_scheduler_type": "constant_with_warmup"}
     steps = small_run.STEPS | wild | {"warmup_steps": 40, "max_steps": 40}
+    del steps["eval_steps"]  # those of save_steps
     config = small_run.write_config(tmp_path, training_config=steps)
     output = tmp_path / "out"
     more = ("--patience", "2", "--force")  # preflight knows such a rate

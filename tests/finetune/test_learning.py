@@ -49,6 +49,7 @@ def test_chance_is_what_the_commonest_value_gets():
     rows = [row('{"a": 1, "b": null}')] * 3 + [row('{"a": 2, "b": null}'), row("no")]
     assert chance(rows) == {"a": 0.6, "b": 0.8}
     assert chance([row("free text")]) == {}
+    assert chance([row('{"stopped": true}')]) == {"field stopped": 1.0}
     labels = [row("yes ")] * 5 + [row("yes")] + [row("no")] * 2
     assert chance(labels) == {"exact_match": 0.75}
     assert chance(labels[1:]) == {}  # too few to be sure that they are labels
@@ -76,6 +77,20 @@ def test_a_loss_that_still_falls_is_said(losses, options, says):
     found = unfinished(metrics(losses, **options), {})
     assert (says in found[0]) if says else found == []
     assert not says or f"max_steps: {160 * (len(losses) - 1)} in a --config" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("config", "alike"),
+    [
+        ({"loss_type": "nll", "label_smoothing_factor": 0.0}, True),
+        ({"completion_only_loss": False}, False),  # of prompts too
+        ({"loss_type": "dft"}, False),
+        ({"label_smoothing_factor": 0.1}, False),
+    ],
+)
+def test_losses_of_two_kinds_are_not_compared(config, alike):
+    known = metrics([2.0, 0.5, 0.3]) | {"settings": {"training_config": config}}
+    assert bool(unfinished(known, {})) == alike
 
 
 def test_a_field_at_chance_is_named():

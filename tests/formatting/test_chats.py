@@ -11,7 +11,6 @@ from pyarrow import parquet
 
 from helpers.formatting.chats import read_chat, to_messages
 from helpers.formatting.examples import (
-    find_contradictions,
     find_repeats,
     read_examples,
 )
@@ -305,6 +304,41 @@ def test_a_call_that_arrow_cannot_keep_is_refused(value, what):
         to_messages({"messages": turns})
 
 
+def test_what_a_message_holds_beyond_a_chat_is_said(tmp_path):
+    rows = [
+        {"messages": [USER | {"content": f"{i}", "name": "Ann"}, ANSWER | {"score": 1}]}
+        for i in range(12)
+    ]
+    rows[0]["messages"][0]["note"] = ""
+    path, said = write(tmp_path / "a.jsonl", rows), []
+    load_splits(path, say=said.append)
+    names = '"messages.name", "messages.score"'
+    assert said[0] == f"{path}: 2 columns are not read: {names}"
+    turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b", "id": 7}]
+    assert read_chat({"conversations": turns}).unused == ["messages.id"]
+
+
+@pytest.mark.parametrize("mark", [{"weight": 0}, {"train": False}, {"loss": False}])
+def test_every_mark_of_an_answer_counts(mark):
+    chat = read_chat({"messages": [USER, ANSWER | mark, USER, ANSWER]})
+    assert (chat.answers, chat.marked, chat.unused) == ([3], 1, [])
+
+
+def test_marks_of_parts_of_an_answer_are_refused():
+    """axolotl trains the parts that they name."""
+    parts = [{"begin_offset": 0, "end_offset": 4, "train": True}]
+    with pytest.raises(DataError, match="'train_detail' is .*expected none"):
+        read_chat({"messages": [USER, ANSWER | {"train_detail": parts}]})
+
+
+def test_a_list_of_messages_as_python_prints_it_is_refused():
+    """What pandas writes into a CSV file; as a text it would be learnt by heart."""
+    with pytest.raises(DataError, match="as Python prints it, expected JSON"):
+        read_chat({"prompt": str([USER]), "completion": str([ANSWER])})
+    plain = {"prompt": "a", "completion": "[{'shelf': 'S1'}]"}
+    assert read_chat(plain).messages[-1]["content"] == "[{'shelf': 'S1'}]"
+
+
 def test_ids_of_calls_make_no_other_prompt(tmp_path):
     """Services draw them anew for every chat."""
     rows = []
@@ -312,10 +346,14 @@ def test_ids_of_calls_make_no_other_prompt(tmp_path):
         called = calling(id=name, type="function", function=CALL)
         rows += [{"messages": [USER, called, RESULT | {"tool_call_id": name}, ANSWER]}]
     path = write(tmp_path / "a.jsonl", rows)
-    assert find_repeats(path) == [(1, 2), (1, 3)] and not find_contradictions(path)
+    assert find_repeats(path) == [(1, 2), (1, 3)]
     called = [{"messages": row["messages"][:2]} for row in rows]
     assert find_repeats(write(path, called)) == [(1, 2), (1, 3)]
-    assert not find_contradictions(path)
+    said = []
+    with pytest.raises(DataError, match="only 1 different"):
+        load_splits(path, say=said.append)
+    twice = "2 prompts stand there before, with the same answer"
+    assert said == [f"{path}: {twice}: {path}:2 as {path}:1"]
     rows[2]["messages"][1] = calling(function=CALL | {"arguments": {"part": 8}})
     assert find_repeats(write(path, rows)) == [(1, 2)]
     for split, row in zip(("train", "validation", "test"), rows, strict=True):

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import lzma
+import shutil
 import zipfile
 
 import pyarrow as pa
@@ -12,9 +13,9 @@ import pytest
 from datasets import Dataset, DatasetDict, Features, Json, List
 from pyarrow import feather, parquet
 
+from helpers.formatting.columns import iter_dataset
 from helpers.formatting.examples import (
     check_file,
-    find_contradictions,
     find_repeats,
     read_examples,
 )
@@ -170,6 +171,48 @@ def test_another_format_is_named_with_the_way_out(tmp_path, name):
     with pytest.raises(DataError, match="expected") as error:
         read_examples(path)
     assert what in str(error.value) and str(error.value).startswith(f"{path}:1: ")
+
+
+@pytest.mark.parametrize("missing", ["train", "test/state.json", "test/*.arrow"])
+def test_a_folder_that_is_not_whole_gets_one_line(tmp_path, missing):
+    splits = {name: Dataset.from_list(ROWS) for name in ("train", "validation", "test")}
+    DatasetDict(splits).save_to_disk(tmp_path)
+    for path in tmp_path.glob(missing):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(DataError, match=r":1: cannot be read \(.*expected Parquet"):
+        load_splits(tmp_path)
+
+
+def test_a_row_that_datasets_cannot_read_is_named():
+    def rows():
+        yield ROWS[0]
+        raise OSError("a picture is cut")
+
+    class Broken:
+        __iter__ = staticmethod(rows)
+        __len__ = staticmethod(lambda: 2)
+
+    with pytest.raises(DataError, match=r"hub:a/b#train:2: cannot be read \(a pict"):
+        list(iter_dataset(Broken(), "hub:a/b#train"))
+
+
+@pytest.mark.parametrize(
+    ("cell", "read"),
+    [
+        (' "Shelf S1"', None),
+        (' "so" he said', ' "so" he said'),
+        ('" ""S1"""', ' "S1"'),
+        (" S1", " S1"),
+    ],
+)
+def test_a_space_before_a_quote_makes_it_part_of_the_field(tmp_path, cell, read):
+    path = tmp_path / "a.csv"
+    path.write_text(f"prompt, completion\nWhich?,{cell}\n")
+    if read:
+        assert read_examples(path)[0]["completion"] == read
+    else:
+        with pytest.raises(DataError, match=":2: a space stands before a quote"):
+            read_examples(path)
 
 
 def test_binary_tables_hold_the_same_rows(tmp_path):
@@ -351,8 +394,7 @@ def test_a_file_of_text_alone_is_told_the_way_out(tmp_path):
 
 
 @pytest.mark.parametrize("header", ["Question,Answer", "prompt,completion"])
-def test_repeats_and_contradictions_need_no_known_columns(tmp_path, header):
+def test_repeats_need_no_known_columns(tmp_path, header):
     path = tmp_path / "a.csv"
     path.write_text(f"{header}\na,x\nb,y\n a ,x\nb,z\n")
     assert find_repeats(path) == [(2, 4), (3, 5)]
-    assert find_contradictions(path) == [(3, 5)]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import HFValidationError, HTTPError
 
 from helpers import sharing
 from helpers.config import load_profile
@@ -154,6 +155,20 @@ def test_with_both_it_goes_to_a_private_repository(folder, hub, monkeypatch):
     assert [name for name, _, _ in hub] == ["create_repo", "upload_folder"]
     assert hub[0][1] == ("me/tickets",) and hub[0][2]["private"] is True
     assert hub[1][2]["allow_patterns"] == SHARED
+
+
+@pytest.mark.parametrize(
+    "error", [HTTPError("403"), HFValidationError("a"), ConnectionError("offline")]
+)
+def test_what_the_hub_refuses_is_said_in_one_line(folder, hub, monkeypatch, error):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", refuse)
+    with pytest.raises(sharing.SharingError, match="me/x cannot be written") as caught:
+        sharing.push(folder, "me/x", send=True)
+    assert hub == [] and "hf_secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("missing", ["README.md", "adapter_model.safetensors"])

@@ -18,7 +18,7 @@ from helpers.files import ROOT, write_json
 from helpers.merge import merging
 from helpers.merge.__main__ import main as merge
 from helpers.merge.proof import check
-from helpers.models import ModelError, fingerprint, load_model
+from helpers.models import ModelError, fingerprint, load_model, load_tokenizer
 from tests.models.families import build
 from tests.models.tiny_model import build_model, build_tokenizer
 from tests.warm import Program
@@ -281,6 +281,38 @@ def test_a_base_of_4_bit_weights_is_known_without_metrics(
     [(_, profile, in_4_bit, dtype, *_)] = asked
     assert in_4_bit and dtype == "bfloat16" and profile.qlora_model == profile.model
     assert profile.quantization_config["bnb_4bit_quant_type"] == "fp4"
+
+
+def test_a_base_to_which_nothing_can_be_added_is_refused(adapter, refused, monkeypatch):
+    """FP8 weights: PEFT adds in their type, or saves what no settings describe."""
+    monkeypatch.setattr(merging, "quantised", lambda profile: {"quant_method": "fp8"})
+    line = refused("--adapter", adapter, "--rows", "1")
+    assert "as fp8 has them, to which nothing can be added: give the same" in line
+
+
+def test_no_rows_are_refused(adapter, refused):
+    assert "--rows requires 1 or more, got 0" in refused(
+        "--adapter", adapter, "--rows", "0"
+    )
+
+
+def test_what_others_want_beside_the_weights_is_found(tmp_path):
+    """llama.cpp wants Phi-3's tokenizer.model, servers Gemma 3's processor."""
+    (tmp_path / "tokenizer.model").write_bytes(b"x")
+    assert merging.find_file(str(tmp_path), "tokenizer.model")
+    assert merging.find_file(str(tmp_path), "processor_config.json") is None
+    assert merging.find_file("nobody/no-such-model", "tokenizer.model") is None
+
+
+def test_a_foreign_tokenizer_gets_what_it_lacks(tmp_path):
+    """Its folder may come from a trainer that saves no template, and pads with none."""
+    own = build_tokenizer()
+    own.chat_template = own.pad_token = None
+    own.save_pretrained(tmp_path)
+    profile = load_profile("tiny")
+    found = merging.tokenizer_of(tmp_path, profile, False)
+    assert found.chat_template == load_tokenizer(profile).chat_template
+    assert found.pad_token is not None
 
 
 def test_a_base_with_sampling_settings_is_written(tmp_path):

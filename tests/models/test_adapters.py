@@ -15,6 +15,7 @@ from helpers.models import (
     adapted_modules,
     changes_base,
     check_adapter,
+    check_trained,
     fingerprint,
     load_adapter,
 )
@@ -150,6 +151,29 @@ def test_a_second_adapter_takes_no_name_and_no_base_of_the_first(saved, copy):
     alone = load_adapter(build_model(), copy)
     with pytest.raises(ModelError, match="starts with pissa changes the base of all"):
         load_adapter(alone, saved, "second")
+
+
+@pytest.mark.parametrize(
+    ("learnt", "idle", "good"),
+    [
+        ("language_model.layers.0.q_proj", "vision_tower.layers.0.q_proj", True),
+        ("layers.0.mlp.experts.1.up_proj", "layers.0.mlp.experts.7.up_proj", True),
+        ("layers.0.self_attn.q_proj", "layers.3.cross_attn.q_proj", True),
+        ("vision_tower.layers.0.q_proj", "language_model.layers.0.q_proj", False),
+        (None, "vision_tower.layers.0.q_proj", False),
+    ],
+)
+def test_what_a_text_need_not_reach_may_be_idle(tmp_path, learnt, idle, good):
+    """Adapters of multimodal models, tuned on text by others."""
+    name = "base_model.model.model.{}.lora_B.weight".format
+    weights = {name(idle): torch.zeros(4, 2)}
+    weights |= {name(learnt): torch.ones(4, 2)} if learnt else {}
+    save_file(weights, tmp_path / WEIGHTS)
+    if good:
+        check_trained(tmp_path)
+    else:
+        with pytest.raises(ModelError, match="1 of . matrices B are zero"):
+            check_trained(tmp_path)
 
 
 def test_a_start_that_is_drawn_anew_is_refused(copy):

@@ -12,6 +12,7 @@ from helpers.models.inspection import (
     adapted_modules,
     bypassed,
     left_out,
+    lora_settings,
     trainable_table,
     unadapted_modules,
 )
@@ -76,6 +77,29 @@ def test_layers_that_are_read_past_lora_are_known(name):
     assert without_gradient(tuned) == {}
     missed = unadapted_modules(tuned)
     assert {kind: missed.get(kind, 0) for kind in past} == past
+
+
+def test_towers_that_see_no_image_are_left_out():
+    """Gemma 3 comes whole: text alone gives its vision tower no gradient."""
+    torch.manual_seed(0)
+    text = {**SIZES, "vocab_size": 320, "head_dim": 16}
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    vision |= {"num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+    vision |= {"vision_use_head": False}
+    sizes = {"text_config": text, "vision_config": vision, "mm_tokens_per_image": 4}
+    config = AutoConfig.for_model("gemma3", **sizes)
+    model = AutoModelForCausalLM.from_config(config)
+    whole = {"r": 8, "target_modules": "all-linear"}
+    settings = lora_settings(model, whole)
+    left = settings["exclude_modules"]
+    assert len(left) == 6 and all(".vision_tower." in name for name in left)
+    tuned = after_an_update(model, exclude_modules=left)
+    assert without_gradient(tuned) == {}
+    assert {*unadapted_modules(tuned)} == {name.rpartition(".")[2] for name in left}
+    assert {**unadapted_modules(tuned)}["q_proj"] == 1
+    named = {"target_modules": ["q_proj"]}
+    assert lora_settings(model, named) == named
+    assert lora_settings(layout("llama", {}), whole) == whole
 
 
 def test_lora_on_such_a_layer_learns_nothing(monkeypatch):

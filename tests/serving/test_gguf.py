@@ -25,6 +25,7 @@ from tests.serving.test_process import gone
 pytestmark = pytest.mark.llamacpp
 ROWS, NEW_TOKENS = 20, 56
 LLAMA = "data/checkpoints/tiny-llama"
+ADAPTER = ROOT / "data" / "checkpoints" / "tickets-lora"
 BOS = "tokenizer.ggml.add_bos_token"
 
 
@@ -40,7 +41,7 @@ def there():
 def model(tmp_path_factory):
     """The merged tickets model, with what the benchmark does with it."""
     work = tmp_path_factory.mktemp("gguf")
-    merge(load_profile("tiny"), work / "merged", [])
+    merge(load_profile("tiny"), work / "merged", [], ADAPTER)
     examples = load_splits("data/tickets")["validation"].select(range(ROWS))
     return benchmark.Model(work / "merged", work, examples, NEW_TOKENS)
 

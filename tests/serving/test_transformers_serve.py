@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from transformers import AutoConfig
 
 from helpers import serving
 from helpers.files import ROOT
@@ -121,6 +122,27 @@ def test_it_ends_when_its_parent_is_killed(server):
     server.parent.send_signal(signal.SIGKILL)
     server.parent.wait()
     assert all(gone(pid) for pid in (server.pid, *(child.pid for child in family)))
+
+
+@pytest.mark.parametrize(
+    ("model_type", "changes", "why"),
+    [
+        ("llama", {}, None),
+        ("lfm2", {"layer_types": ["conv", "full_attention"]}, "conv"),
+        ("gemma2", {}, "gemma2, which has no sdpa"),
+    ],
+)
+def test_what_cannot_be_batched_is_answered_one_by_one(
+    folder, capsys, model_type, changes, why
+):
+    AutoConfig.for_model(model_type, num_hidden_layers=2, **changes).save_pretrained(
+        folder
+    )
+    call = transformers_serve.command(folder, 1234, "cpu")
+    assert ("--continuous-batching" in call) == (why is None)
+    assert capsys.readouterr().out == (
+        f"one request at a time: transformers cannot batch {why}\n" if why else ""
+    )
 
 
 @pytest.mark.slow

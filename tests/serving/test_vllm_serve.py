@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def test_the_router_is_called_for_all_replicas(vllm, pretend, nowhere):
     [
         ({"r": 4}, "8"),
         ({"r": 17}, "32"),
-        ({"r": 8, "rank_pattern": {"q_proj": 64}}, "64"),
+        ({"r": 8, "rank_pattern": {"q": 64}, "alpha_pattern": {"q": 64}}, "64"),
         ({"r": 1000}, "1000"),  # vLLM says what it allows
     ],
 )
@@ -142,6 +143,24 @@ def test_the_room_for_a_rank_is_one_that_vllm_knows(tmp_path, config, room):
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     options = vllm_serve.adapter_options({"mine": tmp_path})
     assert option(options, "--max-lora-rank") == room
+
+
+BEYOND = {
+    "vLLM has one alpha .* q_proj has its own": {"rank_pattern": {"q_proj": 64}},
+    "vLLM has one alpha .* v_proj has its own": {"alpha_pattern": {"v_proj": 64}},
+    "vLLM has no use_dora": {"use_dora": True},
+    "vLLM has no modules_to_save": {"modules_to_save": ["lm_head"]},
+    "vLLM has no trained biases": {"bias": "all"},
+}
+
+
+@pytest.mark.parametrize("says", BEYOND)
+def test_what_vllm_would_serve_otherwise_is_refused(says):
+    """Of patterns it reads none, and would multiply by the scale of all others."""
+    plain = {"r": 8, "lora_alpha": 16}
+    assert re.match(says, vllm_serve.beyond_vllm(plain | BEYOND[says]))
+    alike = {"rank_pattern": {"q": 32}, "alpha_pattern": {"q": 32}, "use_rslora": True}
+    assert vllm_serve.beyond_vllm(plain | alike) == ""
 
 
 def cut(folder):
@@ -233,6 +252,21 @@ def test_adapters_are_asked_in_the_template_that_they_bring(
     (last / "chat_template.jinja").write_text(own, encoding="utf-8")
     serving.start_vllm(base, {"three": last} | plain, **options).stop()
     assert "--chat-template" in asked[2][0] and len(asked) == 3
+
+
+def test_a_template_in_the_tokenizers_settings_counts(vllm, pretend, nowhere, tmp_path):
+    """As transformers wrote it until 2025; and the base needs none of its own."""
+    asked = pretend(HEALTHY)
+    mine = shutil.copytree(ADAPTERS["items"], tmp_path / "mine")
+    base = shutil.copytree(CHECKPOINTS / "tiny-phi3", tmp_path / "base")
+    (base / "chat_template.jinja").unlink()
+    options = {"dtype": "float32", "work": nowhere}
+    with pytest.raises(ServerError, match="requires a chat template"):
+        serving.start_vllm(base, {"items": mine}, **options)
+    named = [{"name": "default", "template": "{{ 1 }}"}]
+    (mine / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
+    serving.start_vllm(base, {"items": mine}, **options).stop()
+    assert option(asked[0][0], "--chat-template") == "{{ 1 }}"
 
 
 def test_a_base_that_is_no_model_is_refused(vllm, tmp_path):
