@@ -192,3 +192,12 @@ def test_grpo_with_marks_by_a_coin_raises_nothing():
     assert {look["rate"] for look in looks} == {0.4}
     assert all(look["drawn"]["difference_low"] < 0 for look in looks[1:])
     assert looks[-1]["drawn"]["difference_high"] < 0 < looks[-1]["kl"]
+
+
+def test_what_is_said_of_the_real_model_stands_in_the_ledger():
+    file = ROOT / "data/results/10_align_with_preferences.small.cpu-2-cores.json"
+    figures = json.loads(file.read_text(encoding="utf-8"))["figures"]
+    assert figures["margin_low"]["DPO"] < figures["margin"]["DPO"] < 0.5
+    start, after = figures["start_exact_match"], figures["rewarded_exact_match"]
+    page = (ROOT / f"notebooks/{STEM}.ipynb").read_text(encoding="utf-8")
+    assert f"exact match from {100 * start:.0f} to {100 * after:.0f} %" in page
