@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
-from helpers import evaluation
+from helpers import evaluation, plotting
 from helpers.evaluation import score
 from helpers.files import ROOT
 from tests.lessons import cells
@@ -93,7 +93,12 @@ def test_f1_is_that_of_precision_and_recall():
     queues = ["QWZ"] * 8 + ["JXW"] * 2
     given = ["QWZ"] * 7 + ["JXW"] * 2 + ["none"]
     lines = [[json.dumps({"queue": q}) for q in made] for made in (queues, given)]
-    space = {"pd": pd, "evaluation": evaluation, "earlier": score(*lines)}
+    space = {
+        "pd": pd,
+        "evaluation": evaluation,
+        "plotting": plotting,
+        "earlier": score(*lines),
+    }
     run(space, "confusion", "f1")
     assert list(space["codes"]) == ["JXW", "QWZ"]
     assert space["f1"].to_dict() == pytest.approx({"JXW": 0.5, "QWZ": 14 / 15})
