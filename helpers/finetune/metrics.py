@@ -55,13 +55,12 @@ def measure(trainer, splits: DatasetDict, scored: str, scorer=None) -> dict:
     model, tokenizer = trainer.model, trainer.processing_class
     batch_size, rows = trainer.args.per_device_eval_batch_size, splits[scored]
     validation = splits["validation"]
-    with in_mixed_precision(trainer):
-        loss = math.log(perplexity(model, tokenizer, validation, batch_size))
-        check_finite(loss, model)
     longest = longest_answer(tokenizer, validation, rows)
     progress = not trainer.args.disable_tqdm
     options = {"scorer": scorer, "progress": progress}
     with in_mixed_precision(trainer):
+        loss = math.log(perplexity(model, tokenizer, validation, batch_size))
+        check_finite(loss, model)
         report = evaluate(model, tokenizer, rows, longest, **options)
     return scores(loss, report)
 

@@ -17,6 +17,7 @@ from helpers.formatting import load_splits, parse_map
 from helpers.merge.proof import MergeError, ask, check, compare
 from helpers.models import (
     check_adapter,
+    checkpoint_quantization,
     choose_pad,
     claims,
     fingerprint,
@@ -25,7 +26,6 @@ from helpers.models import (
     load_adapter,
     load_model,
     load_tokenizer,
-    quantised,
     quiet,
 )
 
@@ -69,7 +69,8 @@ def merge_adapter(
             profile, qlora_model=profile.model, quantization_config=own
         )
         in_4_bit = True
-    if not in_4_bit and (kind := quantised(profile).get("quant_method")) not in SUMMED:
+    kind = checkpoint_quantization(profile).get("quant_method")
+    if not in_4_bit and kind not in SUMMED:
         what = f"{shown_model(profile.model)} holds weights as {kind} has them"
         way = "give the same model in 16 bit as --model"
         raise MergeError(f"{what}, to which nothing can be added: {way}")
@@ -159,6 +160,7 @@ def tokenizer_of(adapter: Path, profile: Profile, in_4_bit: bool):
         return load_tokenizer(profile, in_4_bit)
     own = AutoTokenizer.from_pretrained(adapter, trust_remote_code=False)
     if not own.chat_template:
+        print(f"the tokenizer in {shown(adapter)} has no template: the base's is taken")
         own.chat_template = load_tokenizer(profile, in_4_bit).chat_template
     choose_pad(own, len(own))
     return own

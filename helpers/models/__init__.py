@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "integrity": ["ModelError", "check_checkpoint", "read_whole"],
         "loading": [
-            *("four_bit", "load_model", "load_tokenizer", "quantised"),
+            *("checkpoint_quantization", "four_bit", "load_model", "load_tokenizer"),
             *("quiet", "train_in_float32", "window"),
         ],
         "room": ["available_bytes", "free"],

@@ -181,8 +181,11 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def check_trained(folder: Path) -> None:
-    """Raises ModelError for weights unreadable or not finite, or a B of zero."""
+def check_trained(folder: Path) -> list[str]:
+    """The keys of matrices B that are zero since no text need come to them.
+
+    Raises ModelError for weights unreadable or not finite, or another B of zero.
+    """
     weights = read_weights(folder)
     # MiCA starts with an A of zero, all others with a B.
     known = _read(folder / CONFIG) if (folder / CONFIG).exists() else {}
@@ -191,12 +194,12 @@ def check_trained(folder: Path) -> None:
         k: w for k, w in weights.items() if re.search(f"lora_(embedding_)?{side}", k)
     }
     idle = [key for key, weight in kept.items() if not weight.any()]
-    if len(idle) < len(kept):
-        idle = [key for key in idle if not UNREACHED.search(key)]
-    if idle:
+    unreached = [key for key in idle if UNREACHED.search(key)]
+    if idle and (len(idle) == len(kept) or len(idle) > len(unreached)):
         what = f"{len(idle)} of {len(kept)} matrices {side} are zero, such as {idle[0]}"
         why = "they change nothing, they were not trained"
         raise ModelError(f"{folder / WEIGHTS}: {what}: {why}")
+    return unreached
 
 
 def check_keys(skeleton, folder: Path) -> None:

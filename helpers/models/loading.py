@@ -76,7 +76,7 @@ def window(profile: Profile, quantized: bool = False) -> int:
     return getattr(config, "max_position_embeddings", None) or sys.maxsize
 
 
-def quantised(profile: Profile, quantized: bool = False) -> dict:
+def checkpoint_quantization(profile: Profile, quantized: bool = False) -> dict:
     """The quantization_config of a checkpoint, {} of one that is not quantised."""
     name = profile.base(quantized)
     config = _load(transformers.AutoConfig, name, profile, whole=True)
@@ -86,7 +86,7 @@ def quantised(profile: Profile, quantized: bool = False) -> dict:
 
 def four_bit(profile: Profile, quantized: bool = False) -> dict:
     """How a checkpoint's 4-bit weights are quantised, in the profile's keys, or {}."""
-    own = quantised(profile, quantized)
+    own = checkpoint_quantization(profile, quantized)
     keys = profile.quantization_config if own.get("load_in_4bit") else ()
     return {key: own[key] for key in keys if key in own}
 

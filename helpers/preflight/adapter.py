@@ -58,10 +58,12 @@ def damaged_adapter(adapter) -> Iterator[Finding]:
 @check_of("zero-b", about="whether an adapter was trained")
 def zero_b(adapter) -> Iterator[Finding]:
     """Whether a matrix B is zero, as before training."""
-    if _weights(adapter):
-        why, mend = "BA is zero: the model answers as its base", "train it, or save it"
-        mend += " after training"
-        yield from _told("zero-b", adapter, why, mend, check_trained)
+    if not _weights(adapter):
+        return ""
+    why, mend = "BA is zero: the model answers as its base", "train it, or save it"
+    mend += " after training"
+    idle = yield from _told("zero-b", adapter, why, mend, check_trained)
+    return f"{len(idle):,} of towers or experts are zero" if idle else ""
 
 
 @check_of("wrong-alpha", about="alpha and rank against metrics.json or the card")
@@ -176,9 +178,12 @@ def lost_in_merge(merged, base, adapter: Path) -> float | None:
 def _told(
     code: str, adapter, why: str, mend: str, look: Callable[[Path], object]
 ) -> Iterator[Finding]:
-    """What a check of `helpers.models` raises about a folder, as a finding."""
+    """What a check of `helpers.models` raises about a folder, as a finding.
+
+    Its value is what the check returns, None where it raises.
+    """
     try:
-        look(Path(adapter))
+        return look(Path(adapter))
     except ModelError as error:
         yield Finding(code, RUINS, str(adapter), str(error), why, mend)
 

@@ -68,9 +68,11 @@ def test_what_the_readme_says_of_the_aim_stands_in_the_ledger():
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     lessons = [RESULTS.glob(f"0{n}_*.small.cpu-2-cores.json") for n in range(8)]
     hour = [json.loads(next(found).read_text(encoding="utf-8")) for found in lessons]
-    assert 50 < sum(row["seconds"] for row in hour) / 2 / 60 < 57  # and the set-up
+    whole = RESULTS / "small_course.cpu-2-cores.json"
+    clock = json.loads(whole.read_text(encoding="utf-8"))["clock_seconds"]
+    assert sum(row["seconds"] for row in hour) / 2 < clock < 3600  # and the set-up
     for said in (
-        "00 to 07 took 57 minutes on two cores",
+        f"00 to 07 took {clock / 60:.0f} minutes on two cores",
         "It gets {:.0f} %".format(100 * figures["tuned_exact_match"]),
         f"takes {seconds[0]:.2f} s on one thread, so 1,400 take {minutes[0]:.0f} min",
         f"at {shares[0]:.0f} % of that speed",

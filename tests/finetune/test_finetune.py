@@ -308,6 +308,10 @@ BAD_CONFIGS = {
         "training_config: {lr_scheduler_type: steep}",
         "training_config is refused by SFTConfig",
     ),
+    "a schedule that lacks a setting": (
+        "training_config: {lr_scheduler_type: cosine_with_min_lr}",
+        "training_config is refused by get_scheduler",
+    ),
     "a bad adapter": ("peft_config: {r: 0}", "`r` should be a positive integer"),
     "no checkpoints": (
         "training_config: {save_strategy: 'no'}",

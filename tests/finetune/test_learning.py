@@ -244,6 +244,11 @@ def test_the_test_split_is_left_alone_until_asked(run, monkeypatch, capsys):
     assert "Greedy answers to 6 validation examples" in text
     assert "**Not finished**: validation loss still fell" in text
     before = load_file(folder / "adapter_model.safetensors")
+    away = (folder / "checkpoints").rename(folder.with_name("away"))
+    assert finetune([*call, "--resume", "--test"]) == 2  # it would train another one
+    assert "is gone or damaged" in capsys.readouterr().err
+    assert not (folder / "checkpoints").exists()
+    away.rename(folder / "checkpoints")
     asked, evaluate = [], scoring.evaluate
 
     def spy(model, tokenizer, examples, *args, **options):

@@ -13,13 +13,13 @@ import pytest
 from datasets import Dataset, DatasetDict, Features, Json, List
 from pyarrow import feather, parquet
 
-from helpers.formatting.columns import iter_dataset
 from helpers.formatting.examples import (
     check_file,
     find_repeats,
     read_examples,
 )
 from helpers.formatting.lines import DataError
+from helpers.formatting.sources import Source
 from helpers.formatting.splits import load_splits
 
 ROWS = [
@@ -193,7 +193,7 @@ def test_a_row_that_datasets_cannot_read_is_named():
         __len__ = staticmethod(lambda: 2)
 
     with pytest.raises(DataError, match=r"hub:a/b#train:2: cannot be read \(a pict"):
-        list(iter_dataset(Broken(), "hub:a/b#train"))
+        list(Source("hub:a/b#train", Broken()).records(print))
 
 
 @pytest.mark.parametrize(

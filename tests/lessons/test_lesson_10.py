@@ -155,6 +155,9 @@ def test_the_table_of_settings_says_what_the_prose_says():
     tried = [row for row in rows if row["method"] == "dpo"]
     found = {(r["pairs"], r["loss"], r["rate"]): r for r in tried}
     low, mid, high = (found["drawn", "DPO", rate] for rate in (0.2, 0.4, 0.8))
+    page = (ROOT / f"notebooks/{STEM}.ipynb").read_text(encoding="utf-8")
+    asked = "scored on {rows} validation messages".format(**mid)
+    assert f"{asked}, of which the start has {100 * mid['start']:.0f} % right" in page
     assert low["margin"] < mid["margin"] < high["margin"]
     assert 0 > low["chosen"] > mid["chosen"] > high["chosen"] > high["rejected"]
     assert mid["difference_low"] < 0 < mid["difference_high"]  # no proven cost

@@ -111,13 +111,20 @@ def test_the_merged_model_is_the_trained_one_on_its_own(tmp_path, capsys, monkey
 
 
 @pytest.mark.slow
-def test_another_precision_is_measured_on_prompts_of_the_readers_own(tmp_path, warm):
+def test_another_precision_is_measured_on_prompts_of_the_readers_own(
+    tmp_path, warm, monkeypatch
+):
     output, data = tmp_path / "merged", tmp_path / "mine.csv"
     rows = "".join(f"Order G{n}21,b\n" for n in range(12))
     data.write_text(f"Mail,Answer\n{rows}", encoding="utf-8")
     names = {"data": data, "map": "Mail=prompt,Answer=completion"}
+    beside = tmp_path / "tokenizer.model"  # as Phi-3's, for llama.cpp
+    beside.write_bytes(b"pieces")
+    there = {beside.name: str(beside)}
+    monkeypatch.setattr(merging, "find_file", lambda model, name: there.get(name))
     proof = merging.merge_adapter(ADAPTER, output, "bfloat16", rows=1, **names)
     assert proof["answers"] == 1
+    assert (output / "tokenizer.model").read_bytes() == b"pieces"
     assert proof["trained_in"] == "float32" and proof["dtype"] == "bfloat16"
     assert 0.01 < proof["largest_difference"] < 2
     assert 1e-3 < proof["share_of_the_effect"] < 0.25
@@ -285,7 +292,8 @@ def test_a_base_of_4_bit_weights_is_known_without_metrics(
 
 def test_a_base_to_which_nothing_can_be_added_is_refused(adapter, refused, monkeypatch):
     """FP8 weights: PEFT adds in their type, or saves what no settings describe."""
-    monkeypatch.setattr(merging, "quantised", lambda profile: {"quant_method": "fp8"})
+    own = {"quant_method": "fp8"}
+    monkeypatch.setattr(merging, "checkpoint_quantization", lambda profile: own)
     line = refused("--adapter", adapter, "--rows", "1")
     assert "as fp8 has them, to which nothing can be added: give the same" in line
 
@@ -304,7 +312,7 @@ def test_what_others_want_beside_the_weights_is_found(tmp_path):
     assert merging.find_file("nobody/no-such-model", "tokenizer.model") is None
 
 
-def test_a_foreign_tokenizer_gets_what_it_lacks(tmp_path):
+def test_a_foreign_tokenizer_gets_what_it_lacks(tmp_path, capsys):
     """Its folder may come from a trainer that saves no template, and pads with none."""
     own = build_tokenizer()
     own.chat_template = own.pad_token = None
@@ -313,6 +321,7 @@ def test_a_foreign_tokenizer_gets_what_it_lacks(tmp_path):
     found = merging.tokenizer_of(tmp_path, profile, False)
     assert found.chat_template == load_tokenizer(profile).chat_template
     assert found.pad_token is not None
+    assert "has no template: the base's is taken" in capsys.readouterr().out
 
 
 def test_a_base_with_sampling_settings_is_written(tmp_path):

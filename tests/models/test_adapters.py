@@ -170,7 +170,7 @@ def test_what_a_text_need_not_reach_may_be_idle(tmp_path, learnt, idle, good):
     weights |= {name(learnt): torch.ones(4, 2)} if learnt else {}
     save_file(weights, tmp_path / WEIGHTS)
     if good:
-        check_trained(tmp_path)
+        assert check_trained(tmp_path) == [name(idle)]
     else:
         with pytest.raises(ModelError, match="1 of . matrices B are zero"):
             check_trained(tmp_path)

@@ -54,6 +54,16 @@ def test_the_head_is_no_layer_to_adapt():
     assert shapes["model.layers.0.self_attn.qkv_proj"] == (3072, 9216)
 
 
+def test_a_model_of_another_kind_is_refused_in_one_line():
+    """As Qwen3-VL, which transformers makes by another class."""
+    config = transformers.AutoConfig.for_model("qwen3_vl")
+    with pytest.raises(
+        model_shapes.ModelError, match="qwen3_vl is not made as a causal"
+    ) as caught:
+        model_shapes.skeleton(config)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_model_that_is_not_written_out_is_refused_in_one_line():
     with pytest.raises(ValueError, match="'Phi-9'.*use Phi-3-mini, Llama") as error:
         model_shapes.meta_model("Phi-9")

@@ -212,13 +212,17 @@ def test_sums_must_agree_where_they_are_given(copy):
     ],
 )
 def test_what_the_hub_refuses_is_said_in_one_line(monkeypatch, error, says):
-    def refuse(*_, **__):
+    asked = []
+
+    def refuse(*_, **options):
+        asked.append(options)
         raise OSError(error)
 
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", refuse)
     profile = load_profile("gpu-24gb", LLAMA)
     message = refused(models.load_model, profile, True)
     assert message.startswith(LLAMA) and says in message
+    assert [options["use_safetensors"] for options in asked] == [True]
 
 
 def test_offline_and_not_cached_for_real(monkeypatch):

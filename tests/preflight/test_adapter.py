@@ -71,6 +71,19 @@ def test_weights_that_do_nothing_are_found(copied, change, code):
     assert codes(adapter=copied, base=build_model()) == {code}
 
 
+def test_idle_towers_are_no_fault_and_are_counted(copied):
+    """As others leave them, who tuned a multimodal model on text."""
+
+    def with_tower(weights):
+        name = "base_model.model.model.vision_tower.layers.{}.q_proj.lora_B.weight"
+        return weights | {name.format(n): torch.zeros(4, 2) for n in range(3)}
+
+    rewrite(with_tower)(copied)
+    report = check(adapter=copied)
+    assert "zero-b" not in report.codes
+    assert report.checked["zero-b"] == "3 of towers or experts are zero"
+
+
 def test_another_alpha_is_found(copied):
     config = json.loads((copied / "adapter_config.json").read_text())
     write_json(copied / "adapter_config.json", config | {"lora_alpha": 1})

@@ -221,13 +221,18 @@ def test_an_adapter_is_held_to_a_base_from_the_hub(
         serving.start_vllm("someone/a-model", given, dtype="float32", work=nowhere)
     assert asked == []
 
+    other = AutoConfig.for_model("qwen3_vl")  # vLLM serves it, and says what fits
+    monkeypatch.setattr(AutoConfig, "from_pretrained", lambda *_, **__: other)
+    options = {"dtype": "float32", "work": nowhere}
+    serving.start_vllm("someone/a-model", given, **options).stop()
+    assert len(asked) == 1
+
     def closed(*_, **__):
         raise OSError("no network")
 
     monkeypatch.setattr(AutoConfig, "from_pretrained", closed)
-    options = {"dtype": "float32", "work": nowhere}
     serving.start_vllm("someone/a-model", given, **options).stop()
-    assert len(asked) == 1  # vLLM will say why
+    assert len(asked) == 2  # vLLM will say why
 
 
 def test_adapters_are_asked_in_the_template_that_they_bring(
