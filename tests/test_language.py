@@ -5,6 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 
 from helpers import exercises, fonts, language, plotting
@@ -223,6 +224,11 @@ def test_figure_takes_a_font_that_has_the_letters(spanish):
     said, fonts_taken = labelled("loss")
     assert said == f"{letter} medida" and len(fonts_taken) > 1
     assert labelled("share") == ("share", ["sans-serif"])
+
+
+def test_a_confusion_is_labelled_in_the_language(spanish):
+    [ax] = plotting.heat_map(pd.DataFrame([[1]], ["QWZ"], ["QWZ"]), "loss").axes
+    assert ax.get_xlabel() == "código respondido"
 
 
 def test_figure_stays_english_where_no_font_has_the_letters(spanish, monkeypatch):
