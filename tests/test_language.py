@@ -50,6 +50,9 @@ msgstr "{1}: {0} ejecuciones"
 msgid "update step"
 msgstr "paso de actualización"
 
+msgid "answered code"
+msgstr "código respondido"
+
 msgid "Exercise {name}: {said}"
 msgstr "Ejercicio {name}: {said}"
 """
