@@ -22,6 +22,7 @@ BF16_CAPABILITY = (8, 0)
 # torch.cpu.get_capabilities()'s names of what multiplies bfloat16, the last one on ARM;
 # how many times as fast as float32 it must be found to be.
 BF16_UNITS, FASTER = ("avx512_bf16", "amx_bf16", "bf16"), 1.5
+TOO_OLD = "{name} is not used: this torch has no kernels for so old a card"
 NO_MPS = "Apple's GPU is not used: the course is measured on CPUs and CUDA GPUs"
 
 
@@ -102,6 +103,10 @@ def probe_device() -> Device:
         free = min(total, free + torch.cuda.memory_reserved())
         capability = torch.cuda.get_device_capability()
         name = torch.cuda.get_device_name()
+        known = re.findall(r"sm_(\d+)", " ".join(torch.cuda.get_arch_list()))
+        oldest = min(map(int, known), default=0)  # 75 is a T4's
+        if 10 * capability[0] + capability[1] < oldest:
+            return Device("cpu", "CPU", remark=TOO_OLD.format(name=name))
         return Device("cuda", name, capability, total / GIB, free / GIB)
     remark = NO_MPS if torch.backends.mps.is_available() else ""
     return Device("cpu", "CPU", remark=remark)

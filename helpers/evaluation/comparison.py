@@ -30,9 +30,9 @@ def hits(report: Report, metric: str = "exact_match") -> np.ndarray:
 
     Rows whose expected JSON lacks the field are left out.
     """
+    report.metrics()[metric]
     if metric in ("exact_match", "valid_json", "stopped"):
         return np.array([float(row[metric]) for row in report.rows])
-    report.field_accuracy[metric]
     return np.array(marks(report.rows, metric, report.scorer), dtype=float)
 
 
@@ -76,7 +76,7 @@ def confusion(report: Report, field: str = "queue") -> pd.DataFrame:
     The last column is `OTHER`, in brackets where that is a code. Raises KeyError where
     the expected answers lack a field.
     """
-    expected = [json_object(row["expected"])[field] for row in report.rows]
+    expected = [(json_object(row["expected"]) or {})[field] for row in report.rows]
     codes = sorted(set(expected), key=str)
     given = [(json_object(row["answer"]) or {}).get(field) for row in report.rows]
     other = f"({OTHER})" if OTHER in codes else OTHER

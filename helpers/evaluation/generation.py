@@ -154,7 +154,7 @@ def _own_settings_aside(model) -> Iterator[None]:
     punishes repetition, others search beams or forbid words.
     """
     holders = [model]
-    if hasattr(model, "peft_config"):  # PEFT hands its own down to the base
+    if hasattr(model, "get_base_model"):  # PEFT hands its own down to the base
         holders.append(model.get_base_model())
     own = [holder.generation_config for holder in holders]
     try:

@@ -71,6 +71,15 @@ class Number:
         return any(near)
 
 
+def raises(call: Callable[[], Any], kind: type[Exception] = Exception) -> bool:
+    """Whether a call ends with an error of that kind; a learner's may raise any."""
+    try:
+        call()
+    except kind:
+        return True
+    return False
+
+
 def numeric(
     expected: str,
     right: float | Number,

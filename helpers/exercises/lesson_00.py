@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from helpers.exercises.checking import IN_PERCENT, Exercise, Number, close, numeric
+from helpers.exercises.checking import IN_PERCENT, Exercise, Number, numeric
 
 WHOLE = {"queue": "QWZ", "priority": "VM", "order": None, "item": "mug"}
 ONE_WRONG = WHOLE | {"priority": "HS"}
@@ -24,7 +24,7 @@ def _count(answer, given: Any) -> Any:
 def _counts_fields(answer) -> bool:
     given = [(WHOLE, 4), (ONE_WRONG, 3), (TWO_LACK, 2), (WHOLE | {"order": "null"}, 3)]
     given += [(text, 0) for text in (PROSE, *NO_OBJECTS)]
-    return all(close(_count(answer, text), count, within=0) for text, count in given)
+    return all(_count(answer, text) == count for text, count in given)
 
 
 EXERCISES = {
@@ -62,10 +62,10 @@ EXERCISES = {
             ),
             "an answer without the key `order` got a point for it. What does "
             ".get return for a missing key, and what is the expected value?": (
-                lambda a: close(_count(a, TWO_LACK), 3, within=0)
+                lambda a: _count(a, TWO_LACK) == 3
             ),
             "a fully right answer of four fields gave 1. Count the fields.": (
-                lambda a: close(_count(a, WHOLE), 1, within=0)
+                lambda a: _count(a, WHOLE) == 1
             ),
             "valid JSON need not be an object: on null, 12 or a list your function "
             "failed.": lambda a: None in [_count(a, text) for text in NO_OBJECTS],

@@ -1,6 +1,6 @@
 """The checks of lesson 02's exercises."""
 
-from helpers.exercises.checking import IN_PERCENT, Exercise, number, numeric
+from helpers.exercises.checking import IN_PERCENT, Exercise, number, numeric, raises
 from helpers.formatting import DataError, to_messages
 
 LENGTHS = (60, 100, 100, 140)
@@ -24,15 +24,6 @@ def _chat(answer, **changes: str) -> list[dict]:
 def _asked(answer, **changes: str) -> str:
     """What the user says in that chat."""
     return _chat(answer, **changes)[-2]["content"]
-
-
-def _refused(answer) -> bool:
-    """Whether `to_messages` refuses what the learner's function returns."""
-    try:
-        _chat(answer)
-    except DataError:
-        return True
-    return False
 
 
 def _asks_all(answer) -> bool:
@@ -101,7 +92,7 @@ EXERCISES = {
         "and once without.",
         mistakes={
             "`to_messages` refuses this example. Call it yourself: the error names "
-            "the fields it knows.": _refused,
+            "the fields it knows.": (lambda a: raises(lambda: _chat(a), DataError)),
             "the context is nowhere in the chat, and the model would have to guess "
             "where the order goes.": (
                 lambda a: not any(FAQ["context"] in m["content"] for m in _chat(a))

@@ -2,7 +2,7 @@
 
 import json
 
-from helpers.exercises.checking import IN_PERCENT, Exercise, Number, numeric
+from helpers.exercises.checking import IN_PERCENT, Exercise, Number, numeric, raises
 
 ROWS = 100
 BOUND = 1 - 0.05 ** (1 / ROWS)
@@ -22,15 +22,6 @@ WRONG = [EXPECTED.replace("QWZ", "JXW"), EXPECTED.replace("null", '"null"')]
 def _says(answer, texts: list[str], verdict: bool) -> bool:
     """Whether a function gives that verdict on every text."""
     return all(bool(answer(EXPECTED, text)) is verdict for text in texts)
-
-
-def _crashes(answer) -> bool:
-    """Whether a function that judges JSON fails on a text that is none."""
-    try:
-        _says(answer, NO_JSON, False)
-    except ValueError:
-        return True
-    return False
 
 
 def _same_object(answer) -> bool:
@@ -73,7 +64,9 @@ EXERCISES = {
         "and false for anything else; try a few texts.",
         mistakes={
             "an answer may be any text, also no JSON at all. That is a wrong "
-            "answer, not an error.": _crashes,
+            "answer, not an error.": (
+                lambda a: raises(lambda: _says(a, NO_JSON, False), ValueError)
+            ),
             "the same object in another key order or with other white space "
             "should count.": (
                 lambda a: _says(a, SAME[:1], True) and not _says(a, SAME, True)

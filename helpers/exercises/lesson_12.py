@@ -2,7 +2,7 @@
 
 from numbers import Real
 
-from helpers.exercises.checking import Exercise, Number, acts_like, numeric
+from helpers.exercises.checking import Exercise, Number, acts_like, numeric, raises
 
 DAILY, PROMPTED, TUNED, PRICE, COST = 1000, 640, 90, 0.25, 11.0
 SAVED = DAILY * (PROMPTED - TUNED) * PRICE / 1e6  # euros a day
@@ -32,15 +32,6 @@ def _gives(answer, cases: list, marks: set) -> bool:
     given = [answer(*case) for case in cases]
     # None or [] of a search that found nothing is no mark, and as good as 0.
     return all((m if isinstance(m, Real) else bool(m)) in marks for m in given)
-
-
-def _crashes(answer) -> bool:
-    """Whether a scorer fails on an answer without a number."""
-    try:
-        _gives(answer, NONE, {0})
-    except Exception:
-        return True
-    return False
 
 
 def _both(one: list, other: list, column: str) -> set:
@@ -74,7 +65,7 @@ EXERCISES = {
         "one, else 0; try it on a few texts.",
         mistakes={
             "an answer may hold no number at all. That is a wrong answer, not an "
-            "error.": _crashes,
+            "error.": lambda a: raises(lambda: _gives(a, NONE, {0})),
             "that asks for the same number; 5 % off is still right.": (
                 lambda a: _gives(a, NEAR[:1], {1}) and _gives(a, NEAR[1:], {0})
             ),

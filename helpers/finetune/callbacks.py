@@ -12,29 +12,43 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
+from helpers.config import probe_device
 from helpers.evaluation import evaluate
 from helpers.finetune.errors import Stopped
 from helpers.finetune.launched import sharded
+from helpers.finetune.machine import peak_memory, versions
 from helpers.finetune.metrics import check_finite, in_mixed_precision
+from helpers.finetune.rows import say
 
 
 class Clock(TrainerCallback, ExportableState):
-    """Seconds of training over all sessions of a run, and by how many processes.
+    """What all sessions of a run took, by how many processes, and on what.
 
-    They travel in the checkpoints: `trainer.state.stateful_callbacks["Clock"]`.
+    seconds and peaks (MiB, of `peak_memory`) are of training, evaluations in between
+    included; sessions: the device and versions of each that had others than the one
+    before. They travel in the checkpoints: `trainer.state.stateful_callbacks["Clock"]`.
     """
 
     def __init__(self, processes: int = 1, distributed: str = "NO") -> None:
         self.shared = {"processes": processes, "distributed": distributed}
-        self.seconds = 0.0
+        self.seconds, self.peaks, self.sessions = 0.0, {}, []
         self.since = time.perf_counter()
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         self.since = time.perf_counter() - self.seconds
+        if torch.cuda.is_available():  # generation before it filled the card
+            torch.cuda.reset_peak_memory_stats()
+        here = {"device": probe_device().name, "versions": versions()}
+        if here not in self.sessions[-1:]:
+            if self.sessions:
+                say("goes on with another device or other versions than it began with")
+            self.sessions = [*self.sessions, here]
 
     def state(self) -> dict:
-        seconds = time.perf_counter() - self.since
-        return {"args": self.shared, "attributes": {"seconds": seconds}}
+        now = peak_memory()
+        found = {"seconds": time.perf_counter() - self.since, "sessions": self.sessions}
+        found["peaks"] = {n: max(now[n], self.peaks.get(n, 0.0)) for n in now}
+        return {"args": self.shared, "attributes": found}
 
 
 class Watch(TrainerCallback):
@@ -53,8 +67,10 @@ class Watch(TrainerCallback):
         rows, updates = len(self.trainer.train_dataset), state.max_steps
         each = args.per_device_train_batch_size * args.world_size
         each *= args.gradient_accumulation_steps
-        epochs = f"{updates / ceil(rows / each):.3g} epochs of {rows:,} rows"
-        self._say(state, f"{updates:,} updates of {each} rows are {epochs}")
+        kind = "packed rows" if args.packing else "rows"
+        epochs = f"{updates / ceil(rows / each):.3g} epochs of {rows:,} {kind}"
+        each = min(each, rows)
+        self._say(state, f"{updates:,} updates of {each} {kind} are {epochs}")
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs) -> None:
         check_finite((metrics or {}).get("eval_loss", 0.0), self.trainer.model)

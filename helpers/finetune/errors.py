@@ -9,10 +9,13 @@ from pathlib import Path
 
 from helpers import UserError
 
+NO_WAY = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # torch and safetensors report a failed write as errors of their own.
 NO_ROOM_TEXT = re.compile(r"os error (27|28|122)\b|PytorchStreamWriter|unexpected pos")
 NO_MEMORY_TEXT = re.compile(r"out of memory|can't allocate memory|bad_alloc")
+# Triton's, of its first use: no compiler, or gcc finds no Python.h.
+NO_COMPILER_TEXT = re.compile(r"C compiler|\b(cuda_utils|main)\.c\b|Python\.h")
 LESS_MEMORY = (
     "use --qlora, or in a --config file a lower per_device_train_batch_size or "
     "max_length, or activation_checkpointing: true"
@@ -57,10 +60,15 @@ def _explanation(error: Exception, output: Path) -> str | None:
     number = getattr(error, "errno", None)
     if number in NO_ROOM or NO_ROOM_TEXT.search(said):
         return f"no room left to write in {output}: free some, then add --resume"
-    if isinstance(error, OSError) and number in (errno.EACCES, errno.EROFS):
+    if isinstance(error, OSError) and number in NO_WAY:
         return f"{output} cannot be written ({error.strerror}): give another --output"
     if isinstance(error, MemoryError) or NO_MEMORY_TEXT.search(said):
-        return f"too little memory ({said.splitlines()[0][:120]}): {LESS_MEMORY}"
+        line = (said or type(error).__name__).splitlines()[0][:120]
+        return f"too little memory ({line}): {LESS_MEMORY}"
+    if NO_COMPILER_TEXT.search(said):
+        what = "TRL's loss on a GPU is compiled here, and that failed"
+        way = "install a C compiler and Python's headers (gcc, python3-dev)"
+        return f"{what} ({' '.join(said.split())[:120]}): {way}"
     if isinstance(error, ImportError) or "to be installed" in said:
         why = " ".join(said.split())[:200]
         return f"a setting asks for a package that is not here ({why}): install it"

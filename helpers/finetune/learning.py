@@ -50,9 +50,10 @@ def unfinished(metrics: dict, guessed: dict[str, float]) -> list[str]:
     # Another loss of training is no match for the one before and after it.
     alike = same_kind(metrics.get("settings", {}).get("training_config", {}))
     falls = alike and now < FELL * earlier
+    which = "the last" if since else "the only look at it, after"
     if falls and after["exact_match"] < KNOWN and kept == steps:
         found.append(
-            f"validation loss still fell, from {earlier:.4f} to {now:.4f} in the last "
+            f"validation loss still fell, from {earlier:.4f} to {now:.4f} in {which} "
             f"{steps - since} updates, and exact match is {after['exact_match']:.1%}: "
             f"go on longer, such as max_steps: {2 * steps} in a --config file"
         )

@@ -3,25 +3,21 @@
 import hashlib
 import json
 import math
-import platform
-import sys
 from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 
-import torch
 from datasets import DatasetDict
 
 from helpers.config import Profile, probe_device
-from helpers.environment import SHOWN, version
 from helpers.evaluation import Report
 from helpers.files import shown, shown_model, write_json
 from helpers.finetune.errors import RunError
+from helpers.finetune.machine import quantised, versions
 from helpers.finetune.settings import Settings
 from helpers.formatting import render
 from helpers.models import SCALE, left_out
 
-MIB = 2**20
 SETTINGS = (
     *("profile", "qlora", "dtype", "patience"),
     *("training_config", "peft_config", "quantization_config"),
@@ -50,7 +46,7 @@ def measure(trainer, splits: DatasetDict, scored: str, scorer=None) -> dict:
     before train() it marks the model as prepared, and several processes would then
     train without exchanging gradients.
     """
-    from helpers.evaluation import evaluate, perplexity
+    from helpers.evaluation import answer_loss, evaluate
 
     model, tokenizer = trainer.model, trainer.processing_class
     batch_size, rows = trainer.args.per_device_eval_batch_size, splits[scored]
@@ -59,7 +55,7 @@ def measure(trainer, splits: DatasetDict, scored: str, scorer=None) -> dict:
     progress = not trainer.args.disable_tqdm
     options = {"scorer": scorer, "progress": progress}
     with in_mixed_precision(trainer):
-        loss = math.log(perplexity(model, tokenizer, validation, batch_size))
+        loss = answer_loss(model, tokenizer, validation, batch_size)
         check_finite(loss, model)
         report = evaluate(model, tokenizer, rows, longest, **options)
     return scores(loss, report)
@@ -102,13 +98,13 @@ def scores(validation_loss: float, report: Report) -> dict:
 def describe(trainer, settings: Settings, identity: dict, scores: dict) -> dict:
     """The content of metrics.json.
 
-    scores: {"before": ..., "after": ...}, each of `scores`. Seconds are those of
-    training alone, over all sessions of a run; tokens are the ones that training read,
-    padding aside.
+    scores: {"before": ..., "after": ...}, each of `scores`. Seconds and memory are
+    those of training alone, over all sessions of a run, device and versions its last
+    session's; tokens are the ones that training read, padding aside.
     """
     state = trainer.state
     clock = state.stateful_callbacks["Clock"]
-    seconds = clock["attributes"]["seconds"]
+    seconds, sessions = (clock["attributes"][key] for key in ("seconds", "sessions"))
     tokens = state.num_input_tokens_seen
     return {
         **scores,
@@ -119,8 +115,10 @@ def describe(trainer, settings: Settings, identity: dict, scores: dict) -> dict:
         "training_seconds": round(seconds, 1),
         "tokens_per_second": round(tokens / seconds, 1),
         **describe_training(trainer, identity, data_name(settings.data)),
+        **sessions[-1],
+        **({"sessions": sessions} if len(sessions) > 1 else {}),
         **clock["args"],
-        **peak_memory(),
+        **clock["attributes"]["peaks"],
     }
 
 
@@ -140,7 +138,11 @@ def describe_training(trainer, identity: dict, data: str) -> dict:
         "distributed": "NO",
         "device": probe_device().name,
         "versions": versions(),
-        "base": {"model": identity["model"], "fingerprint": identity["base"]},
+        "base": {
+            "model": identity["model"],
+            "fingerprint": identity["base"],
+            **quantised(trainer.model),
+        },
         "data": {
             "name": data,
             "sha256": identity["data_sha256"],
@@ -215,28 +217,6 @@ def history(log: list[dict]) -> list[dict]:
         if len(kept) > 1:
             found[tuple(kept), kept["step"]] = kept
     return list(found.values())
-
-
-def versions() -> dict[str, str]:
-    """{package: version} of Python and of what a run stands on."""
-    return {"python": platform.python_version()} | {n: version(n) for n in SHOWN}
-
-
-def peak_memory() -> dict[str, float]:
-    """{"peak_rss_mib"} of this process so far, and on a GPU {"peak_gpu_mib"}."""
-    if sys.platform == "win32":
-        import psutil
-
-        held = psutil.Process().memory_info().peak_wset
-    else:
-        import resource
-
-        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        held *= 1 if sys.platform == "darwin" else 1024  # Linux counts in KiB
-    peaks = {"peak_rss_mib": round(held / MIB, 1)}
-    if torch.cuda.is_available():
-        peaks["peak_gpu_mib"] = round(torch.cuda.max_memory_allocated() / MIB, 1)
-    return peaks
 
 
 def tested(metrics: dict) -> bool:

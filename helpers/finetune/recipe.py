@@ -9,6 +9,7 @@ import shutil
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from datasets import DatasetDict
@@ -18,6 +19,7 @@ from helpers.environment import use_one_gpu
 from helpers.files import shown_model, write_json, write_text
 from helpers.finetune.checkpoints import finished, trainer_state
 from helpers.finetune.errors import RunError, Stopped, explained
+from helpers.finetune.keys import check_names
 from helpers.finetune.launched import (
     check_saved,
     check_trainer,
@@ -31,6 +33,7 @@ from helpers.finetune.model_card import card
 from helpers.finetune.rows import look_before, plain, read_rows, ready_tokenizer, say
 from helpers.finetune.run_folder import RunFolder
 from helpers.finetune.settings import Settings, build, complete
+from helpers.finetune.trial import check_head, check_optimizer, check_schedule
 
 WATCHED = 20  # validation rows that are answered at each evaluation: seconds
 
@@ -43,7 +46,7 @@ def run(settings: Settings) -> dict:
     several processes the first one measures, writes and returns; the others return {}.
     Raises ConfigError, DataError, ModelError, RunError or Stopped.
     """
-    from helpers.models import fetch_small_model, quiet
+    from helpers.models import check_trained, fetch_small_model, quiet
 
     use_one_gpu()  # before the profile looks for a device
     quiet()
@@ -57,6 +60,9 @@ def run(settings: Settings) -> dict:
     with explained(folder), StopOnSignal(folder.path) as stop:
         splits = read_rows(settings, profile, lengths := {})
         settings, profile = recognised(settings, profile)
+        if settings.overrides.get("quantization_config") and not settings.qlora:
+            what = "quantization_config is given, and the base is not in 4 bit"
+            raise RunError(f"{what}: add --qlora, or leave it out")
         seen = look_before(settings, profile, splits, lengths)
         splits = plain(splits)
         identity = identify(settings, profile, splits)
@@ -81,6 +87,7 @@ def run(settings: Settings) -> dict:
         kept = train(trainer, folder, stop, settings.patience)
         after = look() if writes or sharded(trainer) else None
         if writes:
+            check_trained(kept)
             measured = {"before": before, "after": after}
             metrics = describe(trainer, settings, identity, measured)
             metrics["preflight"] = seen
@@ -141,6 +148,9 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     with unsharded():
         model = models.load_model(profile, quantized=settings.qlora)
     base = models.fingerprint(model)
+    check_optimizer(args, model)
+    named = chain(model.named_modules(), model.named_parameters())
+    check_names(profile.peft_config, (name for name, _ in named))
     lora = models.lora_settings(model, profile.peft_config)
     # A copy: PEFT writes the scale of experts into the settings that it is given.
     peft_config = build(LoraConfig, "peft_config", deepcopy(lora))
@@ -161,28 +171,6 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     if missed := models.left_out(trainer.model):
         say(f"LoRA leaves out {missed}")
     return trainer, base
-
-
-def check_schedule(args) -> None:
-    """Raises RunError for a schedule that the Trainer could not make once it trains."""
-    from torch import zeros
-    from torch.optim import SGD
-    from transformers import get_scheduler
-
-    parts = {"name": args.lr_scheduler_type, "num_warmup_steps": 1}
-    parts |= {"num_training_steps": 2, "optimizer": SGD([zeros(1)], args.learning_rate)}
-    parts["scheduler_specific_kwargs"] = args.lr_scheduler_kwargs
-    build(get_scheduler, "training_config", parts)
-
-
-def check_head(model) -> None:
-    """Raises RunError for an output head that the loss of TRL 1.16 cannot read."""
-    if not hasattr(model.get_output_embeddings(), "bias"):
-        what = "peft_config: trainable_token_indices wraps a head that is the embedding"
-        raise RunError(
-            f"{what}, which TRL's loss cannot read: train its whole rows "
-            "with modules_to_save: [embed_tokens]"
-        )
 
 
 def watch(trainer, rows, scorer=None) -> None:

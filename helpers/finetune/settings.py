@@ -9,8 +9,6 @@ name:
 """
 
 import dataclasses
-import importlib
-import inspect
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field
@@ -20,31 +18,10 @@ from typing import get_args
 import yaml
 
 from helpers import Parser, one_line
-from helpers.config import Profile, load_profile, profile_names
+from helpers.config import Profile, load_profile, probe_device, profile_names
 from helpers.finetune.errors import RunError
+from helpers.finetune.keys import SECTIONS, OnceLoader, check_keys
 
-SECTIONS = {  # and the class that takes each section's keys
-    "training_config": ("trl", "SFTConfig"),
-    "peft_config": ("peft", "LoraConfig"),
-    "quantization_config": ("transformers", "BitsAndBytesConfig"),
-}
-# Keys of the libraries that something else decides here, and what.
-TAKEN = {
-    "output_dir": "--output decides",
-    "resume_from_checkpoint": "--resume decides",
-    "push_to_hub": "nothing is uploaded by a training run",
-    "trust_remote_code": "code of a checkpoint never runs",
-    "load_in_4bit": "--qlora decides",
-    "load_in_8bit": "--qlora decides",
-    "save_only_model": "a checkpoint must be whole to be resumed from",
-    "gradient_checkpointing": "activation_checkpointing decides, its new name",
-    "auto_find_batch_size": "training would begin anew with another batch, unsaid",
-    "load_best_model_at_end": "--patience keeps the adapter of the lowest loss",
-    "metric_for_best_model": "--patience goes by the validation loss",
-    "greater_is_better": "--patience goes by the validation loss",
-    "include_num_input_tokens_seen": "they are always counted",
-    "restore_callback_states_from_checkpoint": "--resume needs them",
-}
 # --patience keeps the best checkpoint, so each evaluation is of one.
 BOTH = {"eval_strategy": "save_strategy", "eval_steps": "save_steps"}
 # Of two keys that exclude each other the user's counts: {key: (the other, unset)}.
@@ -115,7 +92,7 @@ def parse(argv: list[str] | None, description: str) -> Settings:
 def read_overrides(path: Path) -> dict[str, dict]:
     """The sections of a YAML file. Raises RunError for one that cannot be read."""
     try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        loaded = yaml.load(Path(path).read_text(encoding="utf-8"), OnceLoader) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         why = one_line(error, 200)
         raise RunError(f"{path} cannot be read ({why}): give a YAML file") from None
@@ -133,7 +110,7 @@ def complete(settings: Settings) -> Profile:
             flag = name.replace("_", "-")
             raise RunError(f"--{flag} requires 1 or more: got {value}")
     profile = load_profile(settings.profile, settings.model)
-    _check_keys(settings.overrides)
+    check_keys(settings.overrides)
     changed = settings.overrides
     merged = {n: getattr(profile, n) | changed.get(n, {}) for n in SECTIONS}
     if str(kind := merged["peft_config"].get("init_lora_weights")).startswith(
@@ -143,14 +120,26 @@ def complete(settings: Settings) -> Profile:
         raise RunError(f"{what}, and the adapter would belong to no base: use pissa")
     merged["training_config"] |= _unset(changed.get("training_config", {}))
     merged["training_config"] |= _run_keys(settings, merged["training_config"])
+    _check_together(merged["training_config"])
     return dataclasses.replace(profile, **merged)
+
+
+def _check_together(config: dict) -> None:
+    """Raises RunError for keys of a training_config that leave nothing to do."""
+    if config["max_steps"] < 1 and config["num_train_epochs"] <= 0:
+        got = f"num_train_epochs {config['num_train_epochs']}"
+        raise RunError(f"training_config: {got} trains nothing: expected more than 0")
+    if config["use_cpu"] and config.get("activation_offloading"):
+        raise RunError("training_config: activation_offloading needs a GPU")
+    if not config["use_cpu"] and probe_device().kind == "cpu":
+        raise RunError("training_config: use_cpu is False, and no GPU is found")
 
 
 def _unset(given: dict) -> dict:
     """What a user's keys of PAIRS turn off. Raises RunError for both of a pair."""
     found = {}
     for key, (other, unset) in PAIRS.items():
-        if given.get(key):
+        if given.get(key) is not None and given[key] is not False:
             if given.get(other, unset) != unset:
                 what = f"training_config: {key} and {other} exclude each other"
                 raise RunError(f"{what}: give one of them")
@@ -195,22 +184,6 @@ def _run_keys(settings: Settings, config: dict) -> dict:
             "greater_is_better": False,
         }
     return keys
-
-
-def _check_keys(overrides: dict) -> None:
-    """Raises RunError for a section or key that no library knows."""
-    if unknown := [name for name in overrides if name not in SECTIONS]:
-        known = ", ".join(SECTIONS)
-        raise RunError(f"unknown section {unknown[0]!r}: the sections are {known}")
-    for section, values in overrides.items():
-        package, name = SECTIONS[section]
-        factory = getattr(importlib.import_module(package), name)
-        known = inspect.signature(factory).parameters.keys() - {"kwargs"}
-        for key in values:
-            if key in TAKEN:
-                raise RunError(f"{section}: {key!r} cannot be set: {TAKEN[key]}")
-            if key not in known:
-                raise RunError(f"{section}: unknown key {key!r}: see {name}")
 
 
 def _numbers(value):

@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from helpers import UserError
 from helpers.config import Profile
-from helpers.files import ROOT, shown, shown_model, write_text
+from helpers.files import ROOT, shown_model, write_text
 from helpers.models import check_adapter, fetch_small_model
 
 CONFIG = "adapter_config.json"
@@ -104,9 +104,8 @@ def planned(profile: Profile, name: str, data: Path, changed: dict, splits) -> t
 def fits(folder: Path, profile: Profile) -> bool:
     """Whether a folder's adapter names the profile's model. Raises AdapterError."""
     base = _base(folder)
-    # helpers.finetune names a folder outside of the course by its last part.
-    names = (shown_model(profile.model), shown(profile.model))
-    return _place(base) == _place(profile.model) or base in names
+    # helpers.finetune names a folder outside of the course `local:` its last part.
+    return _place(base) == _place(profile.model) or base == shown_model(profile.model)
 
 
 def _base(folder: Path) -> str:

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "naming": ["parse_map"],
         "examples": [
             *("answer_text", "check_file", "find_repeats"),
-            *("iter_examples", "prompt_key", "read_examples"),
+            *("prompt_key", "read_examples"),
         ],
         "splits": ["load_splits"],
         "batches": ["collate", "encode", "render"],

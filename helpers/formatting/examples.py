@@ -58,20 +58,13 @@ class Report:
         return "\n".join([f"{self.path}: {counts}", *self.notes, *self.lines])
 
 
-def iter_examples(path, progress: bool = False, columns=None) -> Iterator[dict]:
-    """Yields the examples of a file, as they stand there, each known to be well formed.
+def read_examples(path) -> list[dict]:
+    """The examples of a file, as they stand there, each known to be well formed.
 
-    path: what `readers.iter_records` takes. Reads as it yields: memory does not grow
-        with the file. progress: show a bar over the bytes of the file.
-    Raises DataError for the first bad record, or for a file that is missing or empty.
+    path: what `readers.iter_records` takes. Raises DataError for the first bad record,
+    or for a file that is missing or empty.
     """
-    for _, record, _ in iter_chats(path, iter_records(path, progress), columns):
-        yield rename(record, columns) if columns else record
-
-
-def read_examples(path, columns=None) -> list[dict]:
-    """The list of what `iter_examples` yields. Raises DataError."""
-    return list(iter_examples(path, columns=columns))
+    return [record for _, record, _ in iter_chats(path, iter_records(path))]
 
 
 def iter_chats(path, records, columns=None) -> Iterator[tuple[int, dict, Chat]]:

@@ -158,10 +158,10 @@ class Plan:
             self.compare(rows, wide, method)
 
     def finetune(self, updates: int = 0) -> None:
-        """As `helpers.finetune` makes an adapter for a lesson, with 50 test rows."""
+        """As `helpers.finetune` makes a lesson's adapter, with 20 validation rows."""
         self.load()
         self.train(updates)
-        self.answer(2 * 50)
+        self.answer(2 * 20)
 
     def _arithmetic(self, tokens: int) -> float:
         """The seconds of one pass over so many tokens."""

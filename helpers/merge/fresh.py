@@ -25,7 +25,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 def main(folder: str, request: str, result: str, device: str) -> None:
     """Writes the result of a request."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").to(device).eval()
+    options = {"dtype": "auto", "device_map": device}  # not by way of main memory
+    model = AutoModelForCausalLM.from_pretrained(folder, **options).eval()
     stop = model.generation_config.eos_token_id
     model.generation_config = GenerationConfig()  # its sampling would not be greedy
     asked = json.loads(Path(request).read_text(encoding="utf-8"))

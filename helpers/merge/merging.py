@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer
 from transformers.utils import cached_file
 
+from helpers import one_line
 from helpers.config import Profile, load_profile
 from helpers.evaluation import generate, prompt_ids, stop_ids
 from helpers.files import ROOT, put_in_place, shown, shown_model, write_json
@@ -89,6 +90,10 @@ def merge_adapter(
         for file in part.iterdir():
             file.chmod(0o644)  # safetensors writes files that only their owner can read
         put_in_place(part)
+    except torch.OutOfMemoryError as error:
+        what = f"the GPU has no room to merge in {dtype or profile.dtype}"
+        way = "CUDA_VISIBLE_DEVICES= before the command merges on the CPU"
+        raise MergeError(f"{what} ({one_line(error, 80)}): {way}") from error
     except (OSError, SafetensorError) as error:  # the latter where a disk is full
         raise MergeError(f"{output} cannot be written: {error}") from error
     finally:

@@ -27,6 +27,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "adapted_modules",
             "bypassed",
             "fingerprint",
+            "unquantised",
             "left_out",
             "lora_settings",
             "trainable_table",

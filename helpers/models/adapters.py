@@ -5,6 +5,7 @@ word, missing ones are a warning, and neither alpha nor the base is ever doubted
 """
 
 import json
+import logging
 import re
 import warnings
 from pathlib import Path
@@ -13,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from helpers import one_line
-from helpers.models.inspection import fingerprint
+from helpers.config import probe_device
+from helpers.models.inspection import fingerprint, unquantised
 from helpers.models.integrity import ModelError
 from helpers.models.shapes import skeleton
 
@@ -103,6 +105,11 @@ def check_base(model, folder: Path) -> None:
     known = claims(folder)
     wanted = known["base"].get("fingerprint")
     if wanted and (found := fingerprint(model)) != wanted:
+        if _quantised_elsewhere(model, known["base"]):
+            where = known["base"]["quantised_on"]
+            what = f"its base in 4 bit was made on {where}, here a little otherwise"
+            logging.getLogger(__name__).warning("%s: %s", folder, what)
+            return
         trained = known["settings"]
         precision = "4 bit" if trained.get("qlora") else trained.get("dtype")
         needs = f"needs {known['base'].get('model')} in {precision}"
@@ -111,6 +118,13 @@ def check_base(model, folder: Path) -> None:
             f"{model.dtype} and {found[:8]}: load the base that it was trained on, "
             "unmerged, in that precision"
         )
+
+
+def _quantised_elsewhere(model, known: dict) -> bool:
+    """Whether a base in 4 bit is the one that is known, but for another device."""
+    where = known.get("quantised_on")
+    same = where and known.get("unquantised") == unquantised(model)
+    return bool(same) and where != probe_device().name
 
 
 def changes_base(settings: dict) -> str:

@@ -96,8 +96,26 @@ def fingerprint(model) -> str:
 
     Covers name, dtype, shape and bytes, so another precision is another fingerprint.
     """
+    return _digest(_base_weights(model))
+
+
+def unquantised(model) -> str | None:
+    """The fingerprint of the base weights that are not in 4 bit; None where none is.
+
+    bitsandbytes' 4-bit codes and scales are sums in the order of a device: another
+    card, or a CPU, makes slightly other ones of the same model (bitsandbytes 0.50,
+    functional.quantize_4bit: the offset of nested scales is a mean in fp32).
+    """
+    weights = _base_weights(model)
+    packed = {name for name in weights if f"{name}.absmax" in weights}
+    whole = re.compile("|".join(rf"{re.escape(name)}(\.|$)" for name in packed) or "$^")
+    kept = {name: w for name, w in weights.items() if not whole.match(name)}
+    return _digest(kept) if packed else None
+
+
+def _digest(weights: dict[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(_base_weights(model).items()):
+    for name, tensor in sorted(weights.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(raw.numpy())

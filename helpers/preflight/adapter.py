@@ -16,7 +16,6 @@ from helpers.models import (
     check_scale,
     check_trained,
     claims,
-    fingerprint,
     read_weights,
     skeleton,
 )
@@ -83,13 +82,7 @@ def base_fault(adapter, loaded_base) -> str | None:
 
     None where there is no base to look at.
     """
-    if loaded_base is None:
-        return None
-    try:
-        check_base(loaded_base, Path(adapter))
-    except ModelError as error:
-        return str(error)
-    return ""
+    return None if loaded_base is None else _other_base(loaded_base, Path(adapter))
 
 
 @check_of("lost-keys", about="an adapter's keys against the modules of its base")
@@ -136,9 +129,8 @@ def merge_drift(model, adapter, loaded_base=None) -> Iterator[Finding]:
     if layers or adapted_modules(model) or not _weights(adapter):
         return ""  # not merged, or as told
     if loaded_base is None or _plain(loaded_base) is model:
-        known = claims(Path(adapter))["base"].get("fingerprint")
         in_4_bit = any(hasattr(m, "weight") and _four_bit(m) for m in model.modules())
-        if in_4_bit and known and fingerprint(model) != known:
+        if in_4_bit and _other_base(model, Path(adapter)):
             what = "weights of 4 bit, and no more those of the adapter's base"
             yield Finding(code, RUINS, where, what, why, mend)
         return ""
@@ -150,6 +142,15 @@ def merge_drift(model, adapter, loaded_base=None) -> Iterator[Finding]:
         what = f"its weights are off by {lost:.0%} of what the adapter adds"
         yield Finding(code, RUINS, where, what, why, mend)
     return "not merged" if lost is None else f"{lost:.1%} off"
+
+
+def _other_base(model, adapter: Path) -> str:
+    """How a model is not the base of an adapter, "" where it is or may be."""
+    try:
+        check_base(model, adapter)
+    except ModelError as error:
+        return str(error)
+    return ""
 
 
 def lost_in_merge(merged, base, adapter: Path) -> float | None:

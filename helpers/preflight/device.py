@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from copy import deepcopy
 
 import psutil
@@ -14,6 +15,7 @@ from helpers.preflight.report import RUINS, WARNS, Finding
 
 SURE = 1.15  # a prediction of memory is within 15 %
 SHARED = ("activation_offloading", "fsdp", "deepspeed")  # it knows none of these
+UNKNOWN = ("modules_to_save", "rank_pattern", "target_parameters")  # nor these, of LoRA
 BLOCK = 64  # values of a 4-bit block (bitsandbytes)
 
 
@@ -29,14 +31,12 @@ def model(profile, qlora=False):
     from helpers.models import lora_settings, skeleton, train_in_float32
 
     name = profile.base(qlora)
+    lora = profile.peft_config | {"init_lora_weights": True}
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         made = skeleton(config).to(getattr(torch, profile.dtype))
-        made.generation_config = GenerationConfig.from_pretrained(name)
-    except Exception:
-        return None
-    lora = profile.peft_config | {"init_lora_weights": True}
-    try:
+        with suppress(OSError):  # without that file it is made of the config
+            made.generation_config = GenerationConfig.from_pretrained(name)
         lora = deepcopy(lora_settings(made, lora))
         made = get_peft_model(made, LoraConfig(**lora))
     except Exception:
@@ -58,8 +58,10 @@ def does_not_fit(
     shared += [name for name in SHARED if said[name] == "true" and name not in shared]
     if shared:
         return f"not predicted with {', '.join(shared)}"
-    free, where = _free(arguments, model) if memory is None else (memory, "given")
     lora = next(iter(getattr(model, "peft_config", {}).values()), None)
+    if unknown := [name for name in UNKNOWN if getattr(lora, name, None)]:
+        return f"not predicted with {', '.join(unknown)}"
+    free, where = _free(arguments, model) if memory is None else (memory, "given")
     four_bit = qlora or getattr(model, "is_loaded_in_4bit", False)
     method = ("qlora" if four_bit else "lora") if lora else "full"
     batch, length = arguments.per_device_train_batch_size, _longest(arguments, lengths)

@@ -11,9 +11,14 @@ def gather(flags: Namespace) -> dict:
     from helpers.models import load_tokenizer, quiet
 
     quiet()
+    from trl import SFTConfig  # its warnings wait for quiet
+
     profile = load_profile(flags.profile, flags.model)
     inputs = {"profile": profile, "qlora": flags.qlora, "group": flags.group}
-    inputs |= {"arguments": arguments_of(profile), "memory": flags.memory}
+    inputs |= {
+        "arguments": SFTConfig(**profile.training_config),
+        "memory": flags.memory,
+    }
     if flags.adapter:
         base = profile.base(flags.qlora)
         inputs |= {"adapter": flags.adapter, "base": base}
@@ -38,10 +43,3 @@ def read(flags: Namespace) -> dict:
         if not found.refused:
             raise
         return {"refused": found.lines}
-
-
-def arguments_of(profile):
-    """The SFTConfig that a profile's training_config makes."""
-    from trl import SFTConfig
-
-    return SFTConfig(**profile.training_config)

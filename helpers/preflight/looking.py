@@ -92,7 +92,7 @@ class Lines:
     """Where rows came from: how many, and the first few. str(): as a finding has it."""
 
     def __init__(self, lines: Iterable[str] = ()) -> None:
-        self.count, self.first = 0, []
+        self.count, self.first, self.where = 0, [], ""  # where: the first line
         for line in lines:
             self.add(line)
 
@@ -101,14 +101,9 @@ class Lines:
 
     def add(self, line: str, *more: str) -> None:
         """Notes a line; or one and the line that it is held against."""
-        self.count += 1
+        self.count, self.where = self.count + 1, self.where or line
         if len(self.first) < SHOWN:
             self.first.append(" as ".join((line, *more)))
-
-    @property
-    def where(self) -> str:
-        """The first line."""
-        return self.first[0].partition(" as ")[0]
 
     def __str__(self) -> str:
         return ", ".join(self.first) + ", ..." * (self.count > SHOWN)

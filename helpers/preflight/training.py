@@ -104,6 +104,7 @@ def few_updates(arguments, splits, lengths=None) -> Iterator[Finding]:
     if updates <= 0:
         updates = math.ceil(arguments.num_train_epochs * math.ceil(rows / per))
     warm = arguments.get_warmup_steps(updates)
+    per = min(per, rows)  # an epoch's last update reads what is left
     found = f"{updates:,} updates, {updates * per / rows:.2g} epochs of {rows:,} {kind}"
     if updates < FEW_UPDATES:
         what = f"{found}: expected {FEW_UPDATES} updates or more"

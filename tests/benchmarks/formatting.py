@@ -16,7 +16,7 @@ import tracemalloc
 from pathlib import Path
 
 from helpers.files import ROOT
-from helpers.formatting import check_file, iter_examples
+from helpers.formatting import check_file, read_examples
 
 TICKETS = ROOT / "data" / "tickets" / "train.jsonl"
 FORMS = {
@@ -36,7 +36,7 @@ FORMS = {
 
 def write_file(path, count):
     """Write that many examples in the form of the file's name."""
-    chats = [example["messages"] for example in iter_examples(TICKETS)]
+    chats = [example["messages"] for example in read_examples(TICKETS)]
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         if path.suffix == ".csv":

@@ -90,7 +90,6 @@ def step(folder: Path, row: dict) -> dict:
     from helpers.formatting import count_lengths, load_splits
     from helpers.models import load_model, load_tokenizer, quiet
     from helpers.preflight import check
-    from helpers.preflight.inputs import arguments_of
 
     quiet()
     profile, path = load_profile("tiny"), folder / f"rows.{row['form']}"
@@ -110,8 +109,11 @@ def step(folder: Path, row: dict) -> dict:
     if row["step"] == "read":
         done = sum(map(len, load_splits(path).values()))
     elif row["step"] == "preflight":
+        from trl import SFTConfig
+
         given = {"tokenizer": tokenizer, "profile": profile}
-        print(check(splits=splits, arguments=arguments_of(profile), **given))
+        given["arguments"] = SFTConfig(**profile.training_config)
+        print(check(splits=splits, **given))
         done = sum(map(len, splits.values()))
     elif row["step"] == "lengths":
         done = len(count_lengths(tokenizer, splits["train"], 1024).tokens)

@@ -166,6 +166,8 @@ def test_confusion_counts_every_row_once():
     assert right / made.n == made.field_accuracy["queue"]
     with pytest.raises(KeyError):
         confusion(made, "order")
+    with pytest.raises(KeyError):
+        confusion(score(["Dear Ada"], ["Dear Ada"]))
 
 
 @pytest.mark.parametrize("codes", [[1, 2], [True, False], ["billing", "other"]])

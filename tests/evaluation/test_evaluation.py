@@ -106,6 +106,18 @@ def test_generation_is_greedy_and_silent_on_a_model_that_samples(tokenizer, capl
     assert {name: kept[name] for name in its_own} == its_own
 
 
+def test_an_adapter_of_transformers_own_loading_answers(tokenizer, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(build_model(), LoraConfig(target_modules=["o_proj"]))
+    adapted.save_pretrained(tmp_path)
+    model, prompts = build_model(), questions(2)
+    model.load_adapter(str(tmp_path))
+    assert generate(model, tokenizer, prompts, 12) == generate(
+        adapted, tokenizer, prompts, 12
+    )
+
+
 def test_generation_is_the_argmax_of_the_logits(model, tokenizer):
     (prompt,) = questions(1)
     ids = evaluation.prompt_ids(tokenizer, prompt)

@@ -50,6 +50,9 @@ def test_what_it_names_for_some_rows_is_wrong_for_the_others():
     assert list(hits(report, "polite")) == [0, 1]
     with pytest.raises(KeyError, match="kind"):
         hits(report, "kind")
+    for unknown in ("valid_json", "stopped"):
+        with pytest.raises(KeyError, match=unknown):
+            hits(report, unknown)
 
 
 def test_a_number_of_numpy_is_one():

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from helpers import models
 from helpers.config import load_profile
-from helpers.files import ROOT, shown
+from helpers.files import ROOT, shown_model
 from helpers.finetune import (
     AdapterError,
     adapter_folder,
@@ -99,7 +99,7 @@ def runs(tmp_path, monkeypatch):
     def run(settings):
         asked.append(settings)
         settings.output.mkdir(parents=True, exist_ok=True)
-        adapter(settings.output, shown(settings.model))
+        adapter(settings.output, shown_model(settings.model))
 
     monkeypatch.setattr("helpers.finetune.recipe.run", run)
     monkeypatch.setattr(starting_point, "TRAINED", tmp_path / "adapters")
@@ -131,7 +131,7 @@ def test_lessons_side_by_side_train_an_adapter_one_after_the_other(
         most.append(len(inside))
         time.sleep(0.2)
         settings.output.mkdir(parents=True, exist_ok=True)
-        adapter(settings.output, shown(settings.model))
+        adapter(settings.output, shown_model(settings.model))
         inside.pop()
 
     monkeypatch.setattr("helpers.finetune.recipe.run", run)

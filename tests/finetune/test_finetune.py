@@ -313,11 +313,34 @@ BAD_CONFIGS = {
         "training_config is refused by get_scheduler",
     ),
     "a bad adapter": ("peft_config: {r: 0}", "`r` should be a positive integer"),
+    "a pattern of another family": (
+        "peft_config: {rank_pattern: {q_proj: 4}}",
+        "rank_pattern names 'q_proj', not a part of the base",
+    ),
+    "an optimizer that is not here": (
+        "training_config: {optim: schedule_free_adamw}",
+        "training_config is refused by",
+    ),
+    "4-bit settings of a base in 32 bit": (
+        "quantization_config: {bnb_4bit_quant_type: fp4}",
+        "the base is not in 4 bit: add --qlora",
+    ),
     "no checkpoints": (
         "training_config: {save_strategy: 'no'}",
         "save_strategy must be steps or epoch",
     ),
 }
+
+
+@pytest.mark.slow
+def test_an_adapter_that_learnt_nothing_is_not_published(
+    place_without_run, tmp_path, refused
+):
+    sections = {"peft_config": {"lora_alpha": 0}}
+    sections["training_config"] = small_run.STEPS | {"max_steps": 2}
+    config, output = small_run.write_config(tmp_path, **sections), tmp_path / "out"
+    says = refused(*small_run.arguments(place_without_run, output, config))
+    assert "matrices B are zero" in says and not (output / "README.md").exists()
 
 
 @pytest.mark.parametrize("name", BAD_CONFIGS)

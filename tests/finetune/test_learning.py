@@ -66,7 +66,11 @@ def test_chance_is_what_the_commonest_value_gets():
             {},
             "still fell, from 0.5000 to 0.3000 in the last 80 updates",
         ),
-        ([2.0, 0.5], {}, "still fell, from 2.0000 to 0.5000 in the last 80 updates"),
+        (
+            [2.0, 0.5],
+            {},
+            "from 2.0000 to 0.5000 in the only look at it, after 80 updates",
+        ),
         ([2.0, 0.5, 0.48], {}, None),  # it stands still
         ([2.0, 0.5, 0.6], {}, None),
         ([2.0, 0.5, 0.02], {"exact_match": 0.95}, None),  # it can, nearly always

@@ -66,6 +66,9 @@ def test_a_base_that_computes_no_numbers_is_refused_before_training(trainer_of):
     says = "the validation loss is nan, the weights are torch.bfloat16"
     with pytest.raises(RunError, match=says):
         measure(trainer, splits, "validation")
+    head.weight = nn.Parameter(torch.full_like(head.weight, 1e4), requires_grad=False)
+    head.weight[2:] *= -1
+    assert measure(trainer, splits, "validation")["validation_loss"] > 1_000
     with pytest.raises(RunError, match="the validation loss is inf"):
         check_finite(float("inf"), trainer.model)
     check_finite(3.0, trainer.model)

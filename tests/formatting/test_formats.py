@@ -26,7 +26,7 @@ from helpers.formatting.examples import (
     ERRORS_KEPT,
     check_file,
     find_repeats,
-    iter_examples,
+    iter_chats,
     read_examples,
 )
 from helpers.formatting.lines import DataError
@@ -50,6 +50,11 @@ def test_the_readme_lists_every_file():
     assert set(OUTCOMES) == {p.name for p in FORMATS.iterdir()} - {"README.md"}
 
 
+def records(path):
+    """The examples of a file, each read when it is asked for."""
+    return (record for _, record, _ in iter_chats(path, iter_records(path)))
+
+
 @pytest.mark.parametrize("name", OUTCOMES)
 def test_a_sample_has_the_outcome_of_the_readme(name):
     path, (read, refused, error) = FORMATS / name, OUTCOMES[name]
@@ -67,8 +72,8 @@ def test_a_sample_has_the_outcome_of_the_readme(name):
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_whole_samples_hold_the_same_chats(name):
-    chats = [to_messages(e) for e in iter_examples(FORMATS / name)]
-    assert chats == [to_messages(e) for e in iter_examples(FORMATS / "messages.jsonl")]
+    chats = [to_messages(e) for e in records(FORMATS / name)]
+    assert chats == [to_messages(e) for e in records(FORMATS / "messages.jsonl")]
     assert len(chats) == 3 and "\n" in chats[1][0]["content"]
 
 
@@ -189,7 +194,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, suffix):
         report, peak = traced(check_file, path)
         assert (report.read, report.refused) == (count, 0)
         peaks.append(peak)
-        total, peak = traced(lambda p: sum(1 for _ in iter_examples(p)), path)
+        total, peak = traced(lambda p: sum(1 for _ in records(p)), path)
         assert total == count
         peaks.append(peak)
     assert max(peaks[2:]) < 0.3 * 2**20
@@ -214,7 +219,7 @@ def test_memory_does_not_grow_with_a_table(tmp_path, rows_a_group):
     parquet.write_table(table, path, row_group_size=rows_a_group, use_dictionary=False)
     del table, words
     start = pa.total_allocated_bytes()
-    held = [pa.total_allocated_bytes() - start for _ in iter_examples(path)]
+    held = [pa.total_allocated_bytes() - start for _ in records(path)]
     assert len(held) == 20_000 and path.stat().st_size > 10 * 2**20
     assert max(held) < 5 * 2**20
 
@@ -251,7 +256,7 @@ def test_a_folder_and_a_missing_file_are_reported(tmp_path):
 def test_a_file_that_vanishes_before_it_is_read(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(GOOD_LINE)
-    examples = iter_examples(path)
+    examples = records(path)
     path.unlink()
     with pytest.raises(DataError, match="No such file or directory"):
         next(examples)
@@ -261,7 +266,7 @@ def test_a_file_that_vanishes_before_it_is_read(tmp_path):
 def test_an_open_file_is_read_to_its_end(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(3 * GOOD_LINE)
-    examples = iter_examples(path)
+    examples = records(path)
     next(examples)
     path.unlink()
     assert len(list(examples)) == 2

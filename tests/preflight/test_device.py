@@ -1,5 +1,6 @@
 """A run against the machine: memory, and what it can compute."""
 
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -43,6 +44,14 @@ def test_memory_that_is_not_there_is_found():
     for share, level in ((1.05, None), (0.95, "warns"), (0.8, "ruins")):
         found = check(only=CHECKS, memory=share * needs / GIB, **given).findings
         assert [f.level for f in found] == [level][: bool(level)]
+
+
+def test_a_checkpoint_without_generation_settings_is_one(tmp_path):
+    known = load_profile("tiny")
+    copy = shutil.copytree(known.model, tmp_path / "base")
+    (copy / "generation_config.json").unlink()
+    made = device.model(load_profile("tiny", str(copy)))
+    assert made.config.hidden_size == device.model(known).config.hidden_size
 
 
 @pytest.mark.parametrize("name", ["activation_offloading", "fsdp", "deepspeed"])
