@@ -12,6 +12,7 @@ import json
 import random
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -25,20 +26,23 @@ ORDER_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"  # no I and O, which look like digits
 PRIORITY_WEIGHTS = {"VM": 20, "HS": 25, "ZC": 30, "NR": 25}
 
 
+@cache
+def read_phrases(name: str) -> dict:
+    """The lists of data/phrases/NAME.yaml."""
+    return yaml.safe_load((DATA / "phrases" / f"{name}.yaml").read_text("utf-8"))
+
+
 def load_phrases(split: str) -> dict:
     """The phrases of one split.
 
     {"wordings": {queue: [str]}, "urgency": {priority: [str]}, "greeting": [str], ...}:
     every other kind is a list. "items" is the same in all splits.
     """
-    wordings, frames, world = (
-        yaml.safe_load((DATA / "phrases" / f"{name}.yaml").read_text(encoding="utf-8"))
-        for name in ("wordings", "frames", "world")
-    )
-    urgency = frames.pop("urgency")
-    phrases = {kind: by_split[split] for kind, by_split in frames.items()}
-    phrases["urgency"] = {code: by_split[split] for code, by_split in urgency.items()}
-    phrases["wordings"] = {code: by_split[split] for code, by_split in wordings.items()}
+    frames, world = dict(read_phrases("frames")), read_phrases("world")
+    by_code = {"urgency": frames.pop("urgency"), "wordings": read_phrases("wordings")}
+    phrases = {kind: lists[split] for kind, lists in frames.items()}
+    for kind, codes in by_code.items():
+        phrases[kind] = {code: lists[split] for code, lists in codes.items()}
     return phrases | {"names": world["names"][split], "items": world["items"]}
 
 

@@ -142,6 +142,14 @@ def described(fig: Figure) -> str:
     return " ".join("; ".join(text for text in texts if text).split())
 
 
+def _in_words(fig: Figure, printer, cycle: bool) -> None:
+    """A figure as plain text, for those who cannot see it."""
+    printer.text(described(fig))
+
+
+Figure._repr_pretty_ = _in_words  # what IPython writes beside the picture
+
+
 def _with_legend(fig: Figure, ax: Axes) -> Figure:
     """The figure with its legend, finished."""
     fig.legend(loc="outside lower center", ncols=3, fontsize="small")

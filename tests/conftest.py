@@ -195,7 +195,8 @@ def run_notebooks():
     Its lessons start warm, but for the one of cold=. Returns what it printed; fails the
     test where a lesson fails.
     """
-    from helpers.course import command, runner
+    from helpers.course import __main__ as command
+    from helpers.course import runner
 
     def run(*arguments, cold=False) -> str:
         jobs = [] if ALONE else ["--jobs", "1"]

@@ -20,15 +20,18 @@ import re
 from dataclasses import dataclass
 
 from helpers.course import Wording
-from translations.outputs import BEGIN, END, NOTICE, cut
+from translations.outputs import BEGIN, END, NOTICE, cut, notice
 from translations.pages import Cell, PageError, digest, emptied, filled, shown
-from translations.sidecar import read_legacy
 from translations.targets import replace_targets, targets
 
 MARKER = re.compile(
     r"<!-- cell: (?P<id>\S+) source: (?P<source>[0-9a-f]{16}|missing|done)"
     r"(?: shown: (?P<shown>[0-9a-f]{16})| now: (?P<now>[0-9a-f]{16})"
     r"|(?P<removed> removed))?(?P<end> -->)?"
+)
+# How Co-op Translator once marked a page.
+LEGACY = re.compile(
+    r'<!--\s*CO_OP_TRANSLATOR_METADATA:[^>]*"translation_date": "([\d-]{10})'
 )
 STATES = ("current", "stale", "missing")
 START = "<!-- cell:"
@@ -84,9 +87,8 @@ def read(name: str, text: str, first: Cell | None) -> dict[str, Entry]:
         lost = not any(lines[i].startswith(mark) for i in starts)
         _check_head(name, lines[: starts[0]], first if lost else None)
     elif text.strip():
-        old = read_legacy(text)
-        date = old and old["translation_date"][:10]
-        what = f"a page of Co-op Translator's, of {date}" if old else HOMELESS
+        old = LEGACY.search(text)
+        what = f"a page of Co-op Translator's, of {old[1]}" if old else HOMELESS
         message = f"{what}; move the file away, run `sync`, and copy its texts into"
         raise PageError(f"{name}:1: {message} the cells")
     entries = {}
@@ -188,11 +190,6 @@ def _written(entry: Entry, text: str, english: str, words: Wording) -> str:
         old = notice("The English text has changed since.", words)
         return f"{head} now: {entry.now}\n{_closed(english)}\n-->\n{old}\n\n{text}"
     return f"{head} -->\n{text}"
-
-
-def notice(phrase: str, words: Wording) -> str:
-    """A line for the reader that belongs to the tools, not to the translator."""
-    return f"*{words.say(phrase)}* {NOTICE}"
 
 
 def missing(cell: Cell, text: str) -> Entry:

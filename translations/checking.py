@@ -1,12 +1,10 @@
 """Name what is wrong in a translated page: file, line, cell, and what to do."""
 
-from pathlib import Path
-
 from translations import artifact, bars, glossary, rules, sidecar
 from translations.artifact import Entry
 from translations.edition import COMPLETE, ENGLISH, Edition
 from translations.markdown_blocks import blocks
-from translations.outputs import FIGURES, RESULTS, code_of, data_hash, figures
+from translations.outputs import FIGURES, fault, figures
 from translations.pages import Cell, Page, PageError, filled, read_text
 from translations.sync import check_code_only, page_text, sidecar_entries, undated
 
@@ -15,9 +13,6 @@ STALE = "stale: the English has changed; bring the text up to date, then write"
 STALE += " `source: {}` in the comment above it and run `sync`"
 MISSING = "not translated; write the translation over the English, then run `sync`"
 NOT_BEGUN = "not begun"
-OLD = "what the cells print is from other code than today's; run"
-OTHER = f"what the cells print is of other files than today's in {RESULTS}; run"
-UNKNOWN = "nothing is known of what the cells print; run"
 SYNC = {
     "code": "this code is not the English lesson's; run `sync`, which copies it",
     "absent": "this cell is not in the file; run `sync`",
@@ -38,7 +33,8 @@ def check_page(edition: Edition, page: Page) -> tuple[list[str], list[str]]:
         if edition.language == ENGLISH:
             return [f"{name}:{n}: {said}" for n, said in _english(edition, page)], []
         if not edition.begun(page) and edition.language not in COMPLETE:
-            return _unbegun(edition, page), [f"{name}: {NOT_BEGUN}"]
+            form = [f"{name}:{n}: {said}" for n, said in _form(edition, page)]
+            return form, [f"{name}: {NOT_BEGUN}"]
         found = _cells(edition, page)
         words, warnings = _glossary(edition, page)
         if not found:
@@ -53,29 +49,12 @@ def check_page(edition: Edition, page: Page) -> tuple[list[str], list[str]]:
     return tuple(both)
 
 
-def _unbegun(edition: Edition, page: Page) -> list[str]:
-    """What is wrong in a page that no one has translated yet."""
-    same = page_text(edition, page) == edition.text(page)
-    return [] if same else [f"{edition.name(page)}:1: {SYNC['form']}"]
-
-
 def _english(edition: Edition, page: Page) -> list[Said]:
     """[(line, message)] of a page of the reading edition in English."""
-    again = f'`make course pages LESSONS="{page.name[:2]}" RUN=build`'
-    kept = edition.outputs(page)
-    if not kept:
-        return [(1, f"{UNKNOWN} {again}")]
-    if kept.code != code_of(page):
-        return [(2, f"{OLD} {again}")]
-    if kept.data != data_hash(edition.root, page):
-        return [(2, f"{OTHER} {again}")]
-    lost = [n for n in sorted(figures(kept.blocks)) if not _figure(edition, n).exists()]
-    found = [(1, f"the figure {name} is not there; run {again}") for name in lost]
-    return found or _form(edition, page)
-
-
-def _figure(edition: Edition, name: str) -> Path:
-    return edition.root / "translations" / FIGURES / name
+    if what := fault(edition.root, page):
+        again = f'`make course pages LESSONS="{page.name[:2]}" RUN=build`'
+        return [(1, f"{what}; run {again}")]
+    return _form(edition, page)
 
 
 def _cells(edition: Edition, page: Page) -> list[Said]:
@@ -199,8 +178,8 @@ def _orphans(edition: Edition) -> list[str]:
     for page in edition.own:
         kept = edition.outputs(page)
         shown |= figures(kept.blocks) if kept else set()
-    there = {path.name for path in _figure(edition, "").glob("*")}
     where, message = f"translations/{FIGURES}", "no page shows this figure; delete it"
+    there = {path.name for path in (edition.root / where).glob("*")}
     errors = [f"{where}/{name}: {message}" for name in sorted(there - shown)]
     readme = read_text(edition.root, "README.md")
     same = bars.english(edition.languages, readme) == readme

@@ -1,12 +1,11 @@
 """What stands above a page's first cell: languages, neighbours, how to run it."""
 
 from helpers.course import colab, site
-from translations.artifact import notice
 from translations.bars import bar, relative
 from translations.direction import steady
 from translations.edition import ENGLISH, Edition
 from translations.labels import disclaimer
-from translations.outputs import NOTICE
+from translations.outputs import NOTICE, notice
 from translations.pages import Page
 
 STAYS = "Code, and what it prints, stays in English."

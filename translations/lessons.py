@@ -139,11 +139,7 @@ def print_table(rows: list[list[str]]) -> None:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The request of a command line. Raises UserError."""
-    parser = Parser(
-        "lessons.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("lessons.py", description=__doc__)
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("languages", nargs="*", metavar="LANG|LESSON")
     new = "begin a language, or lessons in it (sync)"
@@ -229,7 +225,7 @@ COMMANDS = {"sync": sync_editions, "check": check_editions}
 COMMANDS |= {"build": build_editions, "status": print_status}
 
 
-def command(argv: list[str] | None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Runs a command line; 0, or 1 if a file has something wrong. Raises UserError."""
     options = parse(argv)
     errors = COMMANDS[options.command](options, editions(options))
@@ -238,14 +234,9 @@ def command(argv: list[str] | None) -> int:
     return 1 if errors else 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The exit code of a command line."""
-    return run_command("lessons.py", command, argv)
-
-
 if __name__ == "__main__":
     try:
-        code = main()
+        code = run_command("lessons.py", main)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.course import Wording
+from helpers.course import ENGLISH, Wording
 from translations.markdown_blocks import PARSER
 from translations.pages import Page, PageError, digest, read_text
 
@@ -83,9 +83,22 @@ def data_hash(root: Path, page: Page) -> str | None:
     return digest("\n".join(texts)) if files else None
 
 
-def said(phrase: str) -> str:
-    """A line in an output that the tools say, in English."""
-    return f"*{phrase}* {NOTICE}"
+def fault(root: Path, page: Page) -> str:
+    """Why what a page keeps is not what its cells would print today, "" where it is."""
+    if not (kept := read(root, page)):
+        return "nothing is known of what the cells print"
+    if kept.code != code_of(page):
+        return "what the cells print is from other code than today's"
+    if kept.data != data_hash(root, page):
+        return f"what the cells print is of other files than today's in {RESULTS}"
+    there = root / "translations" / FIGURES
+    lost = [n for n in sorted(figures(kept.blocks)) if not (there / n).exists()]
+    return f"the figure {lost[0]} is not there" if lost else ""
+
+
+def notice(phrase: str, words: Wording = ENGLISH) -> str:
+    """A line for the reader that belongs to the tools, not to the translator."""
+    return f"*{words.say(phrase)}* {NOTICE}"
 
 
 def name_of(page: Page, language: str = "en") -> str:
@@ -132,7 +145,7 @@ def put(code: str, block: str, words: Wording) -> str:
 def worded(block: str, words: Wording) -> str:
     """An output with the tools' lines in a language."""
     for phrase in (MOVES, BAR):
-        block = block.replace(said(phrase), f"*{words.say(phrase)}* {NOTICE}")
+        block = block.replace(notice(phrase), notice(phrase, words))
     return block
 
 

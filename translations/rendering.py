@@ -13,7 +13,7 @@ from html import escape
 from html.parser import HTMLParser
 
 from helpers.course import MIME
-from translations.outputs import BAR, MOVES, said
+from translations.outputs import BAR, MOVES, notice
 from translations.targets import fenced
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -34,7 +34,7 @@ def rendered(outputs: list[dict], clean: Callable, picture: Callable) -> str:
     parts = []
     for output in _merged(outputs):
         for part in _parts(output, clean, picture):
-            again = part == said(BAR) == (parts or [""])[-1]
+            again = part == notice(BAR) == (parts or [""])[-1]
             if part and not again:
                 parts.append(part.replace("<!--", "<! --") if "```" in part else part)
     return "\n\n".join(parts)
@@ -61,7 +61,7 @@ def _parts(output: dict, clean: Callable, picture: Callable) -> list[str]:
     if output["output_type"] == "error":
         return [_text(clean(f"{output['ename']}: {output['evalue']}"))]
     data = {k: v if k == MIME else "".join(v) for k, v in output["data"].items()}
-    moves = [said(MOVES)] if output.get("metadata", {}).get("moves") else []
+    moves = [notice(MOVES)] if output.get("metadata", {}).get("moves") else []
     plain = clean(data.get("text/plain", ""))
     if MIME in data:
         return [_text(plain)]
@@ -71,7 +71,7 @@ def _parts(output: dict, clean: Callable, picture: Callable) -> list[str]:
         return [f"![{' '.join(alt.split())}]({place})", *moves]
     if "text/html" in data:
         return [*_html(clean(data["text/html"])), *moves]
-    return [said(BAR)] if WIDGET in data else [_text(plain)]
+    return [notice(BAR)] if WIDGET in data else [_text(plain)]
 
 
 def _text(text: str) -> str:
@@ -146,7 +146,7 @@ class _Page(HTMLParser):
             self.skip = True
         elif tag == "progress":
             self.end_text()
-            self.parts.append(said(BAR))
+            self.parts.append(notice(BAR))
         elif tag == "table":
             self.end_text()
             self.table = _Table()
@@ -201,7 +201,7 @@ class _Page(HTMLParser):
         """Ends the text before a table; what a progress bar counts is left out."""
         text = re.sub(r"\|<wbr>(?=\n|$)|(?<=\n)\|<wbr>", "", "".join(self.text))
         self.text = []
-        if self.parts[-1:] == [said(BAR)]:
+        if self.parts[-1:] == [notice(BAR)]:
             return
         for part in re.split(r"\n\s*\n", text):
             lines = "<br>\n".join(line.strip() for line in part.strip().split("\n"))

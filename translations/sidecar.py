@@ -1,4 +1,4 @@
-"""The metadata of Co-op Translator: today's file of a language, and the old comment.
+"""The metadata of Co-op Translator: a language's file.
 
 `.co-op-translator.json` says from which bytes of an English page a translation was
 made (https://github.com/Azure/co-op-translator). A page enters it, or gets a new hash,
@@ -14,9 +14,7 @@ from pathlib import Path
 from translations.pages import Page, PageError, read_text
 
 NAME = ".co-op-translator.json"
-LABEL = "CO_OP_TRANSLATOR_METADATA:"
 FIELDS = {"original_hash", "translation_date", "source_file", "language_code"}
-CODES = {"br": "pt-BR", "pt": "pt-PT", "tw": "zh-TW", "cn": "zh-CN"}
 
 
 def read(folder: Path) -> dict[str, dict]:
@@ -50,22 +48,3 @@ def text(entries: dict[str, dict]) -> str:
     """The sidecar's file content, sorted as Co-op Translator sorts it."""
     ordered = dict(sorted(entries.items()))
     return json.dumps(ordered, indent=2, ensure_ascii=False) + "\n"
-
-
-def read_legacy(markdown: str) -> dict | None:
-    """The metadata of the old inline comment, or None where there is none.
-
-    The path gets slashes and the language its code of BCP 47 (br was Brazil).
-    """
-    head, label, rest = markdown.partition(LABEL)
-    if not label or not head.rstrip().endswith("<!--"):
-        return None
-    try:
-        found = json.loads(rest.partition("-->")[0])
-    except ValueError:
-        return None
-    if not isinstance(found, dict) or not FIELDS <= set(found):
-        return None
-    path = str(found["source_file"]).replace("\\", "/")
-    code = CODES.get(found["language_code"], found["language_code"])
-    return found | {"source_file": path, "language_code": code}

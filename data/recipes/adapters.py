@@ -57,7 +57,7 @@ def export(run: Path, folder: Path) -> Path:
     return put_in_place(part)
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Trains and exports each adapter. Raises UserError, with the adapter's name."""
     parser = Parser(
         "python -m data.recipes.adapters", description=__doc__.splitlines()[0]
@@ -75,10 +75,5 @@ def command(argv: list[str] | None) -> None:
             raise UserError(f"{name}: {error}") from error
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    return run_command("adapters", command, argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command("adapters", main))

@@ -11,11 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from random import Random
 
-import yaml
-
-from helpers.files import ROOT
-
-PHRASES = ROOT / "data" / "phrases"
+from data.make_tickets import fill, read_phrases
 
 # What an invented first name is made of, syllable by syllable. "" is no coda.
 ONSETS = (
@@ -30,12 +26,6 @@ LEVELS = {"K": "4321", "L": "2143", "S": "3412"}
 DESK_CODES = "ACC FIN INF LOG MOD REP RMA VOC".split()
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 QUESTION = re.compile("(Is|Can|How|What|Which|Where|When|Does|Do|Would|Could|Are|May) ")
-
-
-@cache
-def read_phrases(name: str) -> dict:
-    """The lists of data/phrases/<name>.yaml."""
-    return yaml.safe_load((PHRASES / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 @cache
@@ -217,13 +207,8 @@ def _add_name_and_greeting(rng: Random, body: list[str]) -> None:
 
 
 def _finish(text: str, slots: dict[str, str | None]) -> str:
-    """The text, slots filled, "a" mended before a vowel, a capital and a full stop."""
-
-    def mend(found: re.Match) -> str:
-        an = "n" if slots[found[2]][0] in "aeio" else ""
-        return f"{found[1]}{an} {{{found[2]}}}"
-
-    text = re.sub(r"\b([Aa]) \{(item|other)\}", mend, text).format(**slots)
+    """The text, slots filled, with a capital and a full stop."""
+    text = fill(text, **slots)
     text = text[0].upper() + text[1:]
     if text[-1] in ",:!" or text.endswith(slots["name"]):
         return text

@@ -10,8 +10,8 @@ that the course's readers know. The same code gives the same bytes.
 import json
 import random
 
-from data.make_tickets import DATA, ORDER_LETTERS, fill, load_phrases
-from data.recipes.customer_messages import make_message, read_phrases
+from data.make_tickets import DATA, ORDER_LETTERS, fill, load_phrases, read_phrases
+from data.recipes.customer_messages import make_message
 from helpers.files import whole
 
 CUSTOMERS, THREADS = 440, 600

@@ -95,7 +95,7 @@ def load_state(file: Path, recipe: Recipe) -> dict | None:
     return state
 
 
-def command(argv: list[str] | None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Pretrains and exports. Raises UserError where state or folders are unusable."""
     parser = Parser(
         "python -m data.recipes.tiny_checkpoints",
@@ -118,10 +118,5 @@ def command(argv: list[str] | None) -> None:
         raise UserError(str(error)) from error
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    return run_command("tiny_checkpoints", command, argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command("tiny_checkpoints", main))

@@ -12,6 +12,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "figures": ["MIME", "read_figures", "record"],
         "address": ADDRESS,
         "ledger": LEDGER,
-        "wording": ["Wording"],
+        "wording": ["ENGLISH", "Wording"],
     },
 )

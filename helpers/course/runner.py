@@ -28,7 +28,6 @@ from helpers.files import ROOT, write_json
 from helpers.language import VARIABLE
 
 KERNEL = "lora-course"
-FIGURE_TEXTS = Path(__file__).with_name("figure_texts.py")
 READERS = ("MPLBACKEND", VARIABLE, "JPY_SESSION_NAME")  # their figures, their language
 TRAINS = "00_start_here"  # the adapter that other lessons start from
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -122,9 +121,7 @@ def start_worker(notebook: Path, args, work: Path, events: queue.Queue) -> None:
     """Starts a lesson; its reports arrive in the queue `events` as (name, dict)."""
     lesson = notebook.stem
     folder = work / lesson
-    startup = folder / "ipython" / "profile_default" / "startup"
-    startup.mkdir(parents=True)
-    shutil.copy(FIGURE_TEXTS, startup)
+    folder.mkdir()
     task = {
         "notebook": str(notebook),
         "output": str(folder / notebook.name),

@@ -29,7 +29,7 @@ from helpers.finetune.launched import check_environment
 from helpers.finetune.settings import parse
 
 
-def command(argv: list[str] | None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Trains as the flags say, and prints the scores before and after."""
     settings = parse(argv, __doc__.splitlines()[0])
     check_environment()  # before the imports that take seconds
@@ -45,10 +45,5 @@ def command(argv: list[str] | None) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    return run_command("finetune", command, argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command("finetune", main))

@@ -17,8 +17,10 @@ from helpers.evaluation import evaluate
 from helpers.finetune.errors import Stopped
 from helpers.finetune.launched import sharded
 from helpers.finetune.machine import peak_memory, versions
-from helpers.finetune.metrics import check_finite, in_mixed_precision
+from helpers.finetune.metrics import check_finite, in_mixed_precision, longest_answer
 from helpers.finetune.rows import say
+
+WATCHED = 20  # validation rows that are answered at each evaluation: seconds
 
 
 class Clock(TrainerCallback, ExportableState):
@@ -55,13 +57,13 @@ class Watch(TrainerCallback):
     """At each evaluation, scores the answers to a few validation rows, by field.
 
     Says them on stderr, epochs beside updates, and leaves them in the log history.
-    rows: of the validation split; longest: tokens that an answer may take; scorer: as
-        in `evaluation.score`.
+    rows: the validation split; scorer: as in `evaluation.score`.
     """
 
-    def __init__(self, trainer, rows, longest: int, scorer=None) -> None:
-        self.trainer, self.rows, self.longest = trainer, rows, longest
-        self.scorer = scorer
+    def __init__(self, trainer, rows, scorer=None) -> None:
+        self.trainer, self.scorer = trainer, scorer
+        self.rows = rows.select(range(min(WATCHED, len(rows))))
+        self.longest = longest_answer(trainer.processing_class, self.rows)
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         rows, updates = len(self.trainer.train_dataset), state.max_steps

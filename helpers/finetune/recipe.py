@@ -28,14 +28,12 @@ from helpers.finetune.launched import (
     unsharded,
 )
 from helpers.finetune.learning import chance, unfinished
-from helpers.finetune.metrics import describe, digest, longest_answer, measure, tested
+from helpers.finetune.metrics import describe, digest, measure, tested
 from helpers.finetune.model_card import card
 from helpers.finetune.rows import look_before, plain, read_rows, ready_tokenizer, say
 from helpers.finetune.run_folder import RunFolder
 from helpers.finetune.settings import Settings, build, complete
 from helpers.finetune.trial import check_head, check_optimizer, check_schedule
-
-WATCHED = 20  # validation rows that are answered at each evaluation: seconds
 
 
 def run(settings: Settings) -> dict:
@@ -106,9 +104,7 @@ def recognised(settings: Settings, profile: Profile) -> tuple[Settings, Profile]
     if not settings.qlora:
         what = f"{shown_model(profile.model)} holds weights in 4 bit"
         say(f"{what}: trained as with --qlora")
-        profile = replace(profile, qlora_model=profile.model)
-    own = profile.quantization_config | own
-    return replace(settings, qlora=True), replace(profile, quantization_config=own)
+    return replace(settings, qlora=True), own
 
 
 def identify(settings: Settings, profile: Profile, splits: DatasetDict) -> dict:
@@ -137,7 +133,7 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     from trl import SFTConfig, SFTTrainer
 
     from helpers import models
-    from helpers.finetune.callbacks import Clock
+    from helpers.finetune.callbacks import Clock, Watch
 
     # TRL would add a mixture's load-balancing loss, and leave its model so that it
     # returns what that needs, which breaks generation with a static cache.
@@ -165,21 +161,12 @@ def make_trainer(settings: Settings, profile: Profile, splits: DatasetDict) -> t
     check_head(trainer.model)
     if settings.patience is not None:
         trainer.add_callback(EarlyStoppingCallback(settings.patience))
-    watch(trainer, splits["validation"], settings.scorer)
+    trainer.add_callback(Watch(trainer, splits["validation"], settings.scorer))
     models.train_in_float32(trainer.model)
     models.train_fast_on_cpu(trainer)
     if missed := models.left_out(trainer.model):
         say(f"LoRA leaves out {missed}")
     return trainer, base
-
-
-def watch(trainer, rows, scorer=None) -> None:
-    """Lets the trainer score a few validation rows at each evaluation, and say so."""
-    from helpers.finetune.callbacks import Watch
-
-    few = rows.select(range(min(WATCHED, len(rows))))
-    longest = longest_answer(trainer.processing_class, few)
-    trainer.add_callback(Watch(trainer, few, longest, scorer))
 
 
 def train(trainer, folder: RunFolder, stop, patience: int | None) -> Path:

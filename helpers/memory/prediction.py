@@ -43,15 +43,10 @@ class Prediction:
         """
         return sum(self.parts.values())
 
-    @property
-    def fits(self) -> dict[str, bool]:
-        """{profile: whether the total fits the free memory it asks of a GPU}."""
-        return {name: self.total <= gib * GIB for name, gib in free_gib().items()}
-
     def verdict(self) -> str:
         """One line: the profiles that the run fits on, each with that memory."""
-        gibs, fits = free_gib(), self.fits
-        names = [f"{name} ({gib} GiB)" for name, gib in gibs.items() if fits[name]]
+        fit = {name: gib for name, gib in free_gib().items() if self.total <= gib * GIB}
+        names = [f"{name} ({gib} GiB)" for name, gib in fit.items()]
         where = "Fits" if self.gpus == 1 else f"Fits on {self.gpus} GPUs, each with"
         known = ", ".join(names) or "none"
         return f"{where} the free memory that profiles ask for: {known}"

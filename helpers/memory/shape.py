@@ -58,9 +58,10 @@ def read_config(config) -> tuple[str, transformers.PreTrainedConfig]:
     if not isinstance(config, (str, Path)):
         name = Path(config.name_or_path).name or config.model_type
     elif str(config) in NAMED:
-        name, config = str(config), _made(NAMED[str(config)], config)
+        name = str(config)
+        config = transformers.AutoConfig.for_model(**NAMED[name])
     else:
-        name, config = Path(config).resolve().name, _read_file(Path(config))
+        name, config = Path(config).resolve().name, _read(Path(config))
     if config.model_type not in TYPES:
         what = f"{name} is of type {config.model_type!r}"
         raise UserError(f"{what}: only {', '.join(TYPES)} can be predicted")
@@ -78,28 +79,16 @@ def check_parts(name: str, config, method: str) -> None:
         raise UserError(f"{name} holds quantised weights: {rule}")
 
 
-def _read_file(path: Path) -> transformers.PreTrainedConfig:
+def _read(path: Path) -> transformers.PreTrainedConfig:
     """The configuration in a folder or file. Raises UserError."""
-    file = path / "config.json" if path.is_dir() else path
-    if not file.is_file():
+    if not path.exists():
         known = ", ".join(NAMED)
         raise UserError(f"no model configuration at {path}: give a folder, or {known}")
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} is no JSON: {error}") from error
-    if not isinstance(entries, dict) or entries.get("model_type") not in TYPES:
-        raise UserError(f"{file} needs a model_type of {', '.join(TYPES)}")
-    return _made(entries, file)
-
-
-def _made(entries: dict, source: str | Path) -> transformers.PreTrainedConfig:
-    """The transformers configuration of these entries. Raises UserError."""
-    try:
-        return transformers.AutoConfig.for_model(**entries)
+        return transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
     except Exception as error:  # which one depends on the check that fails
         reason = one_line(error)
-        raise UserError(f"{source} is no model configuration: {reason}") from error
+        raise UserError(f"{path} is no model configuration: {reason}") from error
 
 
 @lru_cache(maxsize=32)

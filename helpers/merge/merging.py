@@ -65,11 +65,7 @@ def merge_adapter(
     profile = base_profile(known, config, dtype, model)
     in_4_bit = bool(known["settings"].get("qlora"))
     if not in_4_bit and (own := four_bit(profile)):  # a checkpoint of 4-bit weights
-        own = profile.quantization_config | own
-        profile = dataclasses.replace(
-            profile, qlora_model=profile.model, quantization_config=own
-        )
-        in_4_bit = True
+        profile, in_4_bit = own, True
     kind = checkpoint_quantization(profile).get("quant_method")
     if not in_4_bit and kind not in SUMMED:
         what = f"{shown_model(profile.model)} holds weights as {kind} has them"

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import transformers
@@ -84,11 +85,14 @@ def checkpoint_quantization(profile: Profile, quantized: bool = False) -> dict:
     return own if isinstance(own, dict) else own.to_dict()
 
 
-def four_bit(profile: Profile, quantized: bool = False) -> dict:
-    """How a checkpoint's 4-bit weights are quantised, in the profile's keys, or {}."""
+def four_bit(profile: Profile, quantized: bool = False) -> Profile | None:
+    """The profile that loads a checkpoint of 4-bit weights as they are, else None."""
     own = checkpoint_quantization(profile, quantized)
-    keys = profile.quantization_config if own.get("load_in_4bit") else ()
-    return {key: own[key] for key in keys if key in own}
+    if not own.get("load_in_4bit"):
+        return None
+    kept = {k: own.get(k, usual) for k, usual in profile.quantization_config.items()}
+    model = profile.base(quantized)
+    return replace(profile, qlora_model=model, quantization_config=kept)
 
 
 def load_model(profile: Profile, quantized: bool = False):

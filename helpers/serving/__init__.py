@@ -14,6 +14,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "llamacpp_python",
             "start_llamacpp",
         ],
-        "vllm_serve": ["start_router", "start_vllm", "vllm_command"],
+        "vllm_serve": ["start_vllm", "vllm_command"],
     },
 )

@@ -99,30 +99,6 @@ def start_vllm(
     return begin(call, str(base), port, wait, Path(work).resolve(), own)
 
 
-def start_router(
-    replicas: list[Server],
-    *options: str,
-    port: int | None = None,
-    wait: float = 120,
-    work="build/runs/router",
-) -> Server:
-    """Starts vLLM's router before servers of one model; the Server, once it is healthy.
-
-    It sends each request to the next one, and what fails there to another. options: of
-    `vllm-router`, such as "--disable-retries". Raises ServerError as `start_vllm`.
-    """
-    own = ENVIRONMENT / "bin" / "vllm-router"
-    call = str(own) if own.is_file() else shutil.which("vllm-router")
-    if call is None:
-        what = "requires vLLM's router, not found here"
-        raise ServerError(f"{what}: `make vllm` or `pip install vllm-router`")
-    port, places = free_port(port), [r.url.removesuffix("/v1") for r in replicas]
-    command = [call, "--worker-urls", *places, "--policy", "round_robin", *options]
-    command += ["--host", HOST, "--port", str(port), "--worker-startup-check-interval"]
-    command += ["1", "--prometheus-port", str(free_port())]
-    return begin(command, replicas[0].model, port, wait, Path(work).resolve(), {})
-
-
 def adapter_options(adapters: dict, config=None, more: int = 0) -> list[str]:
     """The options that load adapters, of which one batch may mix all, and the base.
 

@@ -15,6 +15,7 @@ process, one at a time. Ratios are of one run: the machine may have had other wo
 import asyncio
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -34,6 +35,8 @@ from helpers.config import load_profile
 from helpers.files import ROOT
 from helpers.formatting import load_splits
 from helpers.models import ModelError, check_adapter
+from helpers.serving import vllm_serve
+from helpers.serving.process import HOST, begin, free_port
 from helpers.sweep import rows as ledger
 from tests.benchmarks import flags
 from tests.benchmarks.serving import version
@@ -270,6 +273,30 @@ def load(local: Local, server: serving.Server, row: dict, work: Path) -> dict:
     return found | {"same_after": local.same(names, after)}
 
 
+def start_router(
+    replicas: list[serving.Server],
+    *options: str,
+    port: int | None = None,
+    wait: float = 120,
+    work="build/runs/router",
+) -> serving.Server:
+    """Starts vLLM's router before servers of one model; the Server, once it is healthy.
+
+    It sends each request to the next one, and what fails there to another. options: of
+    `vllm-router`, such as "--disable-retries". Raises ServerError as `start_vllm`.
+    """
+    own = vllm_serve.ENVIRONMENT / "bin" / "vllm-router"
+    call = str(own) if own.is_file() else shutil.which("vllm-router")
+    if call is None:
+        what = "requires vLLM's router, not found here"
+        raise serving.ServerError(f"{what}: `make vllm` or `pip install vllm-router`")
+    port, places = free_port(port), [r.url.removesuffix("/v1") for r in replicas]
+    command = [call, "--worker-urls", *places, "--policy", "round_robin", *options]
+    command += ["--host", HOST, "--port", str(port), "--worker-startup-check-interval"]
+    command += ["1", "--prometheus-port", str(free_port())]
+    return begin(command, replicas[0].model, port, wait, Path(work).resolve(), {})
+
+
 def killed(local: Local, work: Path, requests: int) -> dict:
     """{who asks again: what came of so many requests}, while one of two replicas dies.
 
@@ -278,7 +305,7 @@ def killed(local: Local, work: Path, requests: int) -> dict:
     names, count = in_turn([*ADAPTERS, BASE], requests), 0
     replicas = [start(local, work / str(number)) for number in range(2)]
     routers = {
-        who: serving.start_router(replicas, *options, wait=600, work=work)
+        who: start_router(replicas, *options, wait=600, work=work)
         for who, (options, _) in AGAIN.items()
     }
 

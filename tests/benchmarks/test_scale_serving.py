@@ -86,7 +86,7 @@ def faked(monkeypatch):
         assert told == (() if who == "the router" else ("--disable-retries",))
         return Nothing(who)
 
-    monkeypatch.setattr(serving, "start_router", router)
+    monkeypatch.setattr(scale, "start_router", router)
     monkeypatch.setattr(serving, "vllm_command", lambda: ["vllm", "serve"])
     monkeypatch.setattr(Nothing, "watched", 0)
     monkeypatch.setattr(Nothing, "stops", [])

@@ -17,9 +17,9 @@ import pytest
 from nbformat import v4, write
 
 from helpers import UserError, config, run_command
-from helpers.course import command as course_command
+from helpers.course import __main__ as course_command
 from helpers.course import read_figures, record, runner
-from helpers.course.command import choose_lessons, main
+from helpers.course.__main__ import choose_lessons, main
 from helpers.course.figures import figure_lines
 from helpers.course.report import table
 from helpers.course.runner import environment

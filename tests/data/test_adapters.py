@@ -8,6 +8,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from data.recipes import adapters
+from helpers import run_command
 from helpers.config import load_profile
 from helpers.evaluation.scoring import evaluate
 from helpers.files import ROOT
@@ -110,7 +111,7 @@ def test_a_run_of_another_base_is_refused(tmp_path, capsys):
     (tmp_path / "tickets-lora").mkdir()
     RunFolder(tmp_path / "tickets-lora").run.write_text('{"model": "other"}')
     arguments = ["--work", str(tmp_path), "--output", str(tmp_path / "out")]
-    assert adapters.main(arguments) == 2
+    assert run_command("adapters", adapters.main, arguments) == 2
     [*_, line] = capsys.readouterr().err.splitlines()
     assert line.startswith("adapters: tickets-lora: ")
     assert not (tmp_path / "out").exists()

@@ -21,6 +21,7 @@ from data.recipes import (
     tiny_checkpoints,
 )
 from data.recipes.pretraining import Recipe
+from helpers import run_command
 from helpers.files import ROOT
 from tests.warm import Program
 
@@ -356,7 +357,9 @@ def command(tmp_path, monkeypatch):
     def run(**changed):
         paths = folders | changed
         flags = [f"--{name}={path}" for name, path in paths.items()]
-        return paths | {"code": tiny_checkpoints.main(flags)}
+        return paths | {
+            "code": run_command("tiny_checkpoints", tiny_checkpoints.main, flags)
+        }
 
     return run
 

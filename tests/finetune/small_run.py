@@ -3,13 +3,16 @@
 import csv
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import yaml
 
+from helpers import run_command
 from helpers.files import ROOT
-from helpers.finetune.__main__ import main as finetune
+from helpers.finetune.__main__ import main
 
+finetune = partial(run_command, "finetune", main)
 STEPS = {"max_steps": 8, "save_steps": 2, "eval_steps": 4, "logging_steps": 1}
 DROPOUT = {"lora_dropout": 0.1}  # so that the state of the random generators matters
 OVERRIDES = {"training_config": STEPS, "peft_config": DROPOUT}

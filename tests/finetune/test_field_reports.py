@@ -11,7 +11,6 @@ from trl import SFTConfig
 from helpers.config import load_profile
 from helpers.files import ROOT, shown_model, write_json
 from helpers.finetune import RunError, Settings
-from helpers.finetune.__main__ import main as finetune
 from helpers.finetune.callbacks import StopOnSignal
 from helpers.finetune.checkpoints import trainer_state
 from helpers.finetune.errors import explained
@@ -21,6 +20,7 @@ from helpers.finetune.run_folder import RunFolder
 from helpers.finetune.settings import complete, read_overrides
 from helpers.models import four_bit, load_model, load_tokenizer
 from tests.finetune import small_run
+from tests.finetune.small_run import finetune
 
 ADAPTER = ROOT / "data" / "checkpoints" / "tickets-lora"
 
@@ -206,7 +206,7 @@ def test_a_head_that_trl_cannot_read_is_refused(tmp_path, capsys):
 
 def test_a_checkpoint_in_4_bit_is_recognised(tmp_path, capsys):
     profile = load_profile("tiny")
-    assert four_bit(profile) == {}
+    assert four_bit(profile) is None
     asked = dataclasses.replace(settings(), qlora=False)
     assert recognised(asked, profile) == (asked, profile)
     saved = tmp_path / "mine"

@@ -14,7 +14,6 @@ import torch
 from helpers.config import load_profile
 from helpers.files import ROOT, write_json
 from helpers.finetune import Settings
-from helpers.finetune.__main__ import main as finetune
 from helpers.finetune.settings import parse, read_overrides
 from helpers.formatting.splits import load_splits
 from helpers.models.cpu_training import train_fast_on_cpu
@@ -22,6 +21,7 @@ from helpers.models.inspection import fingerprint
 from helpers.models.loading import load_model, load_tokenizer
 from helpers.widgets.training_bar import without_table
 from tests.finetune import small_run
+from tests.finetune.small_run import finetune
 from tests.house import gates
 from tests.warm import Program
 

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from helpers.finetune import last_checkpoint
-from helpers.finetune.__main__ import main as finetune
 from helpers.finetune.errors import RunError
 from helpers.finetune.run_folder import RunFolder
 from tests.finetune import killed_runs, small_run
+from tests.finetune.small_run import finetune
 from tests.warm import Program, can_fork
 
 ADAPTER = "adapter_model.safetensors"

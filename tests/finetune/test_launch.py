@@ -24,11 +24,11 @@ from transformers.integrations import deepspeed
 from helpers import models, preflight
 from helpers.files import ROOT
 from helpers.finetune import RunError, Settings, recipe
-from helpers.finetune.__main__ import main as finetune
 from helpers.finetune.launched import check_environment, check_saved, check_trainer
 from helpers.finetune.settings import complete, read_overrides
 from helpers.formatting import load_splits
 from tests.finetune import small_run
+from tests.finetune.small_run import finetune
 from tests.warm import Program
 
 FILES = {path.stem: path for path in (ROOT / "helpers/finetune/launch").glob("*.yaml")}

@@ -12,7 +12,6 @@ from helpers.config import load_profile
 from helpers.evaluation import score
 from helpers.finetune import RunError, Settings
 from helpers.finetune import run as finetuned
-from helpers.finetune.__main__ import main as finetune
 from helpers.finetune.learning import chance, unfinished
 from helpers.finetune.metrics import scores
 from helpers.finetune.model_card import card, shares, summary
@@ -21,6 +20,7 @@ from helpers.finetune.settings import complete
 from helpers.formatting import load_splits
 from helpers.models import claims, load_tokenizer
 from tests.finetune import small_run
+from tests.finetune.small_run import finetune
 
 
 def row(answer):

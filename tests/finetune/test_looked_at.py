@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from helpers.finetune.__main__ import main as finetune
 from tests.finetune import small_run
+from tests.finetune.small_run import finetune
 
 
 @pytest.fixture

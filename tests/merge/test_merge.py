@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -281,7 +282,10 @@ def test_a_base_of_4_bit_weights_is_known_without_metrics(
     (adapter / "metrics.json").unlink()
     (adapter / "README.md").unlink()
     own, asked = {"bnb_4bit_quant_type": "fp4"}, []
-    monkeypatch.setattr(merging, "four_bit", lambda profile: own)
+    found = lambda profile: replace(  # noqa: E731
+        profile, qlora_model=profile.model, quantization_config=own
+    )
+    monkeypatch.setattr(merging, "four_bit", found)
     monkeypatch.setattr(merging, "merge", lambda *given: asked.append(given) or {})
     monkeypatch.setattr(merging, "check", lambda proof: None)
     merging.merge_adapter(adapter, tmp_path / "out", "bfloat16", rows=1)

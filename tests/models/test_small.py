@@ -20,7 +20,7 @@ from trl import SFTConfig, SFTTrainer
 
 from helpers import finetune, models, run_command
 from helpers.config import load_profile
-from helpers.course import command
+from helpers.course import __main__ as command
 from helpers.files import ROOT, sha256
 from helpers.formatting import load_splits
 from helpers.models import ModelError, check_checkpoint, fetch_small_model, small

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from helpers.finetune.__main__ import main as finetune
 from helpers.preflight.__main__ import main as preflight
 from tests.finetune import small_run
+from tests.finetune.small_run import finetune
 
 PLACES = ("Köln", "Łódź", "Málaga", "Århus", "Genève")
 

@@ -13,6 +13,7 @@ from transformers import AutoConfig
 from helpers import serving
 from helpers.files import ROOT
 from helpers.serving import ServerError, vllm_serve
+from tests.benchmarks import scale_serving
 from tests.serving.conftest import HEALTHY
 
 CHECKPOINTS = ROOT / "data" / "checkpoints"
@@ -113,10 +114,10 @@ def test_the_router_is_called_for_all_replicas(vllm, pretend, nowhere):
     asked, base = pretend(HEALTHY), CHECKPOINTS / "tiny-phi3"
     replicas = [serving.start_vllm(base, dtype="float32", work=nowhere)] * 2
     with pytest.raises(ServerError, match="requires vLLM's router"):
-        serving.start_router(replicas)
+        scale_serving.start_router(replicas)
     (nowhere / "vllm-router").write_text("#!/bin/sh\n")
     (nowhere / "vllm-router").chmod(0o755)
-    router = serving.start_router(replicas, "--disable-retries", work=nowhere)
+    router = scale_serving.start_router(replicas, "--disable-retries", work=nowhere)
     router.stop()
     replicas[0].stop()
     command = asked[-1][0]

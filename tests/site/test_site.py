@@ -4,16 +4,20 @@ import json
 import re
 import shutil
 from base64 import b64decode
+from functools import partial
 
 import pytest
 import yaml
 from nbformat import v4
 
+from helpers import run_command
 from tests.translations.pseudo_translation import make_language, rot13, run
 from translations import outputs
 from translations.checking import COMPLETE
 from translations.direction import FRAME
 from translations.site import SiteError, build, links, sources, vendor, wording
+
+built = partial(run_command, "site", build.main)
 
 ADDRESS = "https://github.com/someone/course"
 README = """# A course
@@ -220,7 +224,7 @@ def test_outputs_of_other_code_are_refused_and_another_setup_cell_is_not(root, c
     changed[3].source = "plot(2)"
     write(root / "notebooks", changed)
     assert sources.stale(root, build.read_pages(root)) == ["00_first"]
-    assert build.main(["--root", str(root)]) == 2
+    assert built(["--root", str(root)]) == 2
     assert "run `make course pages LESSONS" in capsys.readouterr().err
 
 
@@ -277,13 +281,13 @@ def test_a_folder_that_is_no_site_is_left_alone(root, capsys, folder, says):
     (root / folder).mkdir()
     (root / folder / "letter").touch()
     place = ["--output", str(root / "mine")]
-    assert build.main(["--root", str(root), "--languages", "ar", *place]) == 2
+    assert built(["--root", str(root), "--languages", "ar", *place]) == 2
     assert says in capsys.readouterr().err
     assert (root / folder / "letter").exists()
 
 
 def test_an_unknown_language_is_one_line_and_exit_code_2(root, capsys):
-    assert build.main(["--root", str(root), "--languages", "xx"]) == 2
+    assert built(["--root", str(root), "--languages", "xx"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "'xx'; there are: en, ar" in said
 
@@ -408,7 +412,7 @@ def test_a_page_with_a_dead_link_leaves_the_last_site_in_its_place(
     (root / "build" / "site" / ".nojekyll").touch()
     readme = root / "README.md"
     readme.write_text(readme.read_text("utf-8") + "\n[Gone](#gone)\n", "utf-8")
-    assert build.main(["--root", str(root), "--languages", "en"]) == 1
+    assert built(["--root", str(root), "--languages", "en"]) == 1
     said = capsys.readouterr().err
     assert "en cannot be built" in said and "index.md" in said and "gone" in said
     assert [path.name for path in (root / "build" / "site").iterdir()] == [".nojekyll"]

@@ -7,6 +7,7 @@ must keep. The language is called qps, a code that BCP 47 leaves to private use.
 import codecs
 import re
 
+from helpers import run_command
 from translations import glossary, lessons
 
 LANGUAGE = "qps"
@@ -73,4 +74,4 @@ def make_language(root, language=LANGUAGE):
 
 def run(root, *arguments):
     """Run lessons.py on the course at root; return its exit code."""
-    return lessons.main([*arguments, "--root", str(root)])
+    return run_command("lessons.py", lessons.main, [*arguments, "--root", str(root)])

@@ -227,8 +227,9 @@ class Absent(importlib.abc.MetaPathFinder):
         if name.partition(".")[0] not in given:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Absent())
+from helpers import run_command
 from translations import lessons
-sys.exit(lessons.main(sys.argv[1:]))
+sys.exit(run_command("lessons.py", lessons.main))
 """
 
 

@@ -155,7 +155,7 @@ def test_marks_of_a_page_of_tokens_need_no_colour():
 
 
 def test_what_needs_a_kernel_says_so():
-    bar, moves = (outputs.said(text) for text in (outputs.BAR, outputs.MOVES))
+    bar, moves = (outputs.notice(text) for text in (outputs.BAR, outputs.MOVES))
     widget = shown(**{WIDGET: {}, "text/plain": "0%"})
     trainer = shown("<div><progress value='1'></progress>[1/2]</div><p></p>")
     assert markdown(widget, trainer) == bar
@@ -221,7 +221,7 @@ def test_another_figure_makes_one_page_stale_and_no_translated_sentence(whole, c
     before = {p: p.read_bytes() for p in folder.rglob("*.md")}
     write_lesson(whole, "00_first", FIRST | {"code-run": "answer = 43"})
     code, _, err = said(whole, "check", "en", capsys=capsys)
-    assert code == 1 and err.startswith("translations/en/00_first.md:2: what the cells")
+    assert code == 1 and err.startswith("translations/en/00_first.md:1: what the cells")
     assert err.count("\n") == 1
     assert '`make course pages LESSONS="00" RUN=build`' in err
     assert counts(whole)["stale"] == 1  # the code, which sync copies
@@ -288,7 +288,7 @@ def test_changed_data_makes_the_outputs_of_its_lesson_old_and_no_text(whole, cap
     file.write_text("[2]", encoding="utf-8")
     code, _, err = said(whole, "check", capsys=capsys)
     assert code == 1 and err.count("\n") == 1
-    assert "en/00_first.md:2: what the cells print is of other files than" in err
+    assert "en/00_first.md:1: what the cells print is of other files than" in err
     assert '`make course pages LESSONS="00" RUN=build`' in err
     assert counts(whole)["stale"] == 0 < counts(whole, language="en")["stale"]
     file.unlink()

@@ -2,17 +2,11 @@
 
 import pytest
 
-from tests.translations.pseudo_translation import INLINE
-from translations import glossary, rules, sidecar
+from translations import glossary, rules
 from translations.markdown_blocks import blocks
 from translations.targets import copy_code, headings, sections, slugs
 
 # The metadata of the documents that the course started from: three carry it.
-LEGACY = [
-    ("es", "2025-03-27T13:56:45+00:00", "md\\\\03.FineTuning\\\\FineTuning_Lora.md"),
-    ("ru", "2025-05-07T13:30:18+00:00", "md/03.FineTuning/FineTuning_Lora.md"),
-    ("ro", "2025-07-17T06:35:49+00:00", "md/03.FineTuning/FineTuning_Lora.md"),
-]
 
 
 @pytest.mark.parametrize(
@@ -118,32 +112,3 @@ def test_glossary_fails_where_a_term_is_plainly_absent():
     assert len(failed) == 1 and "in any cell" in failed[0][1]
     failed, _ = compared(("The loss of an adapter", "Otra cosa"))
     assert "none of the terms adapter, loss" in failed[0][1]
-
-
-@pytest.mark.parametrize(("language", "date", "path"), LEGACY)
-def test_old_inline_metadata_is_read(language, date, path):
-    assert sidecar.read_legacy(INLINE % (date, path, language)) == {
-        "original_hash": "50b6a55a0831b417835087d8b57759fe",
-        "translation_date": date,
-        "source_file": "md/03.FineTuning/FineTuning_Lora.md",
-        "language_code": language,
-    }
-
-
-def test_old_inline_metadata_of_brazil_gets_its_code():
-    old = INLINE % (LEGACY[0][1], LEGACY[0][2], "br")
-    assert sidecar.read_legacy(old)["language_code"] == "pt-BR"
-
-
-@pytest.mark.parametrize(
-    "page",
-    [
-        "# A page\n",
-        "<!-- CO_OP_TRANSLATOR_METADATA: {broken -->",
-        "<!-- CO_OP_TRANSLATOR_METADATA: [1] -->",
-        '<!-- CO_OP_TRANSLATOR_METADATA: {"language_code": "es"} -->',
-        "It says CO_OP_TRANSLATOR_METADATA: in the text.",
-    ],
-)
-def test_page_without_old_metadata(page):
-    assert sidecar.read_legacy(page) is None

@@ -122,10 +122,7 @@ def start_page(titles: dict[str, str]) -> str:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The request of a command line. Raises UserError."""
-    shape = argparse.RawDescriptionHelpFormatter
-    parser = Parser(
-        "python -m translations.site.build", description=__doc__, formatter_class=shape
-    )
+    parser = Parser("python -m translations.site.build", description=__doc__)
     add = parser.add_argument
     add("--languages", nargs="+", metavar="LANG", help="English comes with any")
     add("--output", type=Path, help="folder of the site (build/site)")
@@ -199,7 +196,7 @@ def publish(work: Path, output: Path, titles: dict[str, str]) -> None:
     shutil.rmtree(work)
 
 
-def command(argv: list[str] | None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Runs a command line; 0, or 1 if a page cannot be built. Raises UserError."""
     start = time.monotonic()
     args = parse(argv)
@@ -220,10 +217,5 @@ def command(argv: list[str] | None) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The exit code of a command line."""
-    return run_command("site", command, argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command("site", main))

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from translations.bars import relative
 from translations.links import OUTSIDE
 from translations.targets import replace_targets, targets
 
@@ -72,7 +73,7 @@ def moved(
                 alone[target] = _repository(course, goal, mark + anchor)
         elif goal.suffix in PICTURES and goal.is_file():
             pictures.append(goal)
-            site[target] = _relative(f"images/{goal.name}", pages[here][1])
+            site[target] = relative(f"images/{goal.name}", pages[here][1])
         else:
             site[target] = alone[target] = _repository(course, goal, mark + anchor)
     return _replaced(text, site), _replaced(text, alone), pictures
@@ -83,13 +84,9 @@ def _page(pages: Pages, here: Path, goal: Path) -> str:
     (language, page), (from_language, from_page) = pages[goal], pages[here]
     if language == from_language:
         text = page == "index" or goal.match("notebooks/*.md")
-        return _relative(page + (".md" if text else ".ipynb"), from_page)
+        return relative(page + (".md" if text else ".ipynb"), from_page)
     goal = f"{language}/{page}.html"
-    return "site:" + _relative(goal, f"{from_language}/{from_page}")
-
-
-def _relative(goal: str, page: str) -> str:
-    return os.path.relpath(goal, os.path.dirname(page)).replace(os.sep, "/")
+    return "site:" + relative(goal, f"{from_language}/{from_page}")
 
 
 def _repository(course: Course, goal: Path, anchor: str) -> str:

@@ -21,15 +21,8 @@ TOCTREE = "```{toctree}\n:hidden:\n\n"
 
 def stale(root: Path, pages: list[Page]) -> list[str]:
     """The names of lessons with outputs of other code or data, or not whole."""
-    names, there = [], root / "translations" / outputs.FIGURES
-    for page in (page for page in pages if page.name != "README"):
-        kept = outputs.read(root, page)
-        shown = outputs.figures(kept.blocks) if kept else ()
-        whole = all((there / name).exists() for name in shown)
-        today = outputs.code_of(page), outputs.data_hash(root, page)
-        if not kept or (kept.code, kept.data) != today or not whole:
-            names.append(page.name)
-    return names
+    lessons = (page for page in pages if page.name != "README")
+    return [page.name for page in lessons if outputs.fault(root, page)]
 
 
 def prepare(
