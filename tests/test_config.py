@@ -294,8 +294,13 @@ def test_probe_reads_memory_and_counts_what_this_process_can_reuse(monkeypatch):
     }
     for name, function in fake.items():
         monkeypatch.setattr(torch.cuda, name, function)
-    device = config.probe_device()
-    assert device == Device("cuda", "Some GPU", (8, 9), 24.0, 14.0)
+    for archs in ([], ["sm_75", "sm_90a", "compute_120"], ["sm_89"]):
+        monkeypatch.setattr(torch.cuda, "get_arch_list", archs.copy)
+        device = config.probe_device()
+        assert device == Device("cuda", "Some GPU", (8, 9), 24.0, 14.0)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", ["sm_90", "sm_120"].copy)
+    remark = "Some GPU is not used: this torch has no kernels for so old a card"
+    assert config.probe_device() == Device("cpu", "CPU", remark=remark)
 
 
 @pytest.mark.parametrize(("mps", "remark"), [(True, config.NO_MPS), (False, "")])

@@ -246,3 +246,22 @@ def test_the_card_says_what_a_base_and_its_start_mean():
     text = card(METRICS | changed | {"base": METRICS["base"] | {"model": "local:gpt2"}})
     assert "`local:gpt2` stands for a folder of whoever trained it" in text
     assert "taken out of the base (`init_lora_weights: pissa`)" in text
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"gradient_accumulation_steps": 20}, "| examples an update | 10 |"),
+        ({"gradient_accumulation_steps": 1}, "| examples an update | 4 |"),
+        ({"packing": True}, "| packed rows an update | 8 |"),
+    ],
+)
+def test_the_card_counts_what_an_update_reads(config, says):
+    """An epoch's last update takes what is left; a packed row holds several."""
+    from tests.lessons.test_lesson_07 import METRICS
+
+    run = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
+    settings = METRICS["settings"] | {"training_config": run | config}
+    data = METRICS["data"] | {"rows": {"train": 10, "validation": 2, "test": 2}}
+    text = card(METRICS | {"settings": settings, "data": data, "processes": 1})
+    assert says in text and text.count("an update |") == 1

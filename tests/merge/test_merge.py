@@ -269,6 +269,15 @@ def test_a_full_disk_is_told_in_one_line(adapter, refused, monkeypatch):
     assert line.endswith("cannot be written: No space left on device")
 
 
+def test_a_gpu_without_room_is_told_in_one_line(adapter, refused, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    monkeypatch.setattr(merging, "merge", full)
+    line = refused("--adapter", adapter, "--rows", "1")
+    assert line.endswith("CUDA_VISIBLE_DEVICES= before the command merges on the CPU")
+
+
 def test_a_mount_point_is_refused(adapter, refused, monkeypatch):
     monkeypatch.setattr(Path, "is_mount", lambda self: True)
     line = refused("--adapter", adapter, "--rows", "1")

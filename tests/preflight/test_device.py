@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import BitsAndBytesConfig, LlamaForCausalLM
 from trl import SFTConfig
 
@@ -59,6 +60,15 @@ def test_what_takes_memory_elsewhere_is_not_predicted(name):
     args = SimpleNamespace(**{name: True})
     report = check(model=build_model(), arguments=args, only=["does-not-fit"])
     assert report.checked["does-not-fit"] == f"not predicted with {name}"
+
+
+@pytest.mark.parametrize(
+    "more", [{"modules_to_save": ["lm_head"]}, {"rank_pattern": {"o_proj": 8}}]
+)
+def test_memory_of_more_than_one_rank_is_not_predicted(more):
+    model = get_peft_model(build_model(), LoraConfig(target_modules=["o_proj"], **more))
+    report = check(model=model, arguments=arguments(), only=["does-not-fit"], memory=1)
+    assert report.checked["does-not-fit"] == f"not predicted with {next(iter(more))}"
 
 
 @pytest.mark.parametrize("kind", ["fsdp", "deepspeed"])

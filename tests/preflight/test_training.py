@@ -129,6 +129,10 @@ def test_few_updates_are_found():
     epochs = arguments(max_steps=-1, num_train_epochs=1, gradient_accumulation_steps=4)
     assert codes(splits={"train": range(20)}, arguments=epochs) == {"few-updates"}
     assert codes(splits=rows, arguments=epochs) == set()  # 2,000 / 32
+    whole = arguments(max_steps=5, gradient_accumulation_steps=20)
+    given = {"splits": {"train": range(32)}, "arguments": whole}
+    [found] = check(**given, only=["few-updates"]).findings
+    assert found.what.startswith("5 updates, 5 epochs of 32 rows")
     slow = arguments(warmup_steps=100)
     assert codes(splits=rows, arguments=slow) == {"few-updates"}
     report = check(splits={"train": []}, arguments=slow, only=["few-updates"])
