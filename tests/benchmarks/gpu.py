@@ -4,8 +4,10 @@
 
 All lessons with the profile `tiny` on the GPU; then, with random weights of the true
 shapes of Phi-3-mini and Qwen3-8B: training (`training`), decoding (`decoding`) and
-memory beside what `helpers.memory` predicts (`memory`). Every row is written at once,
-and no row is measured that is there: run it again for what did not fit into the time.
+memory beside what `helpers.memory` predicts (`memory`). It is sized for a card of
+80 GB: on a smaller one some rows end with an error, which is kept. Every row is written
+at once, and no row is measured that is there: run it again for what did not fit into
+the time.
 Exit codes: 0 all is measured, 1 rows are left, 2 no GPU.
 """
 

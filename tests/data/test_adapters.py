@@ -19,6 +19,7 @@ from helpers.finetune.settings import complete
 from helpers.formatting.splits import load_splits
 from helpers.models.inspection import fingerprint
 from helpers.models.loading import load_model, load_tokenizer
+from tests.finetune import small_run
 
 CHECKPOINTS = ROOT / "data" / "checkpoints"
 each_adapter = pytest.mark.parametrize("name", adapters.ADAPTERS)
@@ -107,7 +108,10 @@ def test_the_half_trained_one_is_worse_and_the_other_is_not_the_house_format():
     assert "queue" not in after["items-lora"]
 
 
-def test_a_run_of_another_base_is_refused(tmp_path, capsys):
+def test_a_run_of_another_base_is_refused(tmp_path, capsys, monkeypatch):
+    (tmp_path / "data").mkdir()
+    few = small_run.write_splits(tmp_path / "data")
+    monkeypatch.setattr(adapters, "TICKETS", few)
     (tmp_path / "tickets-lora").mkdir()
     RunFolder(tmp_path / "tickets-lora").run.write_text('{"model": "other"}')
     arguments = ["--work", str(tmp_path), "--output", str(tmp_path / "out")]

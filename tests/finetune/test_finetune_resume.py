@@ -47,7 +47,7 @@ def started(case, output, checkpoint):
     while not last.exists():
         assert program.runs(), program.wait().stderr[-2000:]
         assert time.monotonic() < end, "the run did not come so far"
-        time.sleep(0.01)
+        time.sleep(0.002)
     return program
 
 
@@ -92,9 +92,9 @@ def test_qlora_goes_on_with_the_same_bits(qlora, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_stops(lora, tmp_path, number, capsys):
+def test_a_signal_saves_and_stops(short, tmp_path, number, capsys):
     output = tmp_path / "out"
-    program = started(lora, output, "checkpoint-2")
+    program = started(short, output, "checkpoint-2")
     program.send(number)
     done = program.wait()
     stderr = done.stderr
@@ -106,8 +106,8 @@ def test_a_signal_saves_and_stops(lora, tmp_path, number, capsys):
     where = f"go on with --output {output} --resume"
     assert line == f"finetune: stopped by {number.name}, saved at step {step}: {where}"
     assert not (output / ADAPTER).exists() and "Traceback" not in stderr
-    assert finetune(lora.call(output, "--resume")) == 0
-    assert_same(output, lora.done)
+    assert finetune(short.call(output, "--resume")) == 0
+    assert_same(output, short.done)
 
 
 def test_killed_before_anything_was_kept(tmp_path):

@@ -88,6 +88,8 @@ def test_a_name_that_matches_nothing_is_refused(key):
     for typo in (["lm_head", "head"], "head"):
         with pytest.raises(RunError, match=f"{key} names 'head'"):
             check_names({key: typo}, NAMES)
+    with pytest.raises(RunError, match=f"{key} names 'lm.head'"):
+        check_names({key: ["lm.head"]}, NAMES)
 
 
 @pytest.mark.parametrize(

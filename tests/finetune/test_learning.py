@@ -141,7 +141,7 @@ def test_a_run_is_scored_by_a_scorer_of_the_reader_s_own(tmp_path):
     steps = {"max_steps": 2, "save_steps": 1, "eval_steps": 1}
     few = {"profile": "tiny", "validation_rows": 3, "train_rows": 9}
     few["overrides"] = {"training_config": steps}
-    data, mark = small_run.write_tickets(tmp_path), Marks()
+    data, mark = small_run.write_prices(tmp_path), Marks()
     settings = Settings(data, tmp_path / "out", scorer=mark, **few)
     metrics = finetuned(settings)
     names = {"exact_match", "stopped", "kind", "short"}

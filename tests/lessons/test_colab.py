@@ -129,6 +129,8 @@ def published(folder):
         shutil.copy(file, target)
     who = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
     run("git", "init", "--quiet", cwd=folder)
+    for fast in ("core.compression", "pack.window"):
+        run("git", "config", fast, "0", cwd=folder)
     run("git", "add", "--all", cwd=folder)
     run("git", *who, "commit", "--quiet", "--message", "the course", cwd=folder)
     return folder.as_uri()

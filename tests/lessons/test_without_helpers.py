@@ -72,7 +72,7 @@ def with_constants(**values) -> str:
 def some_tickets(folder):
     """A folder with the first rows of each split, which it writes."""
     folder.mkdir()
-    for name, rows in {"train": 160, "validation": 24, "test": 60}.items():
+    for name, rows in {"train": 160, "validation": 8, "test": 60}.items():
         file = f"{name}.jsonl"
         lines = (ROOT / "data" / "tickets" / file).read_text("utf-8").splitlines(True)
         (folder / file).write_text("".join(lines[:rows]), encoding="utf-8")
@@ -93,8 +93,8 @@ def run(tmp_path_factory):
         DATA=str(some_tickets(folder / "data")),
         OUTPUT=str(folder / "adapter"),
         RATE=2.5e-3,
-        UPDATES=8,
-        TEST_ROWS=8,
+        UPDATES=4,
+        TEST_ROWS=4,
     )
     names, printed = {"__name__": "__main__"}, io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
@@ -136,7 +136,7 @@ def test_it_reads_and_scores_as_the_helpers_do(run):
     splits = load_splits(folder.parent / "data")
     for name, rows in names["data"].items():
         assert rows.to_list() == splits[name].to_list()
-    rows = splits["test"].select(range(40))
+    rows = splits["test"].select(range(20))
     half = CHECKPOINTS / "tickets-lora-half"  # some of its answers are wrong
     model = PeftModel.from_pretrained(names["load"](), half).eval()
     report = evaluate(model, names["tokenizer"], rows)

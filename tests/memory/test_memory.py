@@ -291,7 +291,7 @@ def gpu_loss(monkeypatch):
 def test_peak_of_a_step(kind, dtype, method, checkpointing, gpu_loss):
     gpu_loss(128)
     heads = QWEN3 if kind == "qwen3" else {}
-    config = small(kind, intermediate_size=160, num_hidden_layers=6, **heads)
+    config = small(kind, intermediate_size=160, num_hidden_layers=4, **heads)
     model = random_model(config, method, dtype, rank=RANK, checkpointing=checkpointing)
     choices = {"dtype": dtype, "checkpointing": checkpointing, "rank": RANK}
     total = predict(config, method, 4, 64, **choices).total
@@ -325,11 +325,11 @@ def fake(model):
 @pytest.mark.parametrize("name", ["Phi-3-mini", "Llama-3.1-8B", "Qwen3-8B"])
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["all", "checkpointed"])
 def test_peak_at_the_true_width(name, checkpointing, gpu_loss, monkeypatch):
-    """A bf16 LoRA step on tensors without data, four layers of the real models."""
+    """A bf16 LoRA step on tensors without data, two layers of the real models."""
     # Without data, transformers cannot see that a row holds one text and no padding.
     monkeypatch.setattr(masking_utils, "find_packed_sequence_indices", lambda *a: None)
     config = transformers.AutoConfig.for_model(
-        **CONFIGS[name] | {"num_hidden_layers": 4}
+        **CONFIGS[name] | {"num_hidden_layers": 2}
     )
     model = random_model(
         config, "lora", "bfloat16", "meta", rank=RANK, checkpointing=checkpointing
