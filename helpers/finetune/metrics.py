@@ -115,7 +115,7 @@ def describe(trainer, settings: Settings, identity: dict, scores: dict) -> dict:
         "training_seconds": round(seconds, 1),
         "tokens_per_second": round(tokens / seconds, 1),
         **describe_training(trainer, identity, data_name(settings.data)),
-        **sessions[-1],
+        **next(iter(sessions[-1:]), {}),
         **({"sessions": sessions} if len(sessions) > 1 else {}),
         **clock["args"],
         **clock["attributes"]["peaks"],
