@@ -83,6 +83,14 @@ def test_a_hub_id_fits_itself(profile, tmp_path):
     assert find(hub, own) == own
 
 
+def test_a_hub_s_name_is_no_folder_s(profile, tmp_path):
+    """Of the Hub's gpt2; a folder elsewhere is named local:gpt2."""
+    (tmp_path / "gpt2").mkdir()
+    local = dataclasses.replace(profile, model=str(tmp_path / "gpt2"))
+    assert starting_point.fits(adapter(tmp_path / "a", "local:gpt2"), local)
+    assert not starting_point.fits(adapter(tmp_path / "b", "gpt2"), local)
+
+
 @pytest.mark.parametrize("text", [None, "{", "[]", "{}"])
 def test_a_folder_without_an_adapter_is_refused(profile, tmp_path, text):
     if text is not None:

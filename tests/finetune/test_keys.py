@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from trl import SFTConfig
 
-from helpers.finetune.callbacks import Clock
+from helpers.finetune.callbacks import Clock, Watch
 from helpers.finetune.errors import RunError, _explanation
 from helpers.finetune.keys import check_keys, check_names
 from helpers.finetune.settings import Settings, complete, read_overrides
@@ -139,6 +139,22 @@ def test_an_optimizer_that_cannot_be_made_is_refused_before_training(tmp_path):
 def test_what_the_machine_lacks_is_one_line(tmp_path, error, says):
     line = _explanation(error, tmp_path / "out")
     assert says in line and "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("packing", "says"),
+    [
+        (False, "5 updates of 32 rows are 5 epochs of 32 rows"),
+        (True, "5 updates of 32 packed rows are 5 epochs of 32 packed rows"),
+    ],
+)
+def test_an_update_reads_no_more_than_an_epoch_has(capsys, packing, says):
+    args = SimpleNamespace(per_device_train_batch_size=4, world_size=1)
+    args.gradient_accumulation_steps, args.packing = 20, packing
+    watch = SimpleNamespace(trainer=SimpleNamespace(train_dataset=range(32)))
+    watch._say = lambda state, line: print(line)
+    Watch.on_train_begin(watch, args, SimpleNamespace(max_steps=5), None)
+    assert capsys.readouterr().out == f"{says}\n"
 
 
 def test_memory_and_machine_are_those_of_training_in_every_session(monkeypatch, capsys):
