@@ -28,8 +28,9 @@ TAKEN = {
     "output_dir": "--output decides",
     "resume_from_checkpoint": "--resume decides",
     "push_to_hub": NOTHING_UPLOADED,
-    "hub_token": NOTHING_UPLOADED,
-    "hub_model_id": NOTHING_UPLOADED,
+    **dict.fromkeys(("hub_token", "hub_model_id", "hub_strategy"), NOTHING_UPLOADED),
+    **dict.fromkeys(("hub_private_repo", "hub_always_push"), NOTHING_UPLOADED),
+    "hub_revision": NOTHING_UPLOADED,
     "trust_remote_code": "code of a checkpoint never runs",
     "load_in_4bit": "--qlora decides",
     "load_in_8bit": "--qlora decides",
@@ -60,6 +61,7 @@ REFUSED = {
 KINDS = {
     "bnb_4bit_quant_type": ("nf4", "fp4"),
     "bnb_4bit_compute_dtype": ("bfloat16", "float16", "float32"),
+    "bnb_4bit_use_double_quant": (True, False),
 }
 PLAIN = {bool, int, float, str, NoneType}
 NAMING = ("modules_to_save", "exclude_modules", "target_parameters")
@@ -102,7 +104,7 @@ def _wrong(key: str, value, hint) -> str:
         if value is refused or (isinstance(value, str) and value == refused):
             return why
     if value not in (known := KINDS.get(key, (value,))):
-        return f"expected {' or '.join(known)}"
+        return f"expected {' or '.join(map(str, known))}"
     kinds = {*(get_args(hint) or (hint,))}
     if not kinds <= PLAIN or not isinstance(value, str | dict | list):
         return ""

@@ -104,7 +104,8 @@ def describe(trainer, settings: Settings, identity: dict, scores: dict) -> dict:
     """
     state = trainer.state
     clock = state.stateful_callbacks["Clock"]
-    seconds, sessions = (clock["attributes"][key] for key in ("seconds", "sessions"))
+    took = clock["attributes"]  # a run that an older version trained has seconds alone
+    seconds, sessions = took["seconds"], took.get("sessions", [])
     tokens = state.num_input_tokens_seen
     return {
         **scores,
@@ -118,7 +119,7 @@ def describe(trainer, settings: Settings, identity: dict, scores: dict) -> dict:
         **next(iter(sessions[-1:]), {}),
         **({"sessions": sessions} if len(sessions) > 1 else {}),
         **clock["args"],
-        **clock["attributes"]["peaks"],
+        **took.get("peaks", {}),
     }
 
 

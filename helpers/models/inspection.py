@@ -102,9 +102,9 @@ def fingerprint(model) -> str:
 def unquantised(model) -> str | None:
     """The fingerprint of the base weights that are not in 4 bit; None where none is.
 
-    bitsandbytes' 4-bit codes and scales are sums in the order of a device: another
-    card, or a CPU, makes slightly other ones of the same model (bitsandbytes 0.50,
-    functional.quantize_4bit: the offset of nested scales is a mean in fp32).
+    What bitsandbytes packs depends on the device a little: another card, or a CPU, adds
+    in another order (0.50, functional.quantize_4bit: the offset of nested scales is a
+    mean in fp32).
     """
     weights = _base_weights(model)
     packed = {name for name in weights if f"{name}.absmax" in weights}

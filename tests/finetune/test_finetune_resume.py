@@ -140,10 +140,12 @@ def test_one_that_finishes_says_how_many_trained(short, tmp_path):
     clock = kept["stateful_callbacks"]["Clock"]
     assert clock["args"] == {"processes": 1, "distributed": "NO"}
     clock["args"] = {"processes": 2, "distributed": "MULTI_CPU"}
+    clock["attributes"] = {"seconds": 1.0}  # all that older versions kept
     state.write_text(json.dumps(kept), encoding="utf-8")
     assert finetune(short.call(output, "--resume")) == 0
     found = small_run.metrics(output)
     assert (found["processes"], found["distributed"]) == (2, "MULTI_CPU")
+    assert found["training_seconds"] == 1.0 and "peak_rss_mib" not in found
 
 
 def copy_unfinished(folder, copy):

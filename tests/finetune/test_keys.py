@@ -1,5 +1,6 @@
 """Keys and values of a settings file that a run would pass over are refused."""
 
+import inspect
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ from trl import SFTConfig
 
 from helpers.finetune.callbacks import Clock, Watch
 from helpers.finetune.errors import RunError, _explanation
-from helpers.finetune.keys import check_keys, check_names
+from helpers.finetune.keys import TAKEN, check_keys, check_names
 from helpers.finetune.settings import Settings, complete, read_overrides
 from helpers.finetune.trial import check_optimizer, check_schedule
 from tests.finetune import small_run
@@ -20,6 +21,7 @@ from tests.models.tiny_model import build_model
     ("section", "key", "value", "says"),
     [
         ("training_config", "hub_token", "hf_x", "nothing is uploaded by a training"),
+        ("training_config", "hub_strategy", "every_save", "nothing is uploaded"),
         ("training_config", "enable_jit_checkpoint", True, "saves by itself"),
         ("training_config", "dataloader_drop_last", True, "rows would be left out"),
         ("training_config", "chat_template_path", "t.jinja", "chat_template.jinja"),
@@ -31,6 +33,7 @@ from tests.models.tiny_model import build_model
         ("peft_config", "init_lora_weights", False, "not be the one that is scored"),
         ("peft_config", "init_lora_weights", "eva", "needs a preparation"),
         ("peft_config", "layer_replication", [[0, 2]], "not be the one that is scored"),
+        ("quantization_config", "bnb_4bit_use_double_quant", "no", "True or False"),
         ("quantization_config", "bnb_4bit_quant_type", "nf5", "expected nf4 or fp4"),
         ("quantization_config", "bnb_4bit_compute_dtype", "int8", "expected bfloat16"),
     ],
@@ -38,6 +41,11 @@ from tests.models.tiny_model import build_model
 def test_a_key_or_value_that_would_do_harm_is_refused(section, key, value, says):
     with pytest.raises(RunError, match=says):
         check_keys({section: {key: value}})
+
+
+def test_no_key_of_an_upload_is_taken():
+    keys = [n for n in inspect.signature(SFTConfig).parameters if n.startswith("hub_")]
+    assert len(keys) > 4 and {*keys} <= TAKEN.keys()
 
 
 def test_what_people_set_is_taken():

@@ -105,5 +105,4 @@ def test_the_benchmark_counts_the_cache_of_phi_3_mini():
 def test_speed_ups_are_ratios_of_one_run(figures):
     assert figures["batch_speed_up"] > 1.5 and figures["merged_agrees"] == 1
     assert figures["prefill_advantage"] > 2
-    assert figures["merged_speed_up"] > 0 and figures["clock_noise"] > 0
     assert figures["four_bit_speed"] > 0
