@@ -41,6 +41,11 @@ class Device:
     free_gib: float = 0.0
     remark: str = ""
 
+    @property
+    def remarked(self) -> str:
+        """The remark as the end of a sentence: " (...)", or nothing."""
+        return f" ({self.remark})" if self.remark else ""
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -140,8 +145,7 @@ def _seconds(dtype) -> float:
 def choose_profile(device: Device) -> tuple[str, str]:
     """(name, why) of the largest profile that fits a device, whatever it is called."""
     if device.kind != "cuda":
-        remark = f" ({device.remark})" if device.remark else ""
-        return "tiny", f"no CUDA GPU was found{remark}"
+        return "tiny", f"no CUDA GPU was found{device.remarked}"
     has = (
         f"{device.name} has {device.free_gib:.1f} of {device.total_gib:.1f} GiB free "
         f"and compute capability {_dotted(device)}"
@@ -169,7 +173,7 @@ def load_profile(name: str = "auto", model: str | None = None) -> Profile:
     if name != "auto" and name not in profiles:
         names = ", ".join(["auto", *profiles])
         raise ConfigError(f"unknown profile {name!r}: use one of {names}")
-    why = "asked for by name"
+    why = f"asked for by name{device.remarked}"
     if name == "auto":
         name, why = choose_profile(device)
     entry = profiles[name]

@@ -284,6 +284,14 @@ def test_a_link_below_the_course_keeps_its_name_there(on, tmp_path, monkeypatch)
         assert load_profile("small", model).model == str(other)
 
 
+@pytest.mark.parametrize("name", ["auto", "tiny", "gpu-16gb"])
+def test_a_device_that_is_not_used_is_said_whatever_was_asked_for(on, name):
+    on(MPS)
+    assert f" ({config.NO_MPS});" in load_profile(name).why
+    on(CPU)
+    assert "()" not in load_profile(name).why
+
+
 def test_probe_reads_memory_and_counts_what_this_process_can_reuse(monkeypatch):
     fake = {
         "is_available": lambda: True,

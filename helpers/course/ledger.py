@@ -80,8 +80,11 @@ def predict(folder=RESULTS) -> None:
             row = {"lesson": lesson, "profile": profile, "card": card.name}
             row |= {"minutes": round(minutes[lesson], 1), "moment": peak.name}
             rows.append(row | {"gib": round(peak.bytes / GIB, 1)})
-    write_json(folder / PREDICTED, rows)
-    write_json(folder / BY_CARD, card_rows(RESULTS))
+    for name, found in {PREDICTED: rows, BY_CARD: card_rows(RESULTS)}.items():
+        file = folder / name
+        # Equal ones keep their time: a page asks by it what is newer than its outputs.
+        if not file.exists() or json.loads(file.read_text(encoding="utf-8")) != found:
+            write_json(file, found)
 
 
 def store(rows: list[dict], folder=RESULTS) -> None:

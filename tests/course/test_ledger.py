@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from math import ceil
 
 import pytest
@@ -64,6 +65,18 @@ def test_what_is_predicted_is_quoted_until_it_is_measured(tmp_path):
     line = ledger.measured_line("00_start_here", ledger.read_ledger(tmp_path))
     assert line.count("gpu-16gb") == 1 and "`gpu-16gb` on a" in line
     assert "41 s, 1,234 MiB. **Predicted, not measured**: `gpu-24gb` (L4)" in line
+
+
+def test_equal_predictions_keep_their_time(tmp_path):
+    """A page takes no run that began before a file that its lesson reads."""
+    files = [tmp_path / ledger.PREDICTED, tmp_path / ledger.BY_CARD]
+    ledger.predict(tmp_path)
+    files[0].write_text("[]\n", encoding="utf-8")
+    for file in files:
+        os.utime(file, (0, 0))
+    ledger.predict(tmp_path)
+    assert [file.stat().st_mtime == 0 for file in files] == [False, True]
+    assert files[0].stat().st_size > 1000
 
 
 def test_a_row_is_stored_with_machine_and_versions(tmp_path):
