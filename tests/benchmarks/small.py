@@ -30,7 +30,11 @@ SCORED = 100  # validation rows
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 MLP = ["gate_proj", "up_proj", "down_proj"]
 
-# name: {section: {key: value}}, laid over the profile.
+# What is left of the profile where TRL's and PEFT's own defaults train: the machine's.
+KEPT = ("seed", "bf16", "use_cpu", "dataloader_pin_memory")
+DEFAULTS = "TRL's and PEFT's default arguments"
+
+# name: {section: {key: value}}, laid over the profile; of DEFAULTS, over KEPT.
 SETTINGS: dict[str, dict[str, dict]] = {
     "as the profile": {},
     "beta2 0.999": {"training_config": {"adam_beta2": 0.999}},  # torch's default
@@ -43,15 +47,10 @@ SETTINGS: dict[str, dict[str, dict]] = {
     "beta2 0.9": {"training_config": {"adam_beta2": 0.9}},
     "rate 5e-4": {"training_config": {"learning_rate": 5e-4}},
     "rate 2e-3": {"training_config": {"learning_rate": 2e-3}},
-    "1 row an update": {"training_config": {"per_device_train_batch_size": 1}},
     "4 rows an update": {"training_config": {"per_device_train_batch_size": 4}},
     "8 rows an update": {"training_config": {"per_device_train_batch_size": 8}},
-    "8 rows, rate 2e-3": {
-        "training_config": {"per_device_train_batch_size": 8, "learning_rate": 2e-3}
-    },
     "rank 4": {"peft_config": {"r": 4, "lora_alpha": 8}},
     "rank 64": {"peft_config": {"r": 64, "lora_alpha": 128}},
-    "alpha 16": {"peft_config": {"lora_alpha": 16}},
     "alpha 64": {"peft_config": {"lora_alpha": 64}},
     "attention alone": {"peft_config": {"target_modules": ATTENTION}},
     "MLP alone": {"peft_config": {"target_modules": MLP}},
@@ -63,8 +62,6 @@ SETTINGS: dict[str, dict[str, dict]] = {
     },
     "dropout 0.05": {"peft_config": {"lora_dropout": 0.05}},
     "constant rate": {"training_config": {"lr_scheduler_type": "constant_with_warmup"}},
-    "linear decay": {"training_config": {"lr_scheduler_type": "linear"}},
-    "no clipping": {"training_config": {"max_grad_norm": 0.0}},
     "rows of like length": {
         "training_config": {"train_sampling_strategy": "group_by_length"}
     },
@@ -72,6 +69,13 @@ SETTINGS: dict[str, dict[str, dict]] = {
     "PiSSA": {"peft_config": {"init_lora_weights": "pissa_niter_4"}},
     "DoRA": {"peft_config": {"use_dora": True}},
     "no system prompt": {"template": {"system": False}},
+    DEFAULTS: {
+        "training_config": {
+            "per_device_train_batch_size": 8,
+            "gradient_accumulation_steps": 1,
+        },
+        "peft_config": {"task_type": "CAUSAL_LM"},
+    },
 }
 
 
@@ -137,6 +141,9 @@ def run(row: dict, splits) -> dict:
 def settings_of(row: dict) -> Profile:
     """The profile `small` as a setting changes it."""
     profile, changes = load_profile("small"), SETTINGS[row["setting"]]
+    if row["setting"] == DEFAULTS:
+        training = {key: profile.training_config[key] for key in KEPT}
+        profile = replace(profile, training_config=training, peft_config={})
     training = profile.training_config | changes.get("training_config", {})
     size = training["per_device_train_batch_size"]
     size *= training["gradient_accumulation_steps"]

@@ -24,14 +24,14 @@ from helpers.formatting import load_splits
 from helpers.models import fetch_small_model, free, load_model, load_tokenizer, quiet
 from helpers.sweep import rows
 from helpers.sweep.rows import Budget, Part
-from tests.benchmarks import flags
+from tests.benchmarks import flags, small
 
 ROWS, ROUNDS, WIDTH = 48, 3, 2048  # training rows of a turn
 # Each in place of the profile: what is compared.
 WAYS = {
     "profile small": {},
     "the same settings, TRL's own way": {"stock": True},
-    "TRL's and PEFT's default arguments": {"stock": True, "defaults": True},
+    small.DEFAULTS: {"stock": True, "defaults": True},
 }
 
 
@@ -126,10 +126,9 @@ def trainer_of(stock: bool, defaults: bool):
     from helpers.models import train_fast_on_cpu
 
     profile = load_profile("small")
-    keys = ("seed", "bf16", "use_cpu", "dataloader_pin_memory")
     training = dict(profile.training_config)
     if defaults:
-        training = {key: training[key] for key in keys}
+        training = {key: training[key] for key in small.KEPT}
     size = training.get("per_device_train_batch_size", 8)  # TRL's default
     training |= {"max_steps": ROWS // size, "disable_tqdm": True}
     training |= {"report_to": "none"}

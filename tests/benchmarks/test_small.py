@@ -29,10 +29,26 @@ def test_a_setting_changes_the_profile_in_what_it_names(name):
     for section, keys in small.SETTINGS[name].items():
         if section != "template":
             assert getattr(changed, section).items() >= keys.items()
-            assert not getattr(profile, section).items() >= keys.items()
+            same = getattr(profile, section).items() >= keys.items()
+            assert not same or name == small.DEFAULTS
     known = inspect.signature(SFTConfig).parameters.keys()
     assert changed.training_config.keys() <= known
     assert LoraConfig(**changed.peft_config)
+
+
+def test_the_default_arguments_are_those_of_trl_and_peft():
+    changed = small.settings_of(ROW | {"setting": small.DEFAULTS})
+    given, own = SFTConfig(**changed.training_config), SFTConfig(use_cpu=True)
+    for name in ("learning_rate", "lr_scheduler_type", "warmup_steps", "adam_beta2"):
+        assert getattr(given, name) == getattr(own, name)
+    for name in ("per_device_train_batch_size", "gradient_accumulation_steps"):
+        assert getattr(given, name) == getattr(own, name)
+    assert changed.peft_config == {"task_type": "CAUSAL_LM"}
+
+
+def test_every_setting_is_measured():
+    ledger = (RESULTS / "small_settings.cpu-2-cores.json").read_text(encoding="utf-8")
+    assert {row["setting"] for row in json.loads(ledger)["rows"]} == {*small.SETTINGS}
 
 
 def test_all_settings_read_the_same_rows():

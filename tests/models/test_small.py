@@ -24,6 +24,7 @@ from helpers.course import __main__ as command
 from helpers.files import ROOT, sha256
 from helpers.formatting import load_splits
 from helpers.models import ModelError, check_checkpoint, fetch_small_model, small
+from tests.models import families
 from tests.models.tiny_gguf import write_gguf
 from tests.models.tiny_model import build_model, build_tokenizer, chat
 from tests.wheels import WHEEL
@@ -382,6 +383,18 @@ def test_the_real_model_knows_the_capital_of_france():
     assert rendered.startswith("<|im_start|>system\nYou are a helpful AI assistant")
     assert rendered.endswith("<|im_start|>user\na   13<|im_end|>\n")
     assert tokenizer.tokenize("a   13") == ["a", "ĠĠĠ", "1", "3"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not small.FOLDER.exists(), reason="python -m helpers.models.small")
+def test_the_layout_in_families_renders_as_the_real_models_template():
+    tokenizer = AutoTokenizer.from_pretrained(small.FOLDER)
+    layout = families.published_template(families.FAMILIES["SmolLM2"])
+    chats = [*families.CHATS, [families.SYSTEM, *families.CHATS[0]]]
+    for turns in [*chats, *(turns[:-1] for turns in chats)]:
+        how = {"tokenize": False, "add_generation_prompt": turns[-1]["role"] == "user"}
+        real = tokenizer.apply_chat_template(turns, **how)
+        assert tokenizer.apply_chat_template(turns, chat_template=layout, **how) == real
 
 
 @pytest.mark.slow
