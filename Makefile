@@ -57,7 +57,9 @@ rehearsal: setup ## run the lessons as on each GPU profile, on a CPU; count copi
 
 # Notebooks that are there are kept, with what their reader wrote into them.
 lab: setup ## open JupyterLab at the first lesson
-	@$(if $(LOCAL),test -d $(LOCAL) || $(PY) translations/lessons.py build $(LANGUAGE))
+	@$(if $(LOCAL),if test -d $(LOCAL); \
+	  then echo "$(LOCAL) is kept as it is; anew: $(PY) translations/lessons.py build $(LANGUAGE)"; \
+	  else $(PY) translations/lessons.py build $(LANGUAGE); fi)
 	@set -- $(LOCAL)notebooks/*.ipynb && exec $(PY) -m jupyterlab \
 	  --LabApp.default_url=/lab/tree/$$1 $(ARGS)
 
@@ -86,8 +88,8 @@ setup: ## create or update .venv (the other commands do it by themselves)
 	@cmp -s $(REQUIRED) $(STAMP) && test -x $(PY) && $(SAME) || $(MAKE) --no-print-directory install
 
 install:
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1 | tail -n 1)." \
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null || { \
+	  echo "Python 3.11 to 3.14 is needed; '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1 | tail -n 1)." \
 	    "Name another with: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@echo "Setting up $(VENV) (some minutes the first time)"
 	@if test -f $(STAMP) && test -x $(PY) && $(SAME); then rm $(STAMP); else "$(PYTHON)" -m venv --clear $(VENV); fi

@@ -146,9 +146,9 @@ def _one_line(value: dict) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def main(argv=None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Runs the command. Raises UserError where the folder cannot be written."""
-    parser = Parser(description=__doc__.splitlines()[0])
+    parser = Parser("python -m data.make_tickets", description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=DATA / "tickets")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)

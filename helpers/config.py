@@ -13,7 +13,7 @@ from helpers import UserError
 from helpers.files import ROOT
 
 PROFILES_FILE = Path(__file__).with_name("profiles.yaml")
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
 
 # bfloat16 arithmetic exists from compute capability 8.0 on (CUDA C++ Programming Guide,
 # "Compute Capabilities"). torch.cuda.is_bf16_supported() also says yes where it is only
@@ -108,9 +108,8 @@ def probe_device() -> Device:
         free = min(total, free + torch.cuda.memory_reserved())
         capability = torch.cuda.get_device_capability()
         name = torch.cuda.get_device_name()
-        known = re.findall(r"sm_(\d+)", " ".join(torch.cuda.get_arch_list()))
-        oldest = min(map(int, known), default=0)  # 75 is a T4's
-        if 10 * capability[0] + capability[1] < oldest:
+        known = re.findall(r"sm_(\d+)", " ".join(torch.cuda.get_arch_list()))  # T4: 75
+        if 10 * capability[0] + capability[1] < min(map(int, known), default=0):
             return Device("cpu", "CPU", remark=TOO_OLD.format(name=name))
         return Device("cuda", name, capability, total / GIB, free / GIB)
     remark = NO_MPS if torch.backends.mps.is_available() else ""

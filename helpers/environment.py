@@ -82,6 +82,11 @@ def _found_gpus() -> list[str]:
     return [uuid for uuid, _ in rows]
 
 
+def versions() -> dict[str, str | None]:
+    """{package: version} of the main packages, None for one that is absent."""
+    return {name: version(name) for name in SHOWN}
+
+
 def report(profile: Profile) -> dict[str, str]:
     """{what: text}: why this profile, the device, Python, the main packages."""
     device = probe_device()
@@ -92,7 +97,7 @@ def report(profile: Profile) -> dict[str, str]:
     }
     if device.kind == "cuda":
         rows["GPU memory"] = f"{device.free_gib:.1f} of {device.total_gib:.1f} GiB free"
-    return rows | {name: version(name) or "not installed" for name in SHOWN}
+    return rows | {name: now or "not installed" for name, now in versions().items()}
 
 
 def read_requirements(path: Path = ROOT / "requirements.txt") -> dict[str, str]:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+TICKETS, CHECKPOINTS = ROOT / "data" / "tickets", ROOT / "data" / "checkpoints"
 SUMS = "SHA256SUMS"
 
 

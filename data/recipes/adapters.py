@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from helpers import Parser, UserError, finetune, run_command
-from helpers.files import ROOT, put_in_place, seal
+from helpers.files import CHECKPOINTS, ROOT, TICKETS, put_in_place, seal
 from helpers.finetune import Settings, item_tickets
 
 # What each run changes of the profile: its training_config.
@@ -27,7 +27,6 @@ ADAPTERS = {
     "tickets-lora-half": {"max_steps": 80},
     "items-lora": {"max_steps": 40},
 }
-TICKETS = ROOT / "data" / "tickets"
 KEPT = (
     *("adapter_model.safetensors", "adapter_config.json"),
     *("README.md", "metrics.json"),
@@ -62,9 +61,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(
         "python -m data.recipes.adapters", description=__doc__.splitlines()[0]
     )
-    checkpoints, work = ROOT / "data" / "checkpoints", ROOT / "build" / "adapters"
-    parser.add_argument("--output", type=Path, default=checkpoints)
-    parser.add_argument("--work", type=Path, default=work)
+    parser.add_argument("--output", type=Path, default=CHECKPOINTS)
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "adapters")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)  # the order of sums, and so the weights, depend on it
     for name in ADAPTERS:

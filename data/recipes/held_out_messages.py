@@ -6,12 +6,14 @@ On these 32 lesson 05 measures what fine-tuning forgets.
 """
 
 import json
+import sys
 from random import Random
 
 from data.recipes.corpus import message_document
-from helpers.files import ROOT, write_text
+from helpers import Parser, run_command
+from helpers.files import CHECKPOINTS, write_text
 
-FILE = ROOT / "data" / "checkpoints" / "held_out_messages.jsonl"
+FILE = CHECKPOINTS / "held_out_messages.jsonl"
 
 
 def content() -> str:
@@ -21,5 +23,12 @@ def content() -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-if __name__ == "__main__":
+def main(argv: list[str] | None = None) -> None:
+    """Writes the file. Raises OSError."""
+    name = "python -m data.recipes.held_out_messages"
+    Parser(name, description=__doc__.splitlines()[0]).parse_args(argv)
     write_text(FILE, content())
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("held_out_messages", main))

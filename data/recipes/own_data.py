@@ -9,9 +9,11 @@ that the course's readers know. The same code gives the same bytes.
 
 import json
 import random
+import sys
 
 from data.make_tickets import DATA, ORDER_LETTERS, fill, load_phrases, read_phrases
 from data.recipes.customer_messages import make_message
+from helpers import Parser, run_command
 from helpers.files import whole
 
 CUSTOMERS, THREADS = 440, 600
@@ -117,7 +119,14 @@ def _fits_cp1252(text: str) -> bool:
     return text.encode("cp1252", "ignore").decode("cp1252") == text
 
 
-if __name__ == "__main__":
+def main(argv: list[str] | None = None) -> None:
+    """Writes the files. Raises OSError."""
+    name = "python -m data.recipes.own_data"
+    Parser(name, description=__doc__.splitlines()[0]).parse_args(argv)
     for name, content in files().items():
         with whole(DATA / "own" / name, "wb") as stream:
             stream.write(content)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("own_data", main))

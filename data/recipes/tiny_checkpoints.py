@@ -28,7 +28,7 @@ from data.recipes.pretraining import (
     train_step,
 )
 from helpers import Parser, UserError, run_command
-from helpers.files import ROOT, whole
+from helpers.files import CHECKPOINTS, ROOT, whole
 
 SAVE_EVERY = 250  # steps
 REMEDY = "move it away to start again, or give another --work folder"
@@ -102,8 +102,8 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__.splitlines()[0],
     )
     add, at = parser.add_argument, "default: %(default)s"
-    checkpoints, work = ROOT / "data" / "checkpoints", ROOT / "build" / "pretraining"
-    add("--output", type=Path, default=checkpoints, help=f"for both folders; {at}")
+    work = ROOT / "build" / "pretraining"
+    add("--output", type=Path, default=CHECKPOINTS, help=f"for both folders; {at}")
     add("--work", type=Path, default=work, help=f"where the state is kept; {at}")
     args = parser.parse_args(argv)
     disable_progress_bar()  # of saving a file of 4 MB

@@ -23,7 +23,7 @@ from helpers import Parser, UserError, run_command
 from helpers.config import GIB, probe_device
 from helpers.course import address
 from helpers.course.wording import ENGLISH, Wording
-from helpers.environment import SHOWN, version
+from helpers.environment import versions
 from helpers.files import ROOT, whole, write_json, write_text
 
 RESULTS = ROOT / "data" / "results"
@@ -89,9 +89,9 @@ def predict(folder=RESULTS) -> None:
 
 def store(rows: list[dict], folder=RESULTS) -> None:
     """Writes one ledger file for each row of course.json; an older one is replaced."""
-    here, versions = machine(), {name: version(name) for name in SHOWN}
+    here, now = machine(), versions()
     for row in rows:
-        entry = row | {"machine": here, "versions": versions}
+        entry = row | {"machine": here, "versions": now}
         name = f"{row['lesson']}.{row['profile']}.{here['name']}.json"
         write_json(folder / name, entry)
 

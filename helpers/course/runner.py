@@ -36,8 +36,8 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 def run(args) -> list[dict]:
     """Executes notebooks and writes build/course.json; its rows.
 
-    args: the request, as `command.parse` gives it. Every process of the run has ended
-    when this returns or raises; KeyboardInterrupt passes through.
+    args: the request, as the command's `parse` gives it. Every process of the run has
+    ended when this returns or raises; KeyboardInterrupt passes through.
     """
     work = prepare(args.output, args.notebooks)
     try:

@@ -19,9 +19,9 @@ from pathlib import Path
 import psutil
 
 from helpers import HEADLESS
+from helpers.config import MIB
 from helpers.environment import parent_ends
 
-MIB = 2**20
 SAMPLE_SECONDS, SHARED_SECONDS = 0.2, 1.0
 OUTPUT_LINES = 10
 
@@ -38,9 +38,9 @@ def marked_processes(mark: str) -> list[psutil.Process]:
     return found
 
 
-def end_processes(mark: str, rounds: int = 20) -> None:
+def end_processes(mark: str) -> None:
     """Kills every process marked so; looks again until none is left."""
-    for _ in range(rounds):
+    for _ in range(20):
         left = marked_processes(mark)
         if not left:
             return

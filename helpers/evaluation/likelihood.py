@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 
 from helpers.config import GIB
-from helpers.formatting import read_chat, render
+from helpers.formatting import IGNORED, read_chat, render
 from helpers.models import ModelError, available_bytes
 
 
@@ -96,10 +96,10 @@ def _batch_nll(model, tokenizer, pairs: list) -> tuple[float, int]:
     """Summed negative log-likelihood of a batch's scored tokens, and their number."""
     ids = {"input_ids": [ids for ids, _ in pairs]}
     batch = tokenizer.pad(ids, padding_side="right", return_tensors="pt")
-    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORED)
     for row, (_, given) in enumerate(pairs):
-        labels[row, :given] = -100
-    tokens = int((labels[:, 1:] != -100).sum())  # the first token has no prediction
+        labels[row, :given] = IGNORED
+    tokens = int((labels[:, 1:] != IGNORED).sum())  # the first token has no prediction
     batch, labels = batch.to(model.device), labels.to(model.device)
     with torch.inference_mode():
         loss = model(**batch, labels=labels, use_cache=False).loss

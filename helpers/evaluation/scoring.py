@@ -21,7 +21,7 @@ import pandas as pd
 from helpers.evaluation.generation import generate_with_stops
 from helpers.evaluation.intervals import bootstrap_interval
 from helpers.evaluation.json_answer import json_object, same_value
-from helpers.formatting import encode, read_chat
+from helpers.formatting import IGNORED, encode, read_chat
 
 # Names of other figures: a scorer cannot give them, a field has another (`field_name`).
 OWN = ("exact_match", "valid_json", "stopped", "validation_loss", "intervals")
@@ -164,7 +164,7 @@ def _expected(tokenizer, chat) -> str:
         return _as_read(tokenizer, answer["content"])
     row = {"prompt": chat.messages[:-1], "completion": [answer], "tools": chat.tools}
     ids, labels = encode(tokenizer, row)
-    text = tokenizer.decode(ids[labels.count(-100) :], skip_special_tokens=True)
+    text = tokenizer.decode(ids[labels.count(IGNORED) :], skip_special_tokens=True)
     return text.rpartition("</think>")[2]
 
 

@@ -1,8 +1,8 @@
 """The checks of lesson 06's exercises."""
 
+from helpers.config import GIB
 from helpers.exercises.checking import Exercise, acts_like, numeric
 
-GIB = 2**30
 TOKEN = 2 * 32 * 3072 * 2  # bytes of Phi-3-mini's cache a token: K and V, layers, width
 CACHE = TOKEN * 4096 * 8 / GIB  # eight conversations, in GiB
 WITHOUT, CACHED = sum(500 + k for k in range(200)), 500 + 200 - 1  # positions

@@ -6,10 +6,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from helpers.config import Profile, load_profile
-from helpers.files import shown, write_json
+from helpers.files import CHECKPOINTS, shown, write_json
 from helpers.finetune import starting_point
 from helpers.finetune.run_folder import RunFolder
-from helpers.finetune.starting_point import CONFIG, SHIPPED, fits, planned
+from helpers.finetune.starting_point import CONFIG, fits, planned
 from helpers.models import bypassed, fingerprint, four_bit, unadapted_modules
 
 # Settings of a training that its adapter does not depend on.
@@ -28,7 +28,7 @@ def keep_adapter(trainer, profile: Profile, splits) -> Path | None:
     what became of it, and returns the folder, None where nothing was kept. trainer:
     after training. splits: what it was trained on.
     """
-    if profile.name == "tiny" and fits(SHIPPED / "tickets-lora", profile):
+    if profile.name == "tiny" and fits(CHECKPOINTS / "tickets-lora", profile):
         print("other lessons start from the adapter that ships with the course")
         return None
     from helpers.finetune.metrics import describe_training, digest

@@ -5,16 +5,14 @@ import sys
 
 import torch
 
-from helpers.config import GIB, probe_device
-from helpers.environment import SHOWN, version
+from helpers import environment
+from helpers.config import MIB, probe_device
 from helpers.models import unquantised
-
-MIB = GIB / 1024
 
 
 def versions() -> dict[str, str]:
     """{package: version} of Python and of what a run stands on."""
-    return {"python": platform.python_version()} | {n: version(n) for n in SHOWN}
+    return {"python": platform.python_version()} | environment.versions()
 
 
 def peak_memory() -> dict[str, float]:

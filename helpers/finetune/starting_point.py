@@ -10,12 +10,10 @@ from filelock import FileLock
 
 from helpers import UserError
 from helpers.config import Profile
-from helpers.files import ROOT, shown_model, write_text
+from helpers.files import CHECKPOINTS, ROOT, TICKETS, shown_model, write_text
 from helpers.models import check_adapter, fetch_small_model
 
 CONFIG = "adapter_config.json"
-SHIPPED = ROOT / "data" / "checkpoints"
-TICKETS = ROOT / "data" / "tickets"
 TRAINED = ROOT / "build" / "adapters"
 FEW = 20  # rows that such a run measures itself by: lessons do it with many more
 
@@ -40,7 +38,7 @@ def adapter_folder(
     """
     path = Path(folder)
     if folder == "auto":
-        path = SHIPPED / shipped
+        path = CHECKPOINTS / shipped
         if profile.name != "tiny" or not fits(path, profile):
             path = _trained(profile, shipped, data, training_config)
     if not fits(path, profile):

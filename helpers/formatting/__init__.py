@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             *("prompt_key", "read_examples"),
         ],
         "splits": ["load_splits"],
-        "batches": ["collate", "encode", "render"],
+        "batches": ["IGNORED", "collate", "encode", "render"],
         "lengths": ["Lengths", "count_lengths"],
         "rendering": ["Encoder"],
     },

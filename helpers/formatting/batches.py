@@ -1,4 +1,4 @@
-"""Batches of tokens for a plain training loop."""
+"""A row as tokens, by the chat template; batches of them for a plain training loop."""
 
 import torch
 from torch.nn.utils.rnn import pad_sequence

@@ -10,13 +10,14 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from html import escape
 
+import pandas as pd
+
 from helpers import UserError
-from helpers.config import GIB, read_profiles
+from helpers.config import GIB, MIB, read_profiles
 
 METHODS = ("full", "lora", "qlora")
 STRATEGIES = ("ddp", "zero2", "zero3", "fsdp")
 WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}  # bytes a value
-MIB = 2**20
 MOST_ROWS = 2**16  # of a micro-batch, where more memory than that is asked about
 CONTEXT = int(0.6 * GIB)  # CUDA's own in a process, and what the allocator cannot use
 
@@ -56,9 +57,9 @@ class Prediction:
         return "\n".join([self.title, self.assumptions, *rows, self.verdict()])
 
     def _repr_html_(self) -> str:
-        rows = [f"<tr><td>{p}</td><td>{text}</td></tr>" for p, text in self._rows()]
+        table = pd.DataFrame(self._rows()).to_html(header=False, index=False, border=0)
         lines = [f"<b>{escape(self.title)}</b>", escape(self.assumptions)]
-        lines += [f"<table>{''.join(rows)}</table>", f"<b>{self.verdict()}</b>"]
+        lines += [table, f"<b>{self.verdict()}</b>"]
         return "".join(f"<div>{line}</div>" for line in lines)
 
     def _rows(self) -> list[tuple[str, str]]:

@@ -6,6 +6,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "merging": ["base_profile", "merge_adapter"],
-        "proof": ["MergeError", "summary"],
+        "proof": ["MOST_LOST", "MergeError", "summary"],
     },
 )

@@ -13,7 +13,7 @@ from transformers.utils import cached_file
 from helpers import one_line
 from helpers.config import Profile, load_profile
 from helpers.evaluation import generate, prompt_ids, stop_ids
-from helpers.files import ROOT, put_in_place, shown, shown_model, write_json
+from helpers.files import TICKETS, put_in_place, shown, shown_model, write_json
 from helpers.formatting import load_splits, parse_map
 from helpers.merge.proof import MergeError, ask, check, compare
 from helpers.models import (
@@ -72,7 +72,7 @@ def merge_adapter(
         way = "give the same model in 16 bit as --model"
         raise MergeError(f"{what}, to which nothing can be added: {way}")
     columns = parse_map(map)
-    splits = load_splits(data or ROOT / "data" / "tickets", columns=columns)
+    splits = load_splits(data or TICKETS, columns=columns)
     chats = [row["prompt"] for row in islice(splits["test"], rows)]
     part = output.with_name(f"{output.name}.part")
     if part.exists():

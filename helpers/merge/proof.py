@@ -14,7 +14,7 @@ from helpers import UserError
 from helpers.files import write_json
 
 # Of the adapter's own effect on the logits, on average: what rounding may take of it.
-MOST_LOST = 0.25
+MOST_LOST = 0.25  # bf16 takes 0.01 to 0.15, NF4 0.6 and more
 SAME = 1e-4  # of the largest logit: what another order of sums takes in float32
 
 

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
+from helpers.formatting import IGNORED
+
 # What a head does besides its matrix product (Gemma 2, Cohere, Granite, Falcon-H1 and
 # relatives; the names that trl.trainer.utils.add_fused_lm_head looks for).
 SCALES = (
@@ -138,7 +140,7 @@ def score_trained_positions(model) -> None:
         autocast = torch.is_autocast_enabled("cpu")
         with input_as_it_is(self) if autocast else contextlib.nullcontext():
             hidden = self.base_model(*args, **kwargs).last_hidden_state[:, :-1]
-        trained = labels[:, 1:] != -100  # (batch, length - 1)
+        trained = labels[:, 1:] != IGNORED  # (batch, length - 1)
         targets = labels[:, 1:][trained][:, None]  # (trained, 1)
         logits = self.get_output_embeddings()(hidden[trained])  # (trained, vocabulary)
         log_p = logits.float().log_softmax(-1)

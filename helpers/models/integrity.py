@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from helpers import UserError, one_line
-from helpers.files import ROOT, sha256
+from helpers.files import CHECKPOINTS, ROOT, SUMS, sha256
 
 FETCHED = ROOT / "build" / "models"  # what `helpers.models.small` fetches
 
@@ -45,7 +45,7 @@ def check_checkpoint(folder: str | Path) -> None:
             shard, count = folder / missing[0], f"{len(missing)} of {len({*shards})}"
             what = f"is missing, with it {count} parts that {index.name} lists"
             raise ModelError(f"{_place(shard)} {what}: {remedy(shard)}")
-    _check_sums(folder / "SHA256SUMS")
+    _check_sums(folder / SUMS)
 
 
 def explain(error: Exception, name: str, open_model: str) -> str:
@@ -67,7 +67,7 @@ def explain(error: Exception, name: str, open_model: str) -> str:
 
 def remedy(path: Path) -> str:
     """How to get a whole file back."""
-    if path.is_absolute() and path.is_relative_to(ROOT / "data" / "checkpoints"):
+    if path.is_absolute() and path.is_relative_to(CHECKPOINTS):
         return "restore it with `git checkout -- data/checkpoints`"
     if path.is_absolute() and path.is_relative_to(FETCHED):
         return "get it with `python -m helpers.models.small`"

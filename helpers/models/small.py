@@ -23,7 +23,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from helpers import Parser, run_command
-from helpers.files import put_in_place, seal, sha256, shown, write_text
+from helpers.files import SUMS, put_in_place, seal, sha256, shown, write_text
 from helpers.models.integrity import FETCHED, ModelError, check_checkpoint
 from helpers.models.restoring import restore, split_as_trained
 
@@ -101,7 +101,7 @@ def _is_whole(folder: Path) -> bool:
     """Whether a folder is what was once put there, by its sums."""
     with contextlib.suppress(ModelError):
         check_checkpoint(folder)
-        return (folder / "SHA256SUMS").exists()
+        return (folder / SUMS).exists()
     return False
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 import transformers
 
+from helpers.merge import MOST_LOST
 from helpers.models import (
     ModelError,
     adapted_modules,
@@ -21,8 +22,6 @@ from helpers.models import (
 )
 from helpers.preflight.registry import check_of, derived
 from helpers.preflight.report import RUINS, WARNS, Finding
-
-MOST_LOST = 0.25  # of what an adapter adds: bf16 takes 0.01 to 0.15, NF4 0.6 and more
 
 
 @derived
@@ -134,8 +133,7 @@ def merge_drift(model, adapter, loaded_base=None) -> Iterator[Finding]:
             what = "weights of 4 bit, and no more those of the adapter's base"
             yield Finding(code, RUINS, where, what, why, mend)
         return ""
-    config = (Path(adapter) / "adapter_config.json").read_text(encoding="utf-8")
-    if json.loads(config).get("use_dora"):
+    if _settings(adapter).get("use_dora"):
         return "not judged: DoRA rescales the base's weights, too"
     lost = lost_in_merge(model, _plain(loaded_base), Path(adapter))
     if lost is not None and lost > MOST_LOST:

@@ -3,17 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from helpers.preflight.registry import derived
-
-LOOKED_AT = 32  # rows that are made to be looked at, where none are given
-IGNORED = -100
+from helpers.formatting import IGNORED, encode
+from helpers.preflight.registry import LOOKED_AT, derived
 
 
 @derived
 def encoded(splits, tokenizer) -> list[dict]:
     """Some training rows from first to last, whole, as their template encodes them."""
-    from helpers.formatting import encode
-
     count = len(splits["train"])
     places = {n * count // LOOKED_AT for n in range(LOOKED_AT)}  # a file may be sorted
     rows = splits["train"].select(sorted(places) if count else [])

@@ -17,7 +17,7 @@ MODULES = (
     *("data", "looking", "repeats", "words", "lengths", "tokens", "training", "device"),
     *("answers", "adapter"),
 )
-LOOKED_AT = 32  # rows of a trainer
+LOOKED_AT = 32  # rows of a trainer, or of a split where no trainer is given
 INPUTS = (  # what may be given to `check`; the brief form of each stands there
     *("splits", "tokenizer", "encoded", "model", "arguments", "adapter", "base"),
     *("answers", "profile", "memory", "lengths", "group", "refused"),

@@ -4,16 +4,15 @@ import json
 import textwrap
 from dataclasses import asdict, dataclass, field
 
-RUINS, WARNS = "ruins", "warns"
+RUINS, WARNS = "ruins", "warns"  # what ruins a run stops `helpers.finetune`
 WIDTH = 88
-LEVELS = (RUINS, WARNS)  # a finding that ruins a run stops `helpers.finetune`
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing that a check found. str(): one line.
 
-    code: of `check_of`. level: one of LEVELS. where: "path:line", or a part of the run.
+    code: of `check_of`. level: RUINS or WARNS. where: "path:line", or a part of a run.
     what: is there; why: it matters; mend: what to do about it.
     """
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from helpers.models import adapted_modules, left_out, trainable_table
-from helpers.preflight.registry import check_of
+from helpers.preflight.registry import LOOKED_AT, check_of
 from helpers.preflight.report import RUINS, WARNS, Finding
 
 ARGUMENTS = "training arguments"
@@ -18,7 +18,6 @@ ARGUMENTS = "training arguments"
 RATE, SIZE, ROOT, MOST = 2e-4, 3.8e9, 1 / 3, 2.5e-3
 BAND, FAR = 6, 20  # so many times less, or more, is another rate; more ruins a run
 FULL_RATE = 2.5e-5  # what is usual for full fine-tuning teaches no LoRA much
-LOOKED_AT = 32  # rows of which the shortest and the longest is taken
 FEW_UPDATES = 50  # the course's smallest run that learnt a format made 160
 ADAM = ("adamw", "paged_adamw")
 

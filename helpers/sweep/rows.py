@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from helpers import UserError
 from helpers.course import machine
-from helpers.environment import SHOWN, version
+from helpers.environment import versions
 from helpers.files import write_json
 
 
@@ -56,7 +56,7 @@ class RowFile:
     def __init__(self, name: str, folder: Path) -> None:
         here = machine()
         self.path = folder / f"{name}.{here['name']}.json"
-        now = {n: version(n) for n in SHOWN}
+        now = versions()
         self.entry = {"machine": here, "versions": now, "found": [], "rows": []}
         if self.path.exists():
             self.entry = self._read()

@@ -16,7 +16,7 @@ from trl import SFTConfig, SFTTrainer
 from helpers import models
 from helpers.config import Profile
 from helpers.evaluation import answer_loss, evaluate
-from helpers.files import ROOT
+from helpers.files import ROOT, TICKETS
 from helpers.formatting import load_splits
 from helpers.sweep.grids import profile_of
 
@@ -50,7 +50,7 @@ class Watch(TrainerCallback):
 @cache
 def tickets():
     """The splits of the course's data."""
-    return load_splits(ROOT / "data" / "tickets")
+    return load_splits(TICKETS)
 
 
 def answer(row: dict, profile: str) -> dict:

@@ -13,11 +13,11 @@ from html import escape
 import ipywidgets
 from IPython.display import HTML
 
+from helpers.formatting import IGNORED
 from helpers.language import localized
 from helpers.widgets.showing import show
 
 NEEDED = ("input_ids", "labels", "attention_mask")
-IGNORED = -100  # the label that the loss passes over (torch.nn.CrossEntropyLoss)
 LOOKS = {
     "prompt": "margin:1px;background:#eceff1;color:#37474f;",
     "trained": "margin:1px;background:#c8e6c9;color:#1b5e20;font-weight:bold;"
@@ -67,14 +67,14 @@ def token_view(tokenizer, rows: dict) -> HTML:
     return HTML(f"<div>{'<br>'.join(parts)}</div>")
 
 
-def browse(draw: Callable[[int], HTML], count: int, label: str = "") -> None:
+def browse(draw: Callable[[int], HTML], count: int) -> None:
     """Shows draw(i), a `token_view`, with a slider over count of them, or draw(0)."""
-    show(draw(0), lambda: build(draw, count, label))
+    show(draw(0), lambda: build(draw, count))
 
 
-def build(draw, count: int, label: str) -> ipywidgets.VBox:
+def build(draw: Callable[[int], HTML], count: int) -> ipywidgets.VBox:
     """The widget of `browse`: a slider, and the view that follows it."""
-    label = localized(label or "example")
+    label = localized("example")
     choice = ipywidgets.IntSlider(max=count - 1, description=label)
     view = ipywidgets.HTML(draw(0).data)
 

@@ -23,8 +23,6 @@ from tests.finetune import small_run
 
 CHECKPOINTS = ROOT / "data" / "checkpoints"
 each_adapter = pytest.mark.parametrize("name", adapters.ADAPTERS)
-# PEFT 0.21.2 still asks transformers by the old name.
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
 
 
 def metrics(name):

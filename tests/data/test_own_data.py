@@ -9,7 +9,9 @@ from collections import Counter
 
 import pytest
 
-from data.recipes import own_data
+from data import make_tickets
+from data.recipes import held_out_messages, own_data
+from helpers import run_command
 from helpers.files import ROOT
 from helpers.formatting import check_file, load_splits, parse_map
 
@@ -21,6 +23,18 @@ SHEET = [
 ]
 EXPORT = [json.loads(line) for line in FILES["replies.jsonl"].decode().splitlines()]
 TOPICS = own_data.read_phrases("replies")["topics"]
+
+
+@pytest.mark.parametrize("maker", [make_tickets, held_out_messages, own_data])
+def test_a_maker_writes_nothing_where_it_does_not_know_a_flag(maker, monkeypatch):
+    def write(*_):
+        raise RuntimeError("it wrote")
+
+    for name in {"write_splits", "write_text", "whole"} & vars(maker).keys():
+        monkeypatch.setattr(maker, name, write)
+    assert run_command("maker", maker.main, ["--all"]) == 2
+    with pytest.raises(RuntimeError, match="it wrote"):
+        maker.main([])
 
 
 def test_the_recipe_makes_the_committed_bytes():

@@ -24,8 +24,6 @@ from helpers.formatting import load_splits
 from helpers.models import check_base, claims, load_model, load_tokenizer
 from tests.finetune import small_run
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):

@@ -296,7 +296,7 @@ def test_old_python_is_refused_in_one_clear_line(house):
     (house / "too-old").touch()
     code, asked, said = setup(house)
     assert code != 0 and asked == []
-    assert "Python 3.11 or newer is needed" in said and "is Python 3.9.2" in said
+    assert "Python 3.11 to 3.14 is needed" in said and "is Python 3.9.2" in said
     assert not (house / ".venv").exists()
 
 

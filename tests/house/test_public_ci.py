@@ -144,7 +144,16 @@ def test_every_python_and_system_is_tested():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     matrix = load(FOLDER / "workflows" / "tests.yml")["jobs"]["fast"]["strategy"]
     pythons = matrix["matrix"]["python"]
-    assert f">={pythons[0]}" == project["project"]["requires-python"]
+    (first, last), minors = (pythons[0], pythons[-1]), [int(p[2:]) for p in pythons]
+    assert minors == [*range(minors[0], minors[-1] + 1)]
+    assert project["project"]["requires-python"] == f">={first},<3.{minors[-1] + 1}"
+    for page in ("README.md", "CONTRIBUTING.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert f"Python {first} to {last}" in text
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    taken = f"not (3, {minors[0]}) <= sys.version_info < (3, {minors[-1] + 1})"
+    assert makefile.count(taken) == 1
+    assert f"Python {first} to {last} is needed" in makefile
     assert [p.removesuffix("-latest") for p in matrix["matrix"]["os"]] == [
         *("ubuntu", "macos", "windows")
     ]

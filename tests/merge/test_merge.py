@@ -24,8 +24,6 @@ from tests.models.families import build
 from tests.models.tiny_model import build_model, build_tokenizer
 from tests.warm import Program
 
-# PEFT 0.21.2 still asks transformers by the old name.
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
 ADAPTER = ROOT / "data" / "checkpoints" / "tickets-lora"
 TICKETS = ROOT / "data" / "tickets"
 UNUSED = 0  # a token that no answer holds

@@ -30,9 +30,6 @@ from tests.models.made_adapter import (
 )
 from tests.models.tiny_model import build_model
 
-# PEFT 0.21.2 still asks transformers by the old name.
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
-
 IDS = torch.tensor([[1, 40, 50, 60]])
 CARD = """---
 base_model: tiny

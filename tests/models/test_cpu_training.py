@@ -16,8 +16,6 @@ from helpers.models import cpu_training, train_fast_on_cpu
 from helpers.models.cpu_training import score_as_on_triton, score_trained_positions
 from tests.models.tiny_model import build_model, build_tokenizer, chat
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
-
 TURNS = [
     ("the tablet of order G4521 is broken, please send it back", '{"queue": "QWZ"}'),
     ("please send it back today, please", '{"order": null}'),

@@ -54,10 +54,8 @@ from tests.models.families import (
     refuses_system,
 )
 
-# PEFT 0.21.2 still asks transformers by the old name.
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing"),
     # It looks for modules by a pattern that it made for stacks of experts.
     pytest.mark.filterwarnings("ignore:.*_pattern keys did not match any targeted"),
 ]

@@ -18,10 +18,7 @@ from helpers.models.inspection import (
 )
 from tests.models.families import SIZES
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing"),
-    pytest.mark.filterwarnings("ignore:.*_pattern keys did not match any targeted"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:.*_pattern keys did not match any")
 
 MAMBA_2 = {"mamba_n_heads": 2, "mamba_d_head": 64, "mamba_n_groups": 1}
 MAMBA_2 |= {"mamba_d_state": 64, "mamba_chunk_size": 64}

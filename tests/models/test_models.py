@@ -20,9 +20,6 @@ from helpers.models import ModelError, check_checkpoint, loading
 from helpers.models.tokens import NO_THINKING
 from tests.models.tiny_model import build_model, build_phi3, build_tokenizer, chat
 
-# PEFT 0.21.2 still asks transformers by the old name.
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
-
 SPLIT_NAMES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj"]
 SPLIT_NAMES += ["down_proj"]
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"

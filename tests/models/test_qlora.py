@@ -17,10 +17,7 @@ from helpers.formatting.batches import collate, encode
 from helpers.formatting.splits import load_splits
 from helpers.models import loading
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing"),
-    pytest.mark.filterwarnings("ignore:.*an autograd kernel was not registered"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:.*an autograd kernel was not reg")
 needs_repacking = pytest.mark.skipif(
     not has_avx512bf16(),
     reason="bitsandbytes repacks weights only where the CPU has AVX512-BF16",

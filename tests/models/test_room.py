@@ -15,8 +15,6 @@ from helpers.config import GIB, load_profile
 from helpers.models import ModelError, loading, room
 from tests.models.tiny_model import build_model, build_tokenizer
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
-
 LORA = {"r": 4, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
 PHI = "microsoft/Phi-3-mini-4k-instruct"
 

@@ -16,8 +16,6 @@ from tests.models.made_adapter import make_adapter, rewrite, wrapped, zeroed
 from tests.models.tiny_model import build_model, build_phi3
 from tests.preflight.made import levels
 
-# PEFT 0.21.2 still asks transformers by the old name.
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
 CODES = {
     *("damaged-adapter", "zero-b", "wrong-alpha", "lost-keys", "wrong-base"),
     "merge-drift",

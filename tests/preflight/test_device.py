@@ -18,7 +18,6 @@ from tests.models.tiny_model import build_model
 from tests.preflight.made import levels
 
 # TRL's settings still have it by the old name.
-pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing")
 CHECKS = ["does-not-fit", "no-bf16"]
 
 

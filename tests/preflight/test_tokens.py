@@ -17,7 +17,6 @@ from tests.models.tiny_model import TEMPLATE, build_model, build_tokenizer, chat
 from tests.preflight.made import levels
 
 # TRL's settings still have it by the old name.
-pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing")
 CHECKS = [
     *("nothing-trained", "pad-is-end", "no-end-token", "prompt-trained", "double-bos"),
     *("no-generation-marks", "unusable-template", "tokens-without-rows", "cut-rows"),

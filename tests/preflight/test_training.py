@@ -15,8 +15,6 @@ from helpers.preflight.training import losses
 from tests.models.tiny_model import build_model, build_phi3, build_tokenizer, chat
 from tests.preflight.made import levels
 
-# PEFT 0.21.2 still asks transformers by the old name.
-pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing")
 CHECKS = [
     *("half-adapted", "half-precision", "rate-too-low", "few-updates", "accumulation")
 ]

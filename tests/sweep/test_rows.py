@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from helpers import environment
 from helpers.course import ledger
 from helpers.sweep import rows
 from helpers.sweep.rows import Budget, RowFile
@@ -112,8 +113,8 @@ def test_in_an_older_file_settings_come_first(tmp_path):
 
 def test_a_row_of_other_versions_says_so(clock, tmp_path, monkeypatch):
     rows.measure([part(clock, [], count=1)], tmp_path, Budget(9, clock))
-    monkeypatch.setattr(rows, "version", lambda name: "9.9" if name == "torch" else "1")
-    monkeypatch.setattr(rows, "SHOWN", ["torch"])
+    now = environment.versions() | {"torch": "9.9"}
+    monkeypatch.setattr(rows, "versions", lambda: now)
     rows.measure([part(clock, [], count=2)], tmp_path, Budget(9, clock))
     one, other = contents(tmp_path, "speed")["rows"]
     assert "versions" not in one and other["versions"] == {"torch": "9.9"}

@@ -81,7 +81,7 @@ def test_pieces_join_to_the_text(name):
 
 def test_the_widget_follows_its_slider():
     views = [HTML(f"<b>{i}</b>") for i in range(3)]
-    slider, view = tokens.build(views.__getitem__, 3, "example").children
+    slider, view = tokens.build(views.__getitem__, 3).children
     assert view.value == "<b>0</b>" and slider.max == 2
     slider.value = 2
     assert view.value == "<b>2</b>"
