@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from helpers.config import GIB, read_profiles
-from helpers.memory import CARDS, EPOCH, MEAN, training_run
+from helpers.course.lessons import CARDS, EPOCH, MEAN, training_run
 
 LISTED = Path(__file__).with_name("cards.yaml")
 METHODS = {"model": "lora", "qlora_model": "qlora"}  # a profile's key: how it trains

@@ -71,7 +71,7 @@ def usual_seconds(profile: str) -> dict[str, float]:
 def predict(folder=RESULTS) -> None:
     """Writes what lessons are predicted to take on each card, and the costs by card."""
     from helpers.course.cards import card_rows
-    from helpers.memory import CARDS, lesson_minutes, lesson_peaks
+    from helpers.course.lessons import CARDS, lesson_minutes, lesson_peaks
 
     rows = []
     for profile, card in CARDS.items():

@@ -104,14 +104,14 @@ def check_file(path, progress: bool = False, columns=None) -> Report:
     return report
 
 
-def find_repeats(path, columns=None) -> list[tuple[int, int]]:
+def find_repeats(path) -> list[tuple[int, int]]:
     """(first line, later line) of every prompt that a file holds more than once.
 
     Prompts are the same that differ in white space only. Where no format knows the
     columns, the answer is the last of them. Raises DataError.
     """
     first, found = {}, []
-    for line, record, chat in _checked(iter_records(path), columns):
+    for line, record, chat in _checked(iter_records(path), None):
         if isinstance(chat, Chat):
             prompt = prompt_key(chat.messages[:-1])
         elif isinstance(chat, FieldsError) and len(record) > 1:

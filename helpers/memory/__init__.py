@@ -5,16 +5,11 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "prediction": ["STRATEGIES", "largest_batch", "predict", "size"],
-        "controls": ["calculator"],
-        "lessons": [
-            "CARDS",
-            "EPOCH",
-            "MEAN",
-            "lesson_minutes",
-            "lesson_peaks",
-            "training_run",
+        "prediction": [
+            *("CONTEXT", "STRATEGIES", "check_choice", "largest_batch"),
+            *("predict", "size"),
         ],
+        "controls": ["calculator"],
         "measured": ["kept_bytes", "measured_bytes", "stored_bytes"],
     },
 )

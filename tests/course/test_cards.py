@@ -8,8 +8,8 @@ import yaml
 
 from helpers.course import ledger
 from helpers.course.cards import LISTED, card_rows
+from helpers.course.lessons import CARDS
 from helpers.files import ROOT
-from helpers.memory import CARDS
 from tests.house import gates
 
 ROWS = json.loads((ledger.RESULTS / ledger.BY_CARD).read_text(encoding="utf-8"))

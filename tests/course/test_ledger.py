@@ -9,8 +9,8 @@ import pytest
 
 from helpers import UserError, run_command
 from helpers.course import ledger
+from helpers.course.lessons import CARDS
 from helpers.files import ROOT
-from helpers.memory import CARDS
 
 ROW = {
     "lesson": "00_start_here",

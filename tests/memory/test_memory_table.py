@@ -10,10 +10,10 @@ import transformers
 from helpers import HEADLESS, UserError, memory, run_command
 from helpers.config import GIB, Device, read_profiles
 from helpers.course.ledger import RESULTS
+from helpers.course.lessons import ROW, config_name
 from helpers.files import ROOT
 from helpers.memory import controls
 from helpers.memory.__main__ import main
-from helpers.memory.lessons import ROW, config_name
 from helpers.memory.prediction import CONTEXT, METHODS, Prediction, predict
 from tests.benchmarks import memory as benchmark_memory
 from tests.warm import Program

@@ -5,10 +5,18 @@ import torch
 
 from helpers import UserError
 from helpers.config import GIB, read_profiles
+from helpers.course.lessons import (
+    ANSWER,
+    CARDS,
+    PROMPT,
+    Plan,
+    answering_bytes,
+    config_name,
+    lesson_minutes,
+    lesson_peaks,
+)
 from helpers.evaluation import cache_bytes
 from helpers.files import ROOT
-from helpers.memory import CARDS, lesson_minutes, lesson_peaks
-from helpers.memory.lessons import ANSWER, PROMPT, Plan, answering_bytes, config_name
 from helpers.models import meta_model
 from tests.benchmarks.living import Living
 from tests.benchmarks.memory import random_model

@@ -1,8 +1,9 @@
 """What each lesson holds at its worst moment on a card, and its minutes: predicted.
 
-lessons.yaml says what lessons do. Bytes are those of `predict`, and of the cache of
-keys and values in batches as the course sizes them. Seconds follow from arithmetic and
-from bytes read, at the shares of a card's peaks below. Downloads are left out.
+lessons.yaml says what lessons do. Bytes are those of `helpers.memory.predict`, and of
+the cache of keys and values in batches as the course sizes them. Seconds follow from
+arithmetic and from bytes read, at the shares of a card's peaks below. Downloads are
+left out.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import yaml
 from helpers import UserError
 from helpers.config import GIB, read_profiles
 from helpers.evaluation import batch_that_fits, cache_bytes
-from helpers.memory.prediction import CONTEXT, check_choice, predict
+from helpers.memory import CONTEXT, check_choice, predict
 from helpers.models import CONFIGS, linear_shapes, meta_model
 
 LESSONS = Path(__file__).with_name("lessons.yaml")
