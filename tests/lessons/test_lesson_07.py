@@ -211,13 +211,14 @@ def test_the_real_models_file_answers_as_the_prose_says():
     changed = (100 * (1 - same[kind]) for kind in ("Q4_0", "Q4_K_M"))
     text = "16 bits change none, `Q4_0` {:.0f}% and `Q4_K_M` {:.0f}%".format(*changed)
     assert text in said["gguf-causes-after"]
-    left = {}
+    left, ends = {}, {}
     for name in ("tiny", "small"):
         file = gates.ROOT / f"data/results/llamacpp.{name}.cpu-2-cores.json"
         rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
         angles = [r for r in rows if r["cause"].startswith("position angles unread")]
         left[name] = [row["same"] for row in angles if row["what"] == "cause"]
-    assert left["tiny"] == [0]
+        [ends[name]] = [r["same"] for r in rows if "last line break" in r["cause"]]
+    assert left["tiny"] == [0] and ends == {"tiny": 1, "small": 0}
     text = (
         "not one of the tiny model's answers is left (of the tuned SmolLM2's, {:.0f}%)"
     )

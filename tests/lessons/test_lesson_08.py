@@ -141,6 +141,14 @@ def test_the_ledger_shows_what_the_prose_says(read):
     assert {name for name, more in signs.items() if not more} == {*lost.split("|")}
     longer = read["longer"]["exact_match"].mean()
     assert longer.max() - longer[32, 0.0025] < luck(3)
+    losses = read["longer"]["validation_loss"].agg(["min", "max"])
+    assert (losses["max"].drop((32, 0.0025)) < losses["min"][32, 0.0025]).all()
+    of_one = read["longer"]["exact_match"].get_group((32, 0.0025))
+    assert len(of_one) == 3 and np.ptp(of_one) < luck(1) / 2  # they lie closer
+    ratios = {
+        row.get("loraplus_lr_ratio") for row in asked["methods"].to_dict("records")
+    }
+    assert 4 in ratios and "B has four times the rate of A" in SOURCES["methods-predict"]
     mlp = apart(read["targets"], "layers", "all-linear, rate 0.0025")
     assert mlp["MLP, rate 0.0025"] < 0 < mlp["MLP, rate 0.01"]
 
@@ -150,6 +158,7 @@ def test_steps_batches_and_lengths_are_as_the_prose_says(read):
     ranks = asked["rate-rank"].groupby(["r", "learning_rate"])
     right, loss = (ranks[n].mean() for n in ("exact_match", "validation_loss"))
     assert loss[4, 1e-2] > max(loss[16, 1e-2], loss[64, 1e-2])
+    assert loss[64, 1e-2] / loss[64, 5e-3] < 1.02  # as good
     highest = asked["rate-rank"].query("learning_rate == 0.01")
     assert 4 not in read["apart"](highest, "r", 16)
     assert by_alpha[16].idxmin() == 128 and by_alpha[16][128] < by_alpha[16][32] / 2
@@ -186,7 +195,7 @@ def test_a_find_on_the_larger_model_was_luck(read):
 
 
 def test_seeds_of_the_larger_model_lie_far_apart(read):
-    table, three = read["table"], read["profile"]
+    table, three = read["table"], read["usual"]
     assert three.runs == 3 and three.max - three.min > 100 * np.ptp(read["seeds"])
     several = table[table["runs"] == 3].drop("as the profile")
     words = "one two three four five six seven eight nine ten".split()
