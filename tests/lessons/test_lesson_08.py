@@ -149,7 +149,9 @@ def test_the_ledger_shows_what_the_prose_says(read):
     ratios = {
         row.get("loraplus_lr_ratio") for row in asked["methods"].to_dict("records")
     }
-    assert 4 in ratios and "B has four times the rate of A" in SOURCES["methods-predict"]
+    assert (
+        4 in ratios and "B has four times the rate of A" in SOURCES["methods-predict"]
+    )
     mlp = apart(read["targets"], "layers", "all-linear, rate 0.0025")
     assert mlp["MLP, rate 0.0025"] < 0 < mlp["MLP, rate 0.01"]
 
