@@ -59,6 +59,8 @@ def test_text_and_html_hold_every_part():
     for text in (repr(prediction), prediction._repr_html_()):
         for part in ("Phi-3-mini", "rank 64", "weights", "total", "GiB", "Fits the"):
             assert part in text
+    html = prediction._repr_html_()
+    assert html.count("<td>") == 2 * (len(prediction.parts) + 1) and "<th>" not in html
     hostile = dataclasses.replace(prediction, title="<script>")
     assert "<script>" not in hostile._repr_html_()
 

@@ -99,6 +99,30 @@ def test_towers_that_see_no_image_are_left_out():
     assert lora_settings(layout("llama", {}), whole) == whole
 
 
+class Wrapped(nn.Module):
+    """A linear layer inside a module of a family's own, as in the towers of Gemma 4."""
+
+    def __init__(self, linear):
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, states):
+        return self.linear(states).clamp(-9, 9)
+
+
+def test_all_linear_reaches_a_wrapped_layer_and_its_name_does_not():
+    """peft#3658: the wrapper's name is refused; "all-linear" goes by the class."""
+    model = layout("llama", {})
+    for layer in model.model.layers:
+        layer.self_attn.q_proj = Wrapped(layer.self_attn.q_proj)
+    named = LoraConfig(r=4, target_modules=["q_proj"])
+    with pytest.raises(ValueError, match="(?s)Wrapped.*is not supported"):
+        get_peft_model(model, named)
+    tuned = after_an_update(model)
+    assert without_gradient(tuned) == {} and left_out(tuned) == ""
+    assert adapted_modules(tuned)["linear"] == SIZES["num_hidden_layers"]
+
+
 def test_lora_on_such_a_layer_learns_nothing(monkeypatch):
     """On Jamba's dt_proj anywhere, on Mamba 2's out_proj with the fused kernel."""
     jamba = after_an_update(layout("jamba", PAST_LORA["jamba"][0]))
