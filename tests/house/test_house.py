@@ -292,6 +292,21 @@ def test_the_modules_that_begin_first_are_there():
 
 
 @needs_make
+def test_make_lab_says_that_it_keeps_what_was_built(house):
+    """A reader has written into it; a translator may have built it yesterday."""
+    setup(house)
+    call = ["make", "lab", "LANGUAGE=es", f"PYTHON={house / 'fake-python'}"]
+    for there in (False, True):
+        (house / "log").unlink()
+        done = subprocess.run(call, cwd=house, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        asked = "translations/lessons.py build es" in (house / "log").read_text()
+        said = "build/translations/es/ is kept as it is; anew:" in done.stdout
+        assert (asked, said) == (not there, there)
+        (house / "build" / "translations" / "es").mkdir(parents=True, exist_ok=True)
+
+
+@needs_make
 def test_old_python_is_refused_in_one_clear_line(house):
     (house / "too-old").touch()
     code, asked, said = setup(house)
