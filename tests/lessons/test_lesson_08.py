@@ -9,6 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from peft import LoraConfig
+from trl import SFTConfig
 
 from helpers import plotting
 from helpers.files import ROOT
@@ -218,6 +220,9 @@ def test_seeds_of_the_larger_model_lie_far_apart(read):
     assert f"three seeds get {min(whole):g} to {max(whole):g} % of 200" in said
     stock = table["mean"][small.DEFAULTS]
     assert f"default arguments get {stock:.0f} %" in said and len(whole) == 3
+    [defaults] = [r for r in rows if r["setting"] == small.DEFAULTS]
+    assert f"rank 8 on two kinds of layers, {defaults['updates']} updates of ei" in said
+    assert LoraConfig().r == 8 and SFTConfig(use_cpu=True).learning_rate == 2e-5
     more = ("", ", rate 2e-3", ", rate 4e-3")
     falling = table["mean"][["beta2 0.999" + rate for rate in more]]
     assert falling.is_monotonic_decreasing
