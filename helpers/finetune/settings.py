@@ -17,8 +17,8 @@ from typing import get_args
 
 import yaml
 
-from helpers import Parser, one_line
-from helpers.config import Profile, load_profile, probe_device, profile_names
+from helpers import Parser, environment, one_line
+from helpers.config import Profile, load_profile, profile_names
 from helpers.finetune.errors import RunError
 from helpers.finetune.keys import SECTIONS, OnceLoader, check_keys
 
@@ -131,7 +131,7 @@ def _check_together(config: dict) -> None:
         raise RunError(f"training_config: {got} trains nothing: expected more than 0")
     if config["use_cpu"] and config.get("activation_offloading"):
         raise RunError("training_config: activation_offloading needs a GPU")
-    if not config["use_cpu"] and probe_device().kind == "cpu":
+    if not config["use_cpu"] and environment.probe_device().kind == "cpu":
         raise RunError("training_config: use_cpu is False, and no GPU is found")
 
 

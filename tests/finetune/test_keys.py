@@ -8,6 +8,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from trl import SFTConfig
 
+from helpers import config, environment
+from helpers.config import Device
 from helpers.finetune.callbacks import Clock, Watch
 from helpers.finetune.errors import RunError, _explanation
 from helpers.finetune.keys import TAKEN, check_keys, check_names
@@ -222,3 +224,12 @@ def test_an_adapter_that_changes_nothing_is_not_published(tmp_path):
     adapted.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="they change nothing, they were not trained"):
         check_trained(tmp_path)
+
+
+def test_settings_ask_for_the_device_where_the_rehearsal_plays_it(monkeypatch):
+    """tests/rehearsal/stage.py puts a card there; that tier is no part of CI."""
+    card = Device("cuda", "T4", (7, 5), 14.6, 14.6)
+    for asks in (config, environment):
+        monkeypatch.setattr(asks, "probe_device", lambda: card)
+    found = complete(Settings("data.jsonl", "out", "gpu-16gb"))
+    assert found.training_config["use_cpu"] is False
